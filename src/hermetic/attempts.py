@@ -1,0 +1,488 @@
+"""Units of work: one scope, or several attempts of one, as a block, a decorator or a loop of
+blocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import random
+import time
+import weakref
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
+
+from sqlalchemy.orm.state import InstanceState
+
+from . import current
+from .boundary import Entry
+from .dialects.classify import classify
+from .errors import ConfigurationError, ScopeControls, StaleInstance
+from .events import RetryRefused, RetryScheduled, emit
+from .options import Propagation, Retry, ScopeOptions
+from .registry import Place, Scope, caller_frame, describe_error
+from .retry import Again, decide, failure_of
+from .scope import begin_async, begin_sync, end_async, end_sync
+from .session import AsyncSession, Session
+
+if TYPE_CHECKING:
+    from .database import Database
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
+
+
+class Run:
+    """One unit of work under a policy, from its first attempt to its last."""
+
+    def __init__(self, database: Database, options: ScopeOptions, place: Place) -> None:
+        self.database = database
+        self.options = options
+        self.place = place
+        self.attempt = 0
+        self.policy = self._own_policy()
+        self.deadline = self._deadline(time.monotonic())
+        self.errors: list[BaseException] = []
+        self.refused: weakref.WeakSet[InstanceState[Any]] | None = None
+
+    def _own_policy(self) -> Retry | None:
+        """The policy, unless an enclosing scope of this owner will run everything again anyway."""
+        policy = self.options.retry
+        if policy is None:
+            return None
+        outer = current.open_scope(self.database.registry)
+        if outer is None or not outer.owner.is_current():
+            return policy
+        if self.options.propagation is not Propagation.REQUIRES_NEW:
+            return None
+        scope: Scope | None = outer
+        while scope is not None:
+            if scope.options.retry is not None:
+                return None
+            scope = scope.parent
+        return policy
+
+    def _deadline(self, now: float) -> float | None:
+        limits = [self.options.timeout]
+        if self.policy is not None:
+            limits.append(self.policy.within)
+        known = [limit for limit in limits if limit is not None]
+        return now + min(known) if known else None
+
+    def scope_deadline(self) -> float | None:
+        """The deadline of each attempt: that of ``timeout`` alone; ``within`` only bounds
+        retrying.
+        """
+        if self.options.timeout is None or self.attempt == 0:
+            return None
+        return self._timeout_at
+
+    def prepare(self) -> dict[str, Any]:
+        """What the scope of the next attempt is opened with, besides the options."""
+        self.attempt += 1
+        if self.attempt == 1 and self.options.timeout is not None:
+            self._timeout_at = time.monotonic() + self.options.timeout
+        return {"deadline": self.scope_deadline()}
+
+    def opened(self, scope: Scope) -> None:
+        scope.attempt = self.attempt
+        if self.policy is not None and scope.entry is Entry.TRANSACTION:
+            session: Session = scope.session
+            session._refused_states = self.refused
+            session._tracked_states = weakref.WeakSet()
+
+    def pause_after(self, scope: Scope | None, error: BaseException) -> float | None:
+        """Seconds until the next attempt, or ``None`` when there is none: ``error`` goes on its
+        way.
+        """
+        policy, database = self.policy, self.database
+        if policy is None:
+            return None
+        outcome = None if scope is None else scope.outcome
+        failure = failure_of(error, outcome, classify)
+        decision = decide(
+            policy,
+            failure,
+            attempt=self.attempt,
+            now=time.monotonic(),
+            deadline=self.deadline,
+            chance=random.random(),
+            budget=database.retry_budget,
+        )
+        listeners = database.registry.listeners
+        name = self.options.name or self.place.function
+        if isinstance(decision, Again):
+            self.errors.append(error)
+            if scope is not None:
+                self._refuse_objects_of(scope)
+            database.registry.counters["retries"] += 1
+            if listeners:
+                scheduled = RetryScheduled(
+                    database.name, name, self.attempt + 1, decision.pause, failure.fault
+                )
+                emit(listeners, scheduled)
+            return decision.pause
+        if decision.reason:
+            error.add_note(f"not run again after attempt {self.attempt}: {decision.reason}")
+            for number, earlier in enumerate(self.errors, 1):
+                error.add_note(f"attempt {number}: {describe_error(earlier)}")
+            if listeners:
+                refused = RetryRefused(
+                    database.name, name, self.attempt, decision.reason, failure.fault
+                )
+                emit(listeners, refused)
+        return None
+
+    def _refuse_objects_of(self, scope: Scope) -> None:
+        if self.refused is None:
+            self.refused = weakref.WeakSet()
+        if scope.session is not None and scope.session._tracked_states is not None:
+            self.refused |= scope.session._tracked_states
+
+
+class Unit:
+    """A unit of work, as ``db.session(…)`` gives it: a block, ``with`` or ``async with``, or a
+    decorator.
+
+    The same object may be used many times, also by several threads and tasks at once.
+    """
+
+    def __init__(self, database: Database, options: ScopeOptions, *, retry_given: bool) -> None:
+        self._database = database
+        self._options = options
+        self._retry_given = retry_given
+        self._open: list[Scope] = []
+
+    def __repr__(self) -> str:
+        return f"<Unit of {self._database.name!r}, {self._options}>"
+
+    # ------------------------------------------------------------ a block
+
+    def __enter__(self) -> Session:
+        self._check_block()
+        scope = begin_sync(self._database, self._options, Place(caller_frame(2)))
+        self._open.append(scope)
+        facade: Session = scope.facade
+        return facade
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> Literal[False]:
+        end_sync(self._take(), error, self._database.options.cleanup_timeout)
+        return False
+
+    async def __aenter__(self) -> AsyncSession:
+        self._check_block()
+        scope = await begin_async(self._database, self._options, Place(caller_frame(2)))
+        self._open.append(scope)
+        facade: AsyncSession = scope.facade
+        return facade
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> Literal[False]:
+        await end_async(self._take(), error, self._database.options.cleanup_timeout)
+        return False
+
+    def _check_block(self) -> None:
+        if self._retry_given and self._options.retry is not None:
+            raise ScopeControls(
+                "A block cannot be run again, so retry= does nothing for 'with db.session(…)'.",
+                hint="Decorate a function with it, or write "
+                "'for attempt in db.attempts(…): with attempt as session: …'.",
+            )
+
+    def _take(self) -> Scope:
+        """The scope that this leave ends: the caller's last one, or the only one there is."""
+        if len(self._open) == 1:
+            return self._open.pop()
+        for index in range(len(self._open) - 1, -1, -1):
+            if self._open[index].owner.is_current():
+                return self._open.pop(index)
+        return self._open.pop()
+
+    # ------------------------------------------------------------ a decorator
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[AsyncSession, P], Coroutine[Any, Any, R]]
+    ) -> Callable[P, Coroutine[Any, Any, R]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[S, AsyncSession, P], Coroutine[Any, Any, R]]
+    ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, R]]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[Session, P], R]) -> Callable[P, R]: ...
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[S, Session, P], R]
+    ) -> Callable[Concatenate[S, P], R]: ...
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        _check_decorated(function)
+        options = self._options
+        if options.name is None:
+            options = options.updated(
+                {"name": getattr(function, "__qualname__", "unit")[-63:]}, place="db.session()"
+            )
+        position = _session_position(function)
+        database = self._database
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def run_async(*args: Any, **kwargs: Any) -> Any:
+                run = Run(database, options, Place(caller_frame(2)))
+                _check_arguments(run, args, kwargs)
+                return await _call_async(run, function, position, args, kwargs)
+
+            return _without_session(run_async, function, position)
+
+        @functools.wraps(function)
+        def run_sync(*args: Any, **kwargs: Any) -> Any:
+            run = Run(database, options, Place(caller_frame(2)))
+            _check_arguments(run, args, kwargs)
+            return _call_sync(run, function, position, args, kwargs)
+
+        return _without_session(run_sync, function, position)
+
+
+def _call_sync(
+    run: Run, function: Callable[..., Any], position: int, args: Any, kwargs: Any
+) -> Any:
+    cleanup = run.database.options.cleanup_timeout
+    while True:
+        scope = None
+        try:
+            scope = begin_sync(run.database, run.options, run.place, **run.prepare())
+            run.opened(scope)
+            given = (*args[:position], scope.facade, *args[position:])
+            try:
+                result = function(*given, **kwargs)
+            except BaseException as error:
+                end_sync(scope, error, cleanup)
+                raise
+            end_sync(scope, None, cleanup)
+            return result
+        except BaseException as error:
+            pause = run.pause_after(scope, error)
+            if pause is None:
+                raise
+        time.sleep(pause)
+
+
+async def _call_async(
+    run: Run, function: Callable[..., Any], position: int, args: Any, kwargs: Any
+) -> Any:
+    cleanup = run.database.options.cleanup_timeout
+    while True:
+        scope = None
+        try:
+            scope = await begin_async(run.database, run.options, run.place, **run.prepare())
+            run.opened(scope)
+            given = (*args[:position], scope.facade, *args[position:])
+            try:
+                result = await function(*given, **kwargs)
+            except BaseException as error:
+                await end_async(scope, error, cleanup)
+                raise
+            await end_async(scope, None, cleanup)
+            return result
+        except BaseException as error:
+            pause = run.pause_after(scope, error)
+            if pause is None:
+                raise
+        await asyncio.sleep(pause)
+
+
+# ---------------------------------------------------------------- a loop of blocks
+
+
+class Attempt:
+    """One attempt of a loop: enter it with ``with`` or ``async with``, whichever the loop was."""
+
+    def __init__(self, loop: Attempts, run: Run) -> None:
+        self._loop = loop
+        self._run = run
+        self._scope: Scope | None = None
+        self.number = run.attempt + 1
+
+    def __repr__(self) -> str:
+        return f"<Attempt {self.number} of {self._run.options.name or self._run.place.function!r}>"
+
+    def __enter__(self) -> Session:
+        run = self._run
+        self._scope = begin_sync(run.database, run.options, run.place, **run.prepare())
+        run.opened(self._scope)
+        facade: Session = self._scope.facade
+        return facade
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        scope, self._scope = self._scope, None
+        assert scope is not None
+        try:
+            end_sync(scope, error, self._run.database.options.cleanup_timeout)
+        except BaseException as raised:
+            if self._again(scope, raised):
+                return True
+            raise
+        return error is not None and self._again(scope, error)
+
+    async def __aenter__(self) -> AsyncSession:
+        run = self._run
+        self._scope = await begin_async(run.database, run.options, run.place, **run.prepare())
+        run.opened(self._scope)
+        facade: AsyncSession = self._scope.facade
+        return facade
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        scope, self._scope = self._scope, None
+        assert scope is not None
+        try:
+            await end_async(scope, error, self._run.database.options.cleanup_timeout)
+        except BaseException as raised:
+            if self._again(scope, raised):
+                return True
+            raise
+        return error is not None and self._again(scope, error)
+
+    def _again(self, scope: Scope, error: BaseException) -> bool:
+        self._loop.pause = self._run.pause_after(scope, error)
+        return self._loop.pause is not None
+
+
+class Attempts:
+    """A unit of work as a loop of blocks, as ``db.attempts(…)`` gives it.
+
+    The loop ends after the first attempt that succeeds; a failure that is not retried leaves it as
+    an exception. It can be gone through once.
+    """
+
+    def __init__(self, database: Database, options: ScopeOptions, place: Place) -> None:
+        self._run = Run(database, options, place)
+        self._begun = False
+        self.pause: float | None = None
+
+    def _first(self) -> Attempt:
+        if self._begun:
+            raise ScopeControls(
+                "This loop of attempts was gone through already.",
+                hint="Call db.attempts() anew for every unit of work.",
+            )
+        self._begun = True
+        return Attempt(self, self._run)
+
+    def _next(self, entered: int) -> Attempt | None:
+        """The next attempt, if the last block was entered and failed so that it runs again."""
+        if self._run.attempt == entered:
+            raise ScopeControls(
+                "An attempt was not entered.", hint="Write: with attempt as session: …"
+            )
+        return None if self.pause is None else Attempt(self, self._run)
+
+    def __iter__(self) -> Iterator[Attempt]:
+        attempt: Attempt | None = self._first()
+        while attempt is not None:
+            entered, self.pause = self._run.attempt, None
+            yield attempt
+            attempt = self._next(entered)
+            if self.pause is not None:
+                time.sleep(self.pause)
+
+    async def __aiter__(self) -> AsyncIterator[Attempt]:
+        attempt: Attempt | None = self._first()
+        while attempt is not None:
+            entered, self.pause = self._run.attempt, None
+            yield attempt
+            attempt = self._next(entered)
+            if self.pause is not None:
+                await asyncio.sleep(self.pause)
+
+
+# ---------------------------------------------------------------- checks of what is decorated
+
+
+def _check_decorated(function: object) -> None:
+    name = getattr(function, "__qualname__", repr(function))
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise ConfigurationError(
+            f"{name} is a generator function: its scope would be over before it is read, or "
+            "stay open for as long as nobody does.",
+            hint="Open the scope inside it, or return a list.",
+        )
+    if isinstance(function, type) or not callable(function):
+        raise ConfigurationError(
+            f"{name} is not a function.",
+            hint="Decorate functions, methods and coroutine functions.",
+        )
+    if isinstance(function, (classmethod, staticmethod)):
+        raise ConfigurationError(
+            f"{name} is a {type(function).__name__} already.",
+            hint=f"Put @{type(function).__name__} above @db.session(…).",
+        )
+
+
+def _session_position(function: Callable[..., Any]) -> int:
+    """Where the session goes: to the parameter called or annotated so, or else the first."""
+    parameters = list(inspect.signature(function).parameters.values())
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    for index, parameter in enumerate(positional):
+        note = parameter.annotation
+        text = note if isinstance(note, str) else getattr(note, "__name__", "")
+        if parameter.name == "session" or text.rpartition(".")[2] in ("Session", "AsyncSession"):
+            return index
+    first = 1 if positional and positional[0].name in ("self", "cls") else 0
+    takes_more = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    if len(positional) <= first and not takes_more:
+        raise ConfigurationError(
+            f"{function.__qualname__} has no parameter for the session.",
+            hint="Add one called 'session'; callers do not pass it.",
+        )
+    return first
+
+
+def _without_session(
+    wrapper: Callable[..., Any], function: Callable[..., Any], position: int
+) -> Callable[..., Any]:
+    """Give the wrapper the signature that its callers see."""
+    signature = inspect.signature(function)
+    parameters = list(signature.parameters.values())
+    if position < len(parameters) and parameters[position].kind is not (
+        inspect.Parameter.VAR_POSITIONAL
+    ):
+        del parameters[position]
+    wrapper.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return wrapper
+
+
+def _check_arguments(run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Objects of another session cannot be given to a unit that may run again."""
+    if run.policy is None:
+        return
+    for value in (*args, *kwargs.values()):
+        several = value if isinstance(value, (list, tuple, set, frozenset)) else (value,)
+        for each in several:
+            state = getattr(each, "_sa_instance_state", None)
+            if isinstance(state, InstanceState) and state.key is not None:
+                raise StaleInstance(
+                    f"A {type(each).__name__} of another session was passed to a unit that may run "
+                    "again; a later attempt would work on what an earlier one left of it.",
+                    hint="Pass its primary key, and load it inside the unit.",
+                )

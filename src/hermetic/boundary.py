@@ -1,0 +1,197 @@
+"""Decisions about the boundaries of scopes. Pure: no I/O, no clock, no lock.
+
+``enter`` says what a scope does about the one that is open already. A ``Boundary`` is the state
+machine of one transaction or savepoint; ``ending`` says how it has to end.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from .errors import Outcome, ScopeRefused
+from .options import Isolation, Propagation, ScopeOptions
+
+
+class Entry(enum.StrEnum):
+    """How a scope begins."""
+
+    TRANSACTION = "transaction"  # a session and a transaction of its own
+    SAVEPOINT = "savepoint"  # the open session, inside a savepoint
+    JOIN = "join"  # the open session as it is
+    PLAIN = "plain"  # a session of its own, without a transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Outer:
+    """What a new scope must know of the one that is open: its kind and its promises."""
+
+    transactional: bool
+    readonly: bool
+    isolation: Isolation | None
+    described: str
+
+
+_P = Propagation
+_ENTRIES: dict[Propagation, tuple[Entry | None, Entry | None, Entry | None]] = {
+    # nothing open, a transaction open, a plain scope open; None refuses
+    _P.REQUIRED: (Entry.TRANSACTION, Entry.JOIN, Entry.TRANSACTION),
+    _P.REQUIRES_NEW: (Entry.TRANSACTION, Entry.TRANSACTION, Entry.TRANSACTION),
+    _P.NESTED: (Entry.TRANSACTION, Entry.SAVEPOINT, Entry.TRANSACTION),
+    _P.MANDATORY: (None, Entry.JOIN, None),
+    _P.SUPPORTS: (Entry.PLAIN, Entry.JOIN, Entry.JOIN),
+    _P.NOT_SUPPORTED: (Entry.PLAIN, Entry.PLAIN, Entry.JOIN),
+    _P.NEVER: (Entry.PLAIN, None, Entry.JOIN),
+}
+
+
+def enter(options: ScopeOptions, outer: Outer | None, default_isolation: Isolation) -> Entry:
+    """How a scope with these options begins inside ``outer``.
+
+    :param default_isolation: the server's level, for an outer scope that named none.
+    :raises ScopeRefused: the propagation does not allow it, or a demand is stronger than what the
+        open scope promises.
+    """
+    column = 0 if outer is None else 1 if outer.transactional else 2
+    entry = _ENTRIES[options.propagation][column]
+    if entry is None:
+        raise _refusal(options.propagation, outer)
+    if outer is not None and entry in (Entry.JOIN, Entry.SAVEPOINT):
+        _check_demands(options, outer, default_isolation)
+    return entry
+
+
+def _refusal(propagation: Propagation, outer: Outer | None) -> ScopeRefused:
+    if propagation is Propagation.MANDATORY:
+        return ScopeRefused(
+            "propagation='mandatory' needs an open transaction, and there is none here.",
+            hint="Open one around this call with db.session(), or use 'required'.",
+        )
+    assert outer is not None
+    return ScopeRefused(
+        f"propagation='never' allows no open transaction, and {outer.described} is one.",
+        hint="Call it outside, or use 'not_supported' to suspend the transaction.",
+    )
+
+
+def _check_demands(options: ScopeOptions, outer: Outer, default_isolation: Isolation) -> None:
+    if options.readonly is False and outer.readonly:
+        raise ScopeRefused(
+            f"readonly=False was asked for inside {outer.described}, which is read-only.",
+            hint="Open the outer scope writable, or use propagation='requires_new'.",
+        )
+    if options.isolation is None:
+        return
+    has = outer.isolation or default_isolation
+    if options.isolation.strength > has.strength:
+        raise ScopeRefused(
+            f"isolation={options.isolation.value!r} was asked for inside {outer.described}, "
+            f"which runs at {has.value!r}.",
+            hint="Open the outer scope with that isolation, or use propagation='requires_new'.",
+        )
+
+
+class State(enum.StrEnum):
+    """Where a boundary stands."""
+
+    ACTIVE = "active"
+    DOOMED = "doomed"
+    COMMITTING = "committing"
+    COMMITTED = "committed"
+    NOT_COMMITTED = "not committed"
+    UNKNOWN = "unknown"
+
+
+_OUTCOMES = {
+    State.COMMITTED: Outcome.COMMITTED,
+    State.NOT_COMMITTED: Outcome.NOT_COMMITTED,
+    State.UNKNOWN: Outcome.UNKNOWN,
+}
+
+_MOVES: dict[State, frozenset[State]] = {
+    State.ACTIVE: frozenset({State.DOOMED, State.COMMITTING, State.NOT_COMMITTED}),
+    State.DOOMED: frozenset({State.NOT_COMMITTED}),
+    State.COMMITTING: frozenset({State.COMMITTED, State.NOT_COMMITTED, State.UNKNOWN}),
+    State.COMMITTED: frozenset(),
+    State.NOT_COMMITTED: frozenset(),
+    State.UNKNOWN: frozenset(),
+}
+
+
+class Ending(enum.Enum):
+    """What the end of a boundary has to do."""
+
+    COMMIT = "commit"
+    ROLLBACK = "roll back, and say nothing"
+    REFUSE = "roll back, and raise RolledBack from the first cause"
+
+
+class Boundary:
+    """The state machine of one transaction, savepoint or plain scope.
+
+    ``doom`` keeps the first cause; ``ask_rollback`` is a rollback that the scope itself wants, and
+    is no failure.
+    """
+
+    __slots__ = ("asked", "cause", "state", "unexpected")
+
+    def __init__(self) -> None:
+        self.state = State.ACTIVE
+        self.cause: BaseException | None = None
+        self.asked = False
+        self.unexpected = False
+
+    def __repr__(self) -> str:
+        return f"<Boundary {self.state}>"
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How it ended, or ``None`` while it has not."""
+        return _OUTCOMES.get(self.state)
+
+    @property
+    def ended(self) -> bool:
+        return self.state in _OUTCOMES
+
+    def _move(self, to: State) -> None:
+        if to not in _MOVES[self.state]:
+            raise AssertionError(f"a boundary cannot go from {self.state} to {to}")
+        self.state = to
+
+    def doom(self, cause: BaseException) -> None:
+        """It can only be rolled back from now on. The first cause is kept."""
+        if self.state is State.ACTIVE:
+            self._move(State.DOOMED)
+            self.cause = cause
+
+    def ask_rollback(self, *, by_joined: bool = False) -> None:
+        """It shall be rolled back without an exception.
+
+        ``by_joined``: the outer scope must be told.
+        """
+        self.asked = True
+        self.unexpected = self.unexpected or by_joined
+
+    def committing(self) -> None:
+        self._move(State.COMMITTING)
+
+    def end(self, outcome: Outcome) -> None:
+        """It is over. The first outcome stands."""
+        if not self.ended:
+            if outcome is not Outcome.NOT_COMMITTED and self.state is State.ACTIVE:
+                self._move(State.COMMITTING)
+            self._move(next(state for state, o in _OUTCOMES.items() if o is outcome))
+
+
+def ending(
+    boundary: Boundary, error: BaseException | None, commit_on: tuple[type[BaseException], ...]
+) -> Ending:
+    """How a boundary ends whose block was left with ``error``, or with none."""
+    if error is not None and not isinstance(error, commit_on):
+        return Ending.ROLLBACK
+    if boundary.state is State.DOOMED:
+        # the error on its way out tells enough; without one, somebody must hear of it
+        return Ending.REFUSE if error is None else Ending.ROLLBACK
+    if boundary.asked:
+        return Ending.REFUSE if boundary.unexpected and error is None else Ending.ROLLBACK
+    return Ending.COMMIT

@@ -1,0 +1,108 @@
+"""Options from outside the program: environment variables and TOML files."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .errors import ConfigurationError, InvalidOption, InvalidURL
+from .options import DatabaseOptions, Retry, ScopeOptions
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off"})
+# what a string cannot express
+_NOT_FROM_TEXT = frozenset(
+    {"poolclass", "connect_args", "engine_options", "session_options", "scope", "commit_on"}
+)
+
+
+def options_from_environment(
+    prefix: str, environ: Mapping[str, str] | None
+) -> tuple[str, dict[str, Any]]:
+    """The URL and the options that environment variables with this prefix give.
+
+    :raises InvalidURL: neither ``{prefix}URL`` nor ``DATABASE_URL`` is set.
+    :raises InvalidOption: a variable is unknown, or its text does not fit its option.
+    """
+    variables = os.environ if environ is None else environ
+    url = variables.get(f"{prefix}URL") or variables.get("DATABASE_URL")
+    if not url:
+        raise InvalidURL(
+            f"Neither {prefix}URL nor DATABASE_URL is set.",
+            hint="Set one to scheme://user:password@host:port/database.",
+        )
+    found = {
+        option: _from_text(option, text, place=f"environment variable {variable}")
+        for variable, text in variables.items()
+        if variable.startswith(prefix) and (option := variable[len(prefix) :].lower()) != "url"
+    }
+    return url, found
+
+
+def options_from_toml(path: Path, table: str) -> tuple[str, dict[str, Any], str]:
+    """The URL and the options in a table of a TOML file, and a name for the place.
+
+    :raises ConfigurationError: the file cannot be read, or has no such table.
+    """
+    place = f"{path} [{table}]"
+    try:
+        with path.open("rb") as file:
+            content: Any = tomllib.load(file)
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path} is not TOML: {error}.") from error
+    for name in table.split("."):
+        content = content.get(name) if isinstance(content, dict) else None
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{path} has no table [{table}].")
+    found = dict(content)
+    url = found.pop("url", None)
+    if not isinstance(url, str):
+        raise InvalidURL(f"{place} has no url.", hint='Add: url = "postgresql://…"')
+    if isinstance(found.get("retry"), dict):
+        found["retry"] = _retry(found["retry"], place)
+    return url, found, place
+
+
+def _retry(values: dict[str, Any], place: str) -> Retry:
+    try:
+        return Retry(**values)
+    except TypeError:
+        known = "attempts, within, base, cap"
+        raise InvalidOption("retry", values, f"may have {known}", place=place) from None
+
+
+def _from_text(option: str, text: str, *, place: str) -> Any:
+    """A value of the type that the option's default, or its declared type, asks for."""
+    fields = {**DatabaseOptions.__dataclass_fields__, **ScopeOptions.__dataclass_fields__}
+    field = fields.get(option)
+    if field is None or option in _NOT_FROM_TEXT:
+        # the value stays out: a misspelt variable may hold a password
+        raise InvalidOption(option, "…", "is not an option that a variable can set", place=place)
+    declared = str(field.type)
+    if "None" in declared and text.strip().lower() in ("", "none"):
+        return None
+    try:
+        if "bool" in declared:
+            return _flag(text)
+        if "float" in declared:
+            return float(text)
+        if "int" in declared or option == "retry":
+            return int(text)
+    except ValueError:
+        wanted = "a number" if "bool" not in declared else "true or false"
+        raise InvalidOption(option, text, f"must be {wanted}", place=place) from None
+    return text
+
+
+def _flag(text: str) -> bool:
+    word = text.strip().lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise ValueError(text)

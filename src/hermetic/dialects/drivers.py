@@ -1,0 +1,169 @@
+"""Which driver a URL uses in which world, and which family it belongs to."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import re
+import sys
+import warnings
+from functools import lru_cache
+
+from sqlalchemy import URL
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from ..errors import ConfigurationError, InvalidURL, MissingDriver
+from .family import Driver, Family
+from .mysql import MySQL
+from .postgresql import PostgreSQL
+from .sqlite import SQLite, is_memory, shared_memory
+
+FAMILIES: tuple[Family, ...] = (SQLite(), PostgreSQL(), MySQL())
+_BY_SCHEME: dict[str, Family] = {scheme: f for f in FAMILIES for scheme in f.schemes}
+
+
+def parse_url(given: str | URL) -> URL:
+    """A checked URL. An in-memory SQLite database becomes one that both worlds share.
+
+    :raises InvalidURL: it cannot be parsed, or names no database that SQLAlchemy knows. Its text is
+        never repeated: it may hold a password in a place nobody expected.
+    """
+    if not isinstance(given, (str, URL)):
+        raise InvalidURL(f"A database URL must be a string or a sqlalchemy.URL, not {type(given)}.")
+    try:
+        url = make_url(given)
+    except (ArgumentError, ValueError):
+        raise InvalidURL(
+            "The database URL cannot be parsed.",
+            hint="Its form is scheme://user:password@host:port/database; characters such as @ : / "
+            "in a user or password are percent-encoded.",
+        ) from None
+    backend = url.get_backend_name()
+    if backend == "postgres":
+        url = url.set(drivername=url.drivername.replace("postgres", "postgresql", 1))
+    family = family_of(url)
+    if family.name == "generic":
+        _check_known(url)
+    if family.name == "sqlite" and (url.host or url.username or url.password):
+        raise InvalidURL(
+            "A SQLite URL has no host and no user.",
+            hint="sqlite:///relative.db has three slashes, sqlite:////absolute/path.db four.",
+        )
+    if isinstance(family, SQLite) and is_memory(url):
+        url = shared_memory(url)
+    return url
+
+
+def family_of(url: URL) -> Family:
+    """The family of a URL; a plain Family for a database that hermetic knows nothing special of."""
+    return _BY_SCHEME.get(url.get_backend_name()) or Family()
+
+
+def url_for(url: URL, *, asynchronous: bool) -> URL:
+    """The URL with a driver for one world: the named one where it fits, else the best installed.
+
+    :raises MissingDriver: none is installed; it names the extra.
+    """
+    family = family_of(url)
+    backend, _, named = url.drivername.partition("+")
+    candidates = family.async_drivers if asynchronous else family.sync_drivers
+    if not candidates:
+        return _generic(url, asynchronous=asynchronous)
+    chosen = _named(candidates, named) or _unlisted(family, url, named, asynchronous=asynchronous)
+    if chosen is None:
+        chosen = next((driver for driver in candidates if _installed(driver.module)), None)
+    if chosen is None or not _installed(chosen.module):
+        world = "asyncio" if asynchronous else "threads"
+        wanted = chosen or candidates[-1]
+        raise MissingDriver(
+            f"No driver for {backend} in the world of {world} is installed"
+            + (f" ({wanted.module} was asked for)." if chosen else "."),
+            extra=wanted.extra,
+        )
+    _check_version(chosen)
+    name = chosen.name
+    if name == "mysqldb" and mysqldb_is_pymysql():
+        # PyMySQL under mysqlclient's name lacks what SQLAlchemy's mysqldb dialect reads from it
+        name = "pymysql"
+    return url.set(drivername=f"{backend}+{name}")
+
+
+def driver_of(url: URL) -> str:
+    """The driver's name of a URL that ``url_for`` made."""
+    return url.drivername.partition("+")[2] or url.get_driver_name()
+
+
+def mysqldb_is_pymysql() -> bool:
+    """Whether the module MySQLdb is PyMySQL in disguise (``pymysql.install_as_MySQLdb()``)."""
+    module = sys.modules.get("MySQLdb")
+    return module is not None and module.__name__ == "pymysql"
+
+
+def _named(candidates: tuple[Driver, ...], named: str) -> Driver | None:
+    return next((driver for driver in candidates if named and driver.name == named), None)
+
+
+def _unlisted(family: Family, url: URL, named: str, *, asynchronous: bool) -> Driver | None:
+    """A driver that SQLAlchemy knows and the family does not list, if it is of this world."""
+    known = {driver.name for driver in (*family.sync_drivers, *family.async_drivers)}
+    if not named or named in known:
+        return None
+    try:
+        dialect = url.get_dialect()
+    except Exception as error:
+        raise InvalidURL(
+            f"SQLAlchemy has no driver {named!r} for {url.get_backend_name()}."
+        ) from error
+    if bool(dialect.is_async) is not asynchronous:
+        return None
+    return Driver(named, named, family.name)
+
+
+def _generic(url: URL, *, asynchronous: bool) -> URL:
+    if asynchronous and not url.get_dialect().is_async:
+        raise ConfigurationError(
+            f"{url.drivername} has no asyncio driver that hermetic knows.",
+            hint="Name one in the URL, as in scheme+driver://…",
+        )
+    return url
+
+
+def _check_known(url: URL) -> None:
+    try:
+        url.get_dialect()
+    except Exception as error:
+        raise InvalidURL(
+            f"SQLAlchemy knows no database {url.drivername!r}.",
+            hint="Known without further packages: postgresql, mysql, mariadb, sqlite.",
+        ) from error
+
+
+def _installed(module: str) -> bool:
+    if module in sys.modules:
+        return True
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+@lru_cache
+def _check_version(driver: Driver) -> None:
+    """Warn, once, of a driver version with a known bug that hermetic cannot make good."""
+    if not driver.minimum:
+        return
+    try:
+        text = importlib.metadata.version(driver.module)
+    except importlib.metadata.PackageNotFoundError:
+        return
+    version = tuple(int(part) for part in re.findall(r"\d+", text)[:3])
+    if version < driver.minimum:
+        wanted = ".".join(map(str, driver.minimum))
+        why = f": {driver.why}" if driver.why else ""
+        warnings.warn(
+            f"{driver.module} {text} is older than {wanted}{why}. Upgrade it.",
+            RuntimeWarning,
+            stacklevel=4,
+        )

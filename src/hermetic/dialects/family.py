@@ -1,0 +1,143 @@
+"""What a database family is: the questions the machinery asks, with the answers of an unknown
+one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from sqlalchemy import URL
+
+from ..options import DatabaseOptions, Isolation
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """One way to reach a family: SQLAlchemy's name for it, its module, and the extra that brings
+    it.
+    """
+
+    name: str
+    module: str
+    extra: str
+    minimum: tuple[int, ...] = ()
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """What a transaction promises from its start.
+
+    ``plain`` is no transaction at all: the driver's autocommit.
+    """
+
+    isolation: Isolation | None = None
+    readonly: bool = False
+    plain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """What an engine is made with: the driver's arguments, and those of create_engine."""
+
+    connect_args: Mapping[str, Any] = field(default_factory=dict)
+    engine_args: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Family:
+    """A database that hermetic knows nothing special of: SQLAlchemy's own behaviour throughout."""
+
+    name: ClassVar[str] = "generic"
+    schemes: ClassVar[tuple[str, ...]] = ()
+    isolation_levels: ClassVar[frozenset[Isolation]] = frozenset(Isolation)
+    default_isolation: ClassVar[Isolation] = Isolation.READ_COMMITTED
+    sync_drivers: ClassVar[tuple[Driver, ...]] = ()
+    async_drivers: ClassVar[tuple[Driver, ...]] = ()
+    # whether read-only is enforced by connections that are read-only from birth
+    has_readers: ClassVar[bool] = False
+
+    def writer_limit(self, url: URL, options: DatabaseOptions) -> int:
+        """How many connections may be out for writing at once."""
+        return options.pool_size
+
+    def shares_one_connection(self, url: URL) -> bool:
+        """Whether readers and writers, of both worlds, have to take turns on this database."""
+        return False
+
+    def engine_settings(
+        self, url: URL, driver: str, options: DatabaseOptions, *, reader: bool
+    ) -> EngineSettings:
+        """How to make an engine for this driver."""
+        return EngineSettings()
+
+    def greet(self, dbapi: Any, driver: str, options: DatabaseOptions, *, reader: bool) -> None:
+        """Set up a new connection, once. ``dbapi`` is what SQLAlchemy's ``connect`` event gives."""
+
+    def connect_timeout(self, driver: str, connect_args: dict[str, Any], remaining: float) -> None:
+        """Make the driver give up connecting after ``remaining`` seconds, if that is sooner."""
+
+    def execution_options(self, begin: Begin) -> dict[str, Any]:
+        """SQLAlchemy execution options that carry a transaction's promises on the client's side."""
+        if begin.plain:
+            return {"isolation_level": "AUTOCOMMIT"}
+        if begin.isolation is not None:
+            return {"isolation_level": begin.isolation.value}
+        return {}
+
+    def begin_statements(self, begin: Begin) -> tuple[str, ...]:
+        """Statements to send where a transaction begins, for drivers that do not do it
+        themselves.
+        """
+        return ()
+
+    def limit_statement(
+        self, dialect: Any, statement: str, seconds: float
+    ) -> tuple[str | None, str]:
+        """Have the server end a statement after ``seconds``.
+
+        :return: a statement to send first, or ``None``, and the statement itself, maybe rewritten.
+        """
+        return None, statement
+
+    def server_gave_up(self, dbapi: Any, driver: str) -> bool:
+        """Whether the transaction that is open on our side is already lost on the server's."""
+        return False
+
+    def breaker(self, dbapi: Any, driver: str) -> Callable[[], None] | None:
+        """What ends a call that is under way on this connection, from any thread; quick, no
+        waiting.
+
+        It destroys the connection, unless the database knows a kinder way (SQLite's interrupt).
+        """
+        return None
+
+
+def break_socket(sock: Any) -> Callable[[], None] | None:
+    """Shut a socket object down: whoever waits on it in the kernel or a loop is woken at once."""
+    if sock is None:
+        return None
+
+    def shut() -> None:
+        with contextlib.suppress(OSError):  # closed meanwhile: what was wanted
+            sock.shutdown(socket.SHUT_RDWR)
+
+    return shut
+
+
+def break_descriptor(fileno: int) -> Callable[[], None]:
+    """The same for a driver that tells only its file descriptor."""
+
+    def shut() -> None:
+        try:
+            duplicate = socket.socket(fileno=os.dup(fileno))
+        except OSError:
+            return
+        with contextlib.closing(duplicate), contextlib.suppress(OSError):
+            duplicate.shutdown(socket.SHUT_RDWR)
+
+    return shut

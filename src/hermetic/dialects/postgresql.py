@@ -1,0 +1,139 @@
+"""PostgreSQL, by psycopg 3 and asyncpg."""
+
+from __future__ import annotations
+
+import math
+import socket
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from sqlalchemy import URL
+
+from ..options import DatabaseOptions, Isolation
+from .family import Driver, EngineSettings, Family, break_descriptor, break_socket
+
+_PSYCOPG = Driver(
+    "psycopg", "psycopg", "postgresql", (3, 3, 8), "earlier ones wait for ever for a cancel (#1411)"
+)
+
+
+class PostgreSQL(Family):
+    """PostgreSQL 10 and later; measured on 15."""
+
+    name: ClassVar[str] = "postgresql"
+    schemes: ClassVar[tuple[str, ...]] = ("postgresql", "postgres")
+    # PostgreSQL takes READ UNCOMMITTED and gives READ COMMITTED: no weaker than what was asked for
+    isolation_levels: ClassVar[frozenset[Isolation]] = frozenset(Isolation)
+    default_isolation: ClassVar[Isolation] = Isolation.READ_COMMITTED
+    sync_drivers: ClassVar[tuple[Driver, ...]] = (
+        _PSYCOPG,
+        Driver("psycopg2", "psycopg2", "postgresql"),
+    )
+    async_drivers: ClassVar[tuple[Driver, ...]] = (
+        _PSYCOPG,
+        Driver("asyncpg", "asyncpg", "asyncpg", (0, 30, 0)),
+    )
+    has_readers: ClassVar[bool] = True
+
+    def engine_settings(
+        self, url: URL, driver: str, options: DatabaseOptions, *, reader: bool
+    ) -> EngineSettings:
+        if driver == "asyncpg":
+            return EngineSettings(
+                {
+                    "timeout": options.connect_timeout,
+                    "server_settings": {"application_name": options.application_name},
+                }
+            )
+        # libpq counts connect_timeout in whole seconds
+        return EngineSettings(
+            {
+                "connect_timeout": math.ceil(options.connect_timeout),
+                "application_name": options.application_name,
+                "keepalives": 1,
+                "keepalives_idle": 30,
+                "keepalives_interval": 10,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 10_000,
+            }
+        )
+
+    def greet(self, dbapi: Any, driver: str, options: DatabaseOptions, *, reader: bool) -> None:
+        if driver == "asyncpg":
+            _keep_alive(_asyncpg_socket(dbapi))
+        dbapi.autocommit = True
+        cursor = dbapi.cursor()
+        try:
+            cursor.execute(_session_settings(options, reader=reader))
+        finally:
+            cursor.close()
+            dbapi.autocommit = False
+
+    def connect_timeout(self, driver: str, connect_args: dict[str, Any], remaining: float) -> None:
+        if driver == "asyncpg":
+            connect_args["timeout"] = min(connect_args.get("timeout", remaining), remaining)
+        else:
+            whole = max(1, math.ceil(remaining))
+            connect_args["connect_timeout"] = min(
+                int(connect_args.get("connect_timeout", whole)), whole
+            )
+
+    def limit_statement(
+        self, dialect: Any, statement: str, seconds: float
+    ) -> tuple[str | None, str]:
+        # SET LOCAL ends with the transaction, so that nothing has to be undone
+        return f"SET LOCAL statement_timeout = {max(1, math.ceil(seconds * 1000))}", statement
+
+    def server_gave_up(self, dbapi: Any, driver: str) -> bool:
+        # asyncpg keeps the status to itself; there the errors that were seen have to do
+        pgconn = getattr(getattr(dbapi, "driver_connection", dbapi), "pgconn", None)
+        return pgconn is not None and int(pgconn.transaction_status) == 3  # PQTRANS_INERROR
+
+    def breaker(self, dbapi: Any, driver: str) -> Callable[[], None] | None:
+        if driver == "asyncpg":
+            return break_socket(_asyncpg_socket(dbapi))
+        pgconn = getattr(getattr(dbapi, "driver_connection", dbapi), "pgconn", None)
+        if pgconn is not None and pgconn.socket >= 0:
+            return break_descriptor(pgconn.socket)
+        return None
+
+
+def _session_settings(options: DatabaseOptions, *, reader: bool) -> str:
+    """One statement for everything a connection is born with; one round trip per connection.
+
+    client_connection_check_interval exists since PostgreSQL 14; pg_settings is asked so that the
+    statement passes on every version.
+    """
+    settings: dict[str, str] = {"client_connection_check_interval": "5s"}
+    for name, seconds in (
+        ("statement_timeout", options.statement_timeout),
+        ("lock_timeout", options.lock_timeout),
+        ("idle_in_transaction_session_timeout", options.idle_in_transaction_timeout),
+    ):
+        if seconds is not None:
+            settings[name] = f"{max(1, math.ceil(seconds * 1000))}ms"
+    if reader:
+        settings["default_transaction_read_only"] = "on"
+    rows = ", ".join(f"('{name}', '{value}')" for name, value in settings.items())
+    return (
+        "SELECT count(set_config(wanted.name, wanted.value, false)) "
+        f"FROM (VALUES {rows}) AS wanted (name, value) "
+        "WHERE EXISTS (SELECT 1 FROM pg_settings AS known WHERE known.name = wanted.name)"
+    )
+
+
+def _asyncpg_socket(dbapi: Any) -> Any:
+    transport = getattr(getattr(dbapi, "driver_connection", dbapi), "_transport", None)
+    return None if transport is None else transport.get_extra_info("socket")
+
+
+def _keep_alive(sock: Any) -> None:
+    """What libpq does by itself and asyncpg 0.32 does not."""
+    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, option):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 10_000)

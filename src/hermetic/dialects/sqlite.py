@@ -1,0 +1,115 @@
+"""SQLite, by sqlite3 and aiosqlite."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from sqlalchemy import URL
+
+from ..options import DatabaseOptions, Isolation
+from .family import Begin, Driver, EngineSettings, Family
+
+_memories = itertools.count(1)
+
+
+class SQLite(Family):
+    """SQLite 3.36 and later.
+
+    hermetic sends BEGIN itself, so that reads are repeatable and savepoints nest: IMMEDIATE for
+    writers, which then never meet SQLITE_BUSY_SNAPSHOT.
+    """
+
+    name: ClassVar[str] = "sqlite"
+    schemes: ClassVar[tuple[str, ...]] = ("sqlite",)
+    isolation_levels: ClassVar[frozenset[Isolation]] = frozenset({Isolation.SERIALIZABLE})
+    default_isolation: ClassVar[Isolation] = Isolation.SERIALIZABLE
+    sync_drivers: ClassVar[tuple[Driver, ...]] = (Driver("pysqlite", "sqlite3", "sqlite"),)
+    async_drivers: ClassVar[tuple[Driver, ...]] = (
+        Driver("aiosqlite", "aiosqlite", "sqlite", (0, 22, 1), "earlier threads outlive the loop"),
+    )
+    has_readers: ClassVar[bool] = True
+
+    def writer_limit(self, url: URL, options: DatabaseOptions) -> int:
+        return 1
+
+    def shares_one_connection(self, url: URL) -> bool:
+        return "vfs" in url.query and url.query["vfs"] == "memdb"
+
+    def engine_settings(
+        self, url: URL, driver: str, options: DatabaseOptions, *, reader: bool
+    ) -> EngineSettings:
+        settings: dict[str, Any] = {"check_same_thread": False}
+        if options.lock_timeout is not None:
+            settings["timeout"] = options.lock_timeout
+        return EngineSettings(settings)
+
+    def greet(self, dbapi: Any, driver: str, options: DatabaseOptions, *, reader: bool) -> None:
+        # without this sqlite3 sends BEGIN by its own rules: none for SELECT, DDL or SAVEPOINT
+        dbapi.isolation_level = None
+        cursor = dbapi.cursor()
+        try:
+            cursor.execute("PRAGMA journal_mode")
+            (journal,) = cursor.fetchone()
+            if journal not in (options.journal_mode, "memory"):
+                cursor.execute(f"PRAGMA journal_mode = {options.journal_mode}")
+                cursor.fetchall()
+            cursor.execute(f"PRAGMA synchronous = {options.synchronous}")
+            cursor.execute(f"PRAGMA foreign_keys = {'on' if options.foreign_keys else 'off'}")
+            if reader:
+                cursor.execute("PRAGMA query_only = on")
+        finally:
+            cursor.close()
+
+    def execution_options(self, begin: Begin) -> dict[str, Any]:
+        return {}
+
+    def begin_statements(self, begin: Begin) -> tuple[str, ...]:
+        if begin.plain:
+            return ()
+        return ("BEGIN",) if begin.readonly else ("BEGIN IMMEDIATE",)
+
+    def server_gave_up(self, dbapi: Any, driver: str) -> bool:
+        # SQLITE_FULL, IOERR, NOMEM and INTERRUPT may roll back by themselves; only this tells
+        # (https://sqlite.org/c3ref/get_autocommit.html)
+        raw = _sqlite3_connection(dbapi)
+        return raw is not None and not raw.in_transaction
+
+    def breaker(self, dbapi: Any, driver: str) -> Callable[[], None] | None:
+        raw = _sqlite3_connection(dbapi)
+        if raw is None:
+            return None
+
+        def interrupt() -> None:
+            try:
+                raw.interrupt()
+            except Exception:
+                pass  # closed meanwhile
+
+        return interrupt
+
+
+def _sqlite3_connection(dbapi: Any) -> Any:
+    """The sqlite3 connection, also an aiosqlite one's; it may be looked at from any thread."""
+    raw = getattr(dbapi, "driver_connection", dbapi)
+    return getattr(raw, "_connection", raw)
+
+
+def is_memory(url: URL) -> bool:
+    """Whether the URL names a private in-memory database."""
+    database = url.database
+    if database in (None, "", ":memory:"):
+        return True
+    return "mode" in url.query and url.query["mode"] == "memory"
+
+
+def shared_memory(url: URL) -> URL:
+    """The same in-memory database for every connection of this process.
+
+    A plain ``:memory:`` is private to its connection. SQLite's memdb file system (3.36+) shares
+    one by name, with ordinary locks instead of shared-cache's table locks.
+    """
+    name = f"file:/hermetic-{os.getpid()}-{next(_memories)}"
+    return url.set(database=name, query={"vfs": "memdb", "uri": "true"})

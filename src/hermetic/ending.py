@@ -1,0 +1,243 @@
+"""The end of a scope, as work on the sync session: commit or roll back, then close. It never waits
+by itself; the shells run it in their own way, in a thread or under SQLAlchemy's bridge to asyncio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+
+from sqlalchemy import orm
+from sqlalchemy.util import await_only
+
+from .boundary import Ending, Entry, State, ending
+from .dialects.classify import classify
+from .errors import CommitUnknown, FaultError, Outcome, RolledBack
+from .events import logger
+from .hooks import before_commit_hooks
+from .interrupts import held_back
+from .owner import Owner
+from .registry import Scope, Transaction, describe_error
+from .sealed import seal
+from .watchdog import Alarm, watchdog
+
+
+def end(scope: Scope, error: BaseException | None, cleanup_timeout: float) -> BaseException | None:
+    """End a scope whose block was left with ``error``.
+
+    :return: what has to be raised instead of, or without, ``error``; ``None`` where nothing has.
+    """
+    if scope.entry is Entry.JOIN:
+        return _end_joined(scope, error)
+    if scope.entry is Entry.SAVEPOINT:
+        return _end_savepoint(scope, error)
+    return _end_root(scope, error, cleanup_timeout)
+
+
+def _end_joined(scope: Scope, error: BaseException | None) -> None:
+    scope.root.deadline = scope.outer_deadline
+    if error is not None and not isinstance(error, scope.options.commit_on):
+        scope.boundary.doom(error)
+
+
+def _end_savepoint(scope: Scope, error: BaseException | None) -> BaseException | None:
+    root = scope.root
+    root.deadline = scope.outer_deadline
+    how = ending(scope.boundary, error, scope.options.commit_on)
+    raised: BaseException | None = None
+    if how is Ending.COMMIT:
+        try:
+            scope.savepoint.commit()
+        except BaseException as failed:
+            raised = failed
+            how = Ending.ROLLBACK
+    if how is not Ending.COMMIT:
+        scope.boundary.end(Outcome.NOT_COMMITTED)
+        if how is Ending.REFUSE:
+            raised = _refused(scope)
+        try:
+            # after a failed flush it is inactive, and has to be rolled back all the same
+            if scope.session.get_nested_transaction() is scope.savepoint:
+                scope.savepoint.rollback()
+        except BaseException as failed:
+            _attach(raised or error, "the rollback to the savepoint failed too", failed)
+            # the savepoint may still hold what it should not: nothing of the whole may commit
+            root.boundary.doom(failed)
+    root.innermost = scope.parent_boundary
+    return raised
+
+
+# ---------------------------------------------------------------- a transaction
+
+
+def _end_root(
+    scope: Scope, error: BaseException | None, cleanup_timeout: float
+) -> BaseException | None:
+    # under asyncio this runs in a task of its own, which owns the scope from here on
+    scope.owner = Owner()
+    how = ending(scope.boundary, error, scope.options.commit_on)
+    raised: BaseException | None = None
+    if how is Ending.COMMIT:
+        raised = _prepare(scope)
+    # a loop has signal handlers of its own, and other tasks run while this one waits
+    holding = nullcontext() if scope.asynchronous else held_back(_bounder(scope, cleanup_timeout))
+    with holding:
+        if how is Ending.COMMIT and raised is None:
+            raised = _commit(scope)
+        elif how is Ending.REFUSE:
+            raised = _refused(scope)
+        if scope.outcome is None and scope.entry is Entry.TRANSACTION:
+            scope.boundary.end(Outcome.NOT_COMMITTED)
+        rollback = raised is not None or how is not Ending.COMMIT
+        _clean_up(scope, raised or error, cleanup_timeout, rollback=rollback)
+    return raised
+
+
+def _bounder(scope: Scope, seconds: float) -> Callable[[], None]:
+    def bound() -> None:
+        _bound(scope, seconds)
+
+    return bound
+
+
+def _prepare(scope: Scope) -> BaseException | None:
+    """Everything before the COMMIT: hooks and flush.
+
+    They may be interrupted like any of the work.
+    """
+    try:
+        for hook in before_commit_hooks(scope):
+            answer = hook.function()
+            if scope.asynchronous and inspect.isawaitable(answer):
+                await_only(answer)
+        session = scope.session
+        for _ in range(100):  # as SQLAlchemy: hooks of a flush may make more to flush
+            if session._is_clean():
+                break
+            session.flush()
+        if scope.cancelled:
+            raise asyncio.CancelledError
+        if scope.deadline is not None and time.monotonic() >= scope.deadline:
+            raise scope.deadline_exceeded("before its COMMIT was sent")
+        if scope.boundary.state is State.DOOMED:
+            raise _refused(scope)
+    except BaseException as failed:
+        return failed
+    return None
+
+
+def _commit(scope: Scope) -> BaseException | None:
+    connection = scope.connection
+    transaction = None if connection is None else connection.transaction
+    plain = scope.entry is Entry.PLAIN
+    if not plain:
+        scope.boundary.committing()
+    try:
+        orm.Session.commit(scope.session)
+    except BaseException as failed:
+        outcome = _outcome_of(scope, transaction, failed)
+        if not plain:
+            scope.boundary.end(outcome)
+        if isinstance(failed, FaultError):
+            failed.outcome = outcome
+        if outcome is Outcome.UNKNOWN and isinstance(failed, Exception):
+            return _unknown(scope, failed)
+        return failed
+    if not plain:
+        scope.boundary.end(Outcome.COMMITTED)
+    return None
+
+
+def _outcome_of(scope: Scope, transaction: Transaction | None, failed: BaseException) -> Outcome:
+    """How the transaction ended whose commit raised."""
+    if transaction is None or not transaction.commit_sent:
+        return Outcome.NOT_COMMITTED
+    if transaction.committed:
+        return Outcome.COMMITTED
+    fault = failed.fault if isinstance(failed, FaultError) else classify(failed)
+    if fault is not None and not fault.ambiguous_at_commit:
+        return Outcome.NOT_COMMITTED
+    # nothing was written that could be there or not
+    return Outcome.NOT_COMMITTED if scope.readonly else Outcome.UNKNOWN
+
+
+def _unknown(scope: Scope, cause: Exception) -> CommitUnknown:
+    error = CommitUnknown(
+        f"The answer to COMMIT was lost: {describe_error(cause)}. The scope's changes were applied "
+        "as a whole or not at all, and the database could not be asked which.",
+        scope=scope.ref,
+        hint="Nothing was run again. Look for one of its changes before you repeat it.",
+    )
+    error.__cause__ = cause
+    return error
+
+
+def _refused(scope: Scope) -> RolledBack:
+    boundary = scope.boundary
+    cause = boundary.cause
+    error = RolledBack(
+        f"The scope was rolled back, not committed, because of {describe_error(cause)}.",
+        scope=scope.ref,
+        hint="A scope that joined it failed or asked for it. Let that error pass, or open the inner "
+        "scope with propagation='nested'.",
+    )
+    error.__cause__ = cause
+    return error
+
+
+# ---------------------------------------------------------------- afterwards
+
+
+def _clean_up(
+    scope: Scope, error: BaseException | None, cleanup_timeout: float, *, rollback: bool
+) -> None:
+    """Roll back where that is due, and close: the connection goes back, or is destroyed."""
+    session = scope.session
+    alarm = None
+    try:
+        if rollback and session.in_transaction():
+            alarm = _bound(scope, cleanup_timeout)
+            orm.Session.rollback(session)
+    except BaseException as failed:
+        _attach(error, "the rollback failed too, and the connection was destroyed", failed)
+        _destroy(scope)
+    try:
+        seal(session.identity_map.all_states(), scope.ref)
+        orm.Session.close(session)
+    except BaseException as failed:
+        _attach(error, "closing failed too, and the connection was destroyed", failed)
+        _destroy(scope)
+    finally:
+        if alarm is not None:
+            alarm.cancel()
+
+
+def _bound(scope: Scope, seconds: float) -> Alarm | None:
+    """Destroy the scope's socket unless the cleanup is over in time."""
+    connection = scope.connection
+    if connection is None or connection.break_off is None or connection.scope is not scope:
+        return None
+    previous, connection.alarm = connection.alarm, None
+    if previous is not None:
+        previous.cancel()
+    connection.alarm = watchdog.arm(time.monotonic() + seconds, connection.break_off)
+    alarm: Alarm = connection.alarm
+    return alarm
+
+
+def _destroy(scope: Scope) -> None:
+    try:
+        orm.Session.invalidate(scope.session)
+    except BaseException:
+        logger.exception("a connection could not be destroyed in good order")
+
+
+def _attach(error: BaseException | None, what: str, failed: BaseException) -> None:
+    """A failed cleanup never masks what came first."""
+    if error is not None:
+        error.add_note(f"{what}: {describe_error(failed)}")
+    else:
+        logger.error("after a commit, %s", what, exc_info=failed)

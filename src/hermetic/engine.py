@@ -1,0 +1,189 @@
+"""Engines of one server: up to two for each world, a writer's and a reader's, made when first
+needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from typing import Any
+
+from sqlalchemy import URL, Engine, create_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool, QueuePool
+
+from .dialects.drivers import driver_of, family_of, url_for
+from .errors import DatabaseClosed
+from .gate import Gate
+from .listeners import EngineWatch
+from .options import DatabaseOptions
+from .pool import Admission, gated
+from .registry import Registry
+
+
+class Server:
+    """One server: its URL, its gates, and the engines that exist of it."""
+
+    def __init__(self, url: URL, options: DatabaseOptions, registry: Registry) -> None:
+        self.url = url
+        self.options = options
+        self.registry = registry
+        self.family = family_of(url)
+        self.closed = False
+        # guards the making of engines; making one does no I/O
+        self._lock = threading.Lock()
+        self._sync: dict[bool, Engine] = {}
+        self._async: weakref.WeakKeyDictionary[
+            asyncio.AbstractEventLoop, dict[bool, AsyncEngine]
+        ] = weakref.WeakKeyDictionary()
+        self._gates = self._make_gates()
+        self._anchor = self._hold_memory()
+
+    def _make_gates(self) -> dict[bool, Gate]:
+        options = self.options
+        name = self.registry.name
+        shared = self.family.shares_one_connection(self.url)
+        limit = self.family.writer_limit(self.url, options)
+        writer = Gate(name if shared else f"{name} writer", limit, options.max_waiting)
+        self.registry.gates.append(writer)
+        if shared or not self.family.has_readers:
+            return {False: writer, True: writer}
+        reader_limit = options.reader_pool_size or options.pool_size
+        reader = Gate(f"{name} reader", reader_limit, options.max_waiting)
+        self.registry.gates.append(reader)
+        return {False: writer, True: reader}
+
+    def _hold_memory(self) -> Any:
+        """A connection that keeps an in-memory SQLite database from vanishing between two uses."""
+        if not self.family.shares_one_connection(self.url):
+            return None
+        import sqlite3
+
+        target = f"{self.url.database}?vfs=memdb"
+        return sqlite3.connect(target, uri=True, check_same_thread=False)
+
+    # ------------------------------------------------------------ engines
+
+    def engine(self, *, reader: bool) -> Engine:
+        """The engine for threads."""
+        found = self._sync.get(reader)
+        if found is not None:
+            return found
+        with self._lock:
+            self._check_open()
+            found = self._sync.get(reader)
+            if found is None:
+                url = url_for(self.url, asynchronous=False)
+                found = create_engine(url, **self._arguments(url, reader, asynchronous=False))
+                self._outfit(found, url, reader, world="threads")
+                self._sync[reader] = found
+            return found
+
+    def async_engine(self, *, reader: bool) -> AsyncEngine:
+        """The engine for the running event loop. Its connections never meet another loop."""
+        loop = asyncio.get_running_loop()
+        engines = self._async.get(loop)
+        if engines is not None and reader in engines:
+            return engines[reader]
+        with self._lock:
+            self._check_open()
+            engines = self._async.setdefault(loop, {})
+            found = engines.get(reader)
+            if found is None:
+                url = url_for(self.url, asynchronous=True)
+                found = create_async_engine(url, **self._arguments(url, reader, asynchronous=True))
+                self._outfit(found.sync_engine, url, reader, world="asyncio")
+                engines[reader] = found
+            return found
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise DatabaseClosed(
+                f"Database {self.registry.name!r} is closed.", hint="Make a new Database."
+            )
+
+    def _arguments(self, url: URL, reader: bool, *, asynchronous: bool) -> dict[str, Any]:
+        options = self.options
+        settings = self.family.engine_settings(url, driver_of(url), options, reader=reader)
+        base: type[Pool] = options.poolclass or (
+            AsyncAdaptedQueuePool if asynchronous else QueuePool
+        )
+        arguments: dict[str, Any] = {
+            "poolclass": gated(base),
+            "hide_parameters": options.hide_parameters,
+            "echo": options.echo,
+            "connect_args": {**settings.connect_args, **options.connect_args},
+            "pool_recycle": int(options.pool_recycle),
+            **settings.engine_args,
+        }
+        if issubclass(base, QueuePool):
+            # the gate keeps the bound; the pool behind it only ever keeps what came back
+            arguments |= {
+                "pool_size": self._gates[reader].limit,
+                "max_overflow": 0,
+                "pool_use_lifo": True,
+            }
+        return {**arguments, **options.engine_options}
+
+    def _outfit(self, engine: Engine, url: URL, reader: bool, *, world: str) -> None:
+        pool: Any = engine.pool
+        pool.admission = Admission(
+            self._gates[reader], self.options.pool_timeout, asynchronous=world == "asyncio"
+        )
+        EngineWatch(
+            engine,
+            self.family,
+            driver_of(url),
+            self.options,
+            self.registry,
+            reader=reader and self.family.has_readers,
+            world=world,
+        )
+
+    # ------------------------------------------------------------ the end
+
+    def close(self) -> None:
+        """Close what threads opened, and cut what asyncio left behind in loops that no longer
+        run.
+        """
+        self.closed = True
+        with self._lock:
+            engines, self._sync = list(self._sync.values()), {}
+            loops = list(self._async.items())
+            self._async.clear()
+        for engine in engines:
+            engine.dispose()
+        for loop, async_engines in loops:
+            for async_engine in async_engines.values():
+                _abandon(async_engine, loop)
+        self._let_go()
+
+    async def aclose(self) -> None:
+        """Close everything, the running loop's connections in good order."""
+        self.closed = True
+        running = asyncio.get_running_loop()
+        with self._lock:
+            mine = self._async.pop(running, {})
+        for async_engine in mine.values():
+            await async_engine.dispose()
+        self.close()
+
+    def async_in_use(self) -> bool:
+        """Whether a loop that still runs has connections of this server."""
+        return any(loop.is_running() and engines for loop, engines in list(self._async.items()))
+
+    def _let_go(self) -> None:
+        anchor, self._anchor = self._anchor, None
+        if anchor is not None:
+            anchor.close()
+
+
+def _abandon(engine: AsyncEngine, loop: asyncio.AbstractEventLoop) -> None:
+    """Cut an asyncio engine's idle connections from outside its loop; nobody can await their
+    close.
+    """
+    if loop.is_running():
+        loop.call_soon_threadsafe(lambda: loop.create_task(engine.dispose()))
+        return
+    engine.sync_engine.dispose(close=False)

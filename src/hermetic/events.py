@@ -1,0 +1,171 @@
+"""Frozen records of what happened, and of what is, for whoever listens or looks.
+
+The core makes an event only when somebody listens; a listener is a function of one event, called in
+the thread or task in which it happened, outside every lock. What a listener raises is logged under
+``hermetic`` and changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .errors import Outcome, ScopeRef
+from .faults import Fault
+
+logger = logging.getLogger("hermetic")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Base of all events. ``database`` is the Database's name."""
+
+    database: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeOpened(Event):
+    """A scope was entered; nothing was sent yet."""
+
+    scope: ScopeRef
+    owner: str
+    entry: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeFinished(Event):
+    """A scope is over.
+
+    ``seconds`` is its life, ``error`` the class name of what ended it, if any.
+    """
+
+    scope: ScopeRef
+    outcome: Outcome | None
+    seconds: float
+    statements: int
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RetryScheduled(Event):
+    """A unit will run again after ``pause`` seconds. ``attempt`` is the number of the next run."""
+
+    unit: str
+    attempt: int
+    pause: float
+    fault: Fault | None
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRefused(Event):
+    """A unit that failed retryably is not run again. ``reason`` says why."""
+
+    unit: str
+    attempt: int
+    reason: str
+    fault: Fault | None
+
+
+@dataclass(frozen=True, slots=True)
+class HookFailed(Event):
+    """A hook raised. The outcome of its scope is not touched by that."""
+
+    scope: ScopeRef
+    hook: str
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionDestroyed(Event):
+    """A connection was thrown away instead of going back to its pool. ``reason`` says why."""
+
+    connection: int
+    reason: str
+
+
+Listener = Callable[[Event], None]
+
+
+def emit(listeners: tuple[Listener, ...], event: Event) -> None:
+    """Tell every listener, whatever the others do."""
+    for listener in listeners:
+        try:
+            listener(event)
+        except Exception:
+            logger.exception("a listener failed on %s", type(event).__name__)
+
+
+# ---------------------------------------------------------------- what is
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeInfo:
+    """One open scope, as it was when looked at. ``age`` in seconds."""
+
+    number: int
+    name: str
+    database: str
+    opened_at: str
+    owner: str
+    state: str
+    propagation: str
+    readonly: bool
+    age: float
+    statements: int
+    last_statement: str | None
+    connection: int | None
+    attempt: int
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """One live session made by a factory, outside any scope, that is inside a transaction."""
+
+    session: str
+    owner: str
+    opened_at: str
+    age: float
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionInfo:
+    """One open connection. ``scope`` is the number of the scope that holds it."""
+
+    number: int
+    server: str
+    role: str
+    world: str
+    state: str
+    age: float
+    holder: str | None
+    scope: int | None
+    last_statement: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolInfo:
+    """One gate and the pools behind it: what may be out, what is, and who waits."""
+
+    name: str
+    limit: int
+    lent: int
+    waiting: int
+    admitted: int
+    waited: int
+    refused: int
+    wait_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that is open at one moment."""
+
+    database: str
+    scopes: tuple[ScopeInfo, ...]
+    sessions: tuple[SessionInfo, ...]
+    connections: tuple[ConnectionInfo, ...]
+    pools: tuple[PoolInfo, ...]
+    counters: dict[str, int]

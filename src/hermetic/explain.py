@@ -1,0 +1,72 @@
+"""Every setting in force, in words, without secrets."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import URL
+
+from .dialects.drivers import driver_of, url_for
+from .engine import Server
+from .errors import ConfigurationError
+from .options import DatabaseOptions
+
+_SECRET_WORDS = ("password", "passwd", "passfile", "secret", "token", "credential", "sslkey")
+
+
+def explain(server: Server, options: DatabaseOptions, name: str) -> str:
+    """One line per setting: where it stands, its value, and what each driver is given."""
+    lines = [
+        f"Database {name!r}",
+        f"  url: {redacted(server.url)}",
+        f"  family: {server.family.name}",
+    ]
+    lines += [
+        f"  {field.name}: {_shown(field.name, getattr(options, field.name))}"
+        for field in dataclasses.fields(options)
+        if field.name not in ("connect_args", "scope", "name")
+    ]
+    lines.append("  defaults of scopes:")
+    lines += [
+        f"    {field.name}: {getattr(options.scope, field.name)}"
+        for field in dataclasses.fields(options.scope)
+    ]
+    for asynchronous, world in ((False, "threads"), (True, "asyncio")):
+        lines += _world(server, options, world, asynchronous=asynchronous)
+    return "\n".join(lines)
+
+
+def _world(
+    server: Server, options: DatabaseOptions, world: str, *, asynchronous: bool
+) -> list[str]:
+    try:
+        url = url_for(server.url, asynchronous=asynchronous)
+    except ConfigurationError as error:
+        return [f"  {world}: {error.message}"]
+    driver = driver_of(url)
+    settings = server.family.engine_settings(url, driver, options, reader=False)
+    arguments = {**settings.connect_args, **options.connect_args}
+    shown = [f"    {key}: {_shown(key, value)}" for key, value in arguments.items()]
+    return [f"  {world}: driver {driver}", *shown]
+
+
+def redacted(url: URL) -> str:
+    """The URL without its password, and without any other secret in its query."""
+    query = {key: "***" if _is_secret(key) else value for key, value in url.query.items()}
+    return url.set(query=query).render_as_string(hide_password=True)
+
+
+def _shown(name: str, value: Any) -> str:
+    if _is_secret(name):
+        return "***"
+    if isinstance(value, Mapping):
+        inner = ", ".join(f"{key}: {_shown(key, each)}" for key, each in value.items())
+        return "{" + inner + "}"
+    return value.__name__ if isinstance(value, type) else repr(value)
+
+
+def _is_secret(name: str) -> bool:
+    lowered = name.lower()
+    return any(word in lowered for word in _SECRET_WORDS)

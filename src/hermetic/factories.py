@@ -1,0 +1,155 @@
+"""SQLAlchemy's factories and registries, by the same names, giving hermetic's sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable
+from threading import local
+from typing import Any, TypeVar
+
+from sqlalchemy import orm
+from sqlalchemy.ext import asyncio as sa_asyncio
+
+from .events import logger
+from .owner import Task, current_task
+from .session import AsyncSession, Session
+
+_S = TypeVar("_S", bound=orm.Session)
+_A = TypeVar("_A", bound=sa_asyncio.AsyncSession)
+
+
+class sessionmaker(orm.sessionmaker[Any]):
+    """``sqlalchemy.orm.sessionmaker``, making hermetic.Session.
+
+    It takes SQLAlchemy's arguments, at once or later through ``configure``, and differs in one
+    default: ``expire_on_commit=False``, so that what a session loaded can be read after it.
+    """
+
+    def __init__(
+        self, bind: Any = None, *, class_: Any = Session, expire_on_commit: bool = False, **kw: Any
+    ) -> None:
+        super().__init__(bind, class_=class_, expire_on_commit=expire_on_commit, **kw)
+
+
+class async_sessionmaker(sa_asyncio.async_sessionmaker[Any]):
+    """``sqlalchemy.ext.asyncio.async_sessionmaker``, making hermetic.AsyncSession.
+
+    It differs in one default: ``expire_on_commit=False``.
+    """
+
+    def __init__(
+        self,
+        bind: Any = None,
+        *,
+        class_: Any = AsyncSession,
+        expire_on_commit: bool = False,
+        **kw: Any,
+    ) -> None:
+        super().__init__(bind, class_=class_, expire_on_commit=expire_on_commit, **kw)
+
+
+class OwnerRegistry:
+    """One session for each thread, and for each task of an event loop.
+
+    A session that nobody removed goes with its thread, or is closed when its task is done: it never
+    keeps its connection for longer than whoever opened it lives.
+    """
+
+    def __init__(
+        self, createfunc: Callable[[], Any], forget: Callable[[Any, Task | None], None]
+    ) -> None:
+        self.createfunc = createfunc
+        self._forget = forget
+        self._threads = local()
+        self._tasks: weakref.WeakKeyDictionary[Task, Any] = weakref.WeakKeyDictionary()
+
+    def __call__(self) -> Any:
+        task = current_task()
+        if task is None:
+            if not hasattr(self._threads, "session"):
+                self._threads.session = self.createfunc()
+            return self._threads.session
+        session = self._tasks.get(task)
+        if session is None:
+            session = self._tasks[task] = self.createfunc()
+            task.add_done_callback(self._task_is_done)
+        return session
+
+    def has(self) -> bool:
+        task = current_task()
+        return hasattr(self._threads, "session") if task is None else task in self._tasks
+
+    def set(self, obj: Any) -> None:
+        task = current_task()
+        if task is None:
+            self._threads.session = obj
+            return
+        if task not in self._tasks:
+            task.add_done_callback(self._task_is_done)
+        self._tasks[task] = obj
+
+    def clear(self) -> None:
+        task = current_task()
+        if task is not None:
+            self._tasks.pop(task, None)
+        elif hasattr(self._threads, "session"):
+            del self._threads.session
+
+    def _task_is_done(self, task: Task) -> None:
+        session = self._tasks.pop(task, None)
+        if session is not None:
+            self._forget(session, task)
+
+
+class scoped_session(orm.scoped_session[Any]):
+    """``sqlalchemy.orm.scoped_session``: a session per thread, and per task under asyncio.
+
+    :param session_factory: what makes the sessions, as ``sessionmaker(bind=engine)``.
+    :param scopefunc: as SQLAlchemy's: what tells the callers apart, in place of thread and task.
+    """
+
+    def __init__(self, session_factory: Any, scopefunc: Callable[[], Any] | None = None) -> None:
+        super().__init__(session_factory, scopefunc)
+        if scopefunc is None:
+            self.registry: Any = OwnerRegistry(session_factory, _close_forgotten)
+
+    def __repr__(self) -> str:
+        inside = repr(self.registry()) if self.registry.has() else "no session here"
+        return f"<{type(self).__name__}: {inside}>"
+
+
+class async_scoped_session(sa_asyncio.async_scoped_session[Any]):
+    """``sqlalchemy.ext.asyncio.async_scoped_session``, with the running task as default scope.
+
+    A session that its task did not ``await remove()`` is closed when the task is done.
+    """
+
+    def __init__(self, session_factory: Any, scopefunc: Callable[[], Any] | None = None) -> None:
+        super().__init__(session_factory, scopefunc or current_task)
+        if scopefunc is None:
+            self.registry: Any = OwnerRegistry(session_factory, _aclose_forgotten)
+
+    def __repr__(self) -> str:
+        inside = repr(self.registry()) if self.registry.has() else "no session here"
+        return f"<{type(self).__name__}: {inside}>"
+
+
+_closings: set[asyncio.Task[None]] = set()
+
+
+def _close_forgotten(session: orm.Session, task: Task | None) -> None:
+    try:
+        session.close()
+    except Exception:
+        logger.exception("closing the forgotten session of %r failed", task)
+
+
+def _aclose_forgotten(session: sa_asyncio.AsyncSession, task: Task | None) -> None:
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return  # the loop is gone, and its connections with it
+    closing = loop.create_task(session.close())
+    _closings.add(closing)
+    closing.add_done_callback(_closings.discard)

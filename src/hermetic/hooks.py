@@ -1,0 +1,101 @@
+"""What a scope's users want done at its end, in order, dropped with a rolled-back savepoint."""
+
+from __future__ import annotations
+
+import enum
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.orm import SessionTransaction
+
+from .errors import Outcome, ScopeControls
+from .registry import Scope
+
+
+class HookKind(enum.Enum):
+    """When a hook runs; the value is the method that adds it."""
+
+    BEFORE_COMMIT = "before_commit"
+    AFTER_COMMIT = "on_commit"
+    AFTER_ROLLBACK = "on_rollback"
+
+
+@dataclass(slots=True)
+class Hook:
+    """One function to call. ``savepoint`` is the innermost one that was open when it was added."""
+
+    kind: HookKind
+    function: Callable[[], Any]
+    key: object
+    savepoint: SessionTransaction | None
+    undone: bool = False
+
+    @property
+    def name(self) -> str:
+        return getattr(self.function, "__qualname__", repr(self.function))
+
+
+def add_hook(scope: Scope, session: Any, hook: Hook) -> None:
+    """Add a hook to a scope, unless its key is known.
+
+    :raises ScopeControls: a coroutine function in a scope of threads, which cannot await it.
+    """
+    if not callable(hook.function):
+        raise TypeError(f"a hook must be callable, not {hook.function!r}")
+    if not scope.asynchronous and inspect.iscoroutinefunction(hook.function):
+        raise ScopeControls(
+            f"{hook.name} is a coroutine function, and nobody can await it in a scope of threads.",
+            scope=scope.ref,
+            hint="Use 'async with db.session()', or an ordinary function.",
+        )
+    if hook.key is not None and any(
+        known.key == hook.key and known.kind is hook.kind for known in scope.hooks
+    ):
+        return
+    if hook.savepoint is not None and not scope.watches_savepoints:
+        scope.watches_savepoints = True
+        event.listen(session, "after_soft_rollback", _drop_of(scope))
+    scope.hooks.append(hook)
+
+
+def before_commit_hooks(scope: Scope) -> list[Hook]:
+    """The hooks to run before the COMMIT, in order."""
+    return [hook for hook in scope.hooks if hook.kind is HookKind.BEFORE_COMMIT]
+
+
+def ending_hooks(scope: Scope) -> list[Hook]:
+    """The hooks to run once the scope has ended, in order, by how it ended."""
+    outcome = scope.outcome
+    if outcome is Outcome.UNKNOWN:
+        return []
+    committed = outcome is not Outcome.NOT_COMMITTED
+    wanted = HookKind.AFTER_COMMIT if committed else HookKind.AFTER_ROLLBACK
+    return [hook for hook in scope.hooks if hook.kind is wanted or hook.undone]
+
+
+def _drop_of(scope: Scope) -> Callable[[Any, SessionTransaction], None]:
+    def drop(session: Any, ended: SessionTransaction) -> None:
+        if not ended.nested:
+            return
+        kept = []
+        for hook in scope.hooks:
+            if not _within(hook.savepoint, ended):
+                kept.append(hook)
+            elif hook.kind is HookKind.AFTER_ROLLBACK:
+                # its part of the work is rolled back, whatever becomes of the rest
+                hook.undone = True
+                kept.append(hook)
+        scope.hooks[:] = kept
+
+    return drop
+
+
+def _within(savepoint: SessionTransaction | None, ended: SessionTransaction) -> bool:
+    while savepoint is not None:
+        if savepoint is ended:
+            return True
+        savepoint = savepoint.parent
+    return False

@@ -1,0 +1,101 @@
+"""Whose a session is: a thread, or a task of a thread's event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import traceback
+import weakref
+from asyncio import _get_running_loop  # the C function; get_running_loop raises where none runs
+from threading import get_ident
+from types import FrameType
+from typing import Any
+
+Task = asyncio.Task[Any]
+
+
+def current_task() -> Task | None:
+    """The running task, or ``None`` outside of any event loop."""
+    loop = _get_running_loop()
+    return None if loop is None else asyncio.current_task(loop)
+
+
+class Owner:
+    """A thread, or a task within it. Compares equal to itself seen from anywhere."""
+
+    __slots__ = ("_task", "_task_id", "thread", "thread_id")
+
+    def __init__(self) -> None:
+        self.thread_id = get_ident()
+        self.thread = threading.current_thread()
+        task = current_task()
+        # weak: a finished task's frames must not live as long as a record of its scopes
+        self._task = None if task is None else weakref.ref(task)
+        self._task_id = 0 if task is None else id(task)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Owner):
+            return NotImplemented
+        return self.thread_id == other.thread_id and self._task_id == other._task_id
+
+    def __hash__(self) -> int:
+        return hash((self.thread_id, self._task_id))
+
+    @property
+    def task(self) -> Task | None:
+        return None if self._task is None else self._task()
+
+    def is_current(self) -> bool:
+        """Whether the caller is this owner."""
+        if self.thread_id != get_ident():
+            return False
+        loop = _get_running_loop()
+        if loop is None:
+            return self._task is None
+        task = asyncio.current_task(loop)
+        return (None if self._task is None else self._task()) is task
+
+    def __str__(self) -> str:
+        thread = f"thread {self.thread.name!r}"
+        if self._task is None:
+            return thread
+        task = self._task()
+        return f"{'a finished task' if task is None else f'task {task.get_name()!r}'} of {thread}"
+
+    __repr__ = __str__
+
+    def now_at(self) -> str:
+        """Where it is at this moment: ``file:line in function``, or ``""`` where that cannot be
+        told.
+        """
+        frame = self._frame()
+        if frame is None:
+            return ""
+        entries = traceback.StackSummary.extract(traceback.walk_stack(frame), lookup_lines=False)
+        # innermost first; the caller's code is what helps, not ours or the driver's
+        for entry in entries:
+            if "site-packages" not in entry.filename and not _is_inner(entry.filename):
+                return f"{entry.filename}:{entry.lineno} in {entry.name}"
+        return ""
+
+    def _frame(self) -> FrameType | None:
+        if self._task is None:
+            return sys._current_frames().get(self.thread_id)
+        task = self._task()
+        if task is None or task.done():
+            return None
+        stack = task.get_stack()
+        return stack[-1] if stack else None
+
+
+def describe_current() -> str:
+    """The caller, in the words of an Owner."""
+    return str(Owner())
+
+
+_INNER = (__file__.rpartition("/")[0], threading.__file__, asyncio.__file__.rpartition("/")[0])
+
+
+def _is_inner(filename: str) -> bool:
+    return filename.startswith(_INNER)

@@ -1,0 +1,209 @@
+"""SQLAlchemy's pools with a gate in front of them.
+
+A pool class is subclassed at its two narrow places: ``_do_get`` hands a record out and
+``_do_return_conn`` takes it back, in every pool class that SQLAlchemy has, exactly once each
+(checked on 2.1.7 to 2.1.9).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from functools import lru_cache
+from threading import Lock
+from typing import Any
+
+from sqlalchemy.pool import Pool
+from sqlalchemy.util import await_only
+
+from .errors import PoolError, PoolOverloaded, PoolSelfDeadlock, PoolTimeout
+from .gate import Gate, Refused, Ticket, Waiter
+from .owner import Owner
+from .registry import Scope
+
+# the scope on whose behalf a connection is being taken; greenlets share their task's context
+demanding: ContextVar[Scope | None] = ContextVar("hermetic_demanding", default=None)
+
+
+class Admission:
+    """How one pool waits at its gate, in the way of its world."""
+
+    def __init__(self, gate: Gate, timeout: float, *, asynchronous: bool) -> None:
+        self.gate = gate
+        self.timeout = timeout
+        self.asynchronous = asynchronous
+
+    def enter(self) -> Ticket:
+        """Wait for a place, in order, until the pool's timeout or the scope's deadline.
+
+        :raises PoolTimeout: too long.
+        :raises PoolOverloaded: too many wait already.
+        :raises PoolSelfDeadlock: it would never end.
+        :raises DeadlineExceeded: the scope's time is over.
+        """
+        now = time.monotonic()
+        scope = demanding.get()
+        owner = Owner() if scope is None else scope.owner
+        admitted = self.gate.enter(owner, _label(owner, scope, now), now, self._make_waker)
+        if isinstance(admitted, Ticket):
+            return admitted
+        if isinstance(admitted, Refused):
+            raise self._refusal(admitted, scope)
+        until = now + self.timeout
+        if scope is not None and scope.deadline is not None:
+            until = min(until, scope.deadline)
+        if not self._wait(admitted, until - now):
+            raise self._too_late(scope, now)
+        assert admitted.ticket is not None
+        return admitted.ticket
+
+    def leave(self, ticket: Ticket) -> None:
+        self.gate.leave(ticket, time.monotonic())
+
+    # ------------------------------------------------------------ waiting
+
+    def _make_waker(self) -> Callable[[], bool]:
+        return _TaskWaker() if self.asynchronous else _ThreadWaker()
+
+    def _wait(self, waiter: Waiter, seconds: float) -> bool:
+        waker = waiter.wake
+        assert isinstance(waker, (_TaskWaker, _ThreadWaker))
+        try:
+            waker.wait(seconds)
+        except BaseException:
+            # cancelled or interrupted while in line: a place that came at that moment goes on
+            ticket = self.gate.give_up(waiter)
+            if ticket is not None:
+                self.leave(ticket)
+            raise
+        return waiter.ticket is not None or self.gate.give_up(waiter) is not None
+
+    # ------------------------------------------------------------ refusing
+
+    def _refusal(self, refused: Refused, scope: Scope | None) -> PoolError:
+        gate = self.gate
+        if refused.self_deadlock:
+            return PoolSelfDeadlock(
+                f"All {gate.limit} connections of pool {gate.name!r} are held by scopes that this "
+                "one would keep waiting; the wait could not end.",
+                hint="Join the open scope (propagation='required' or 'nested') instead of taking a "
+                "second connection inside it, or make the pool larger.",
+                **self._numbers(scope),
+            )
+        return PoolOverloaded(
+            f"{gate.waiting} already wait for pool {gate.name!r}, which is max_waiting.",
+            hint="Shed load before it reaches the database, or raise max_waiting.",
+            **self._numbers(scope),
+        )
+
+    def _too_late(self, scope: Scope | None, since: float) -> BaseException:
+        waited = time.monotonic() - since
+        if scope is not None and scope.deadline is not None and scope.deadline <= since + waited:
+            error: BaseException = scope.deadline_exceeded("while it waited for a connection")
+            error.__cause__ = self._timeout(scope, waited)
+            return error
+        return self._timeout(scope, waited)
+
+    def _timeout(self, scope: Scope | None, waited: float) -> PoolTimeout:
+        gate = self.gate
+        return PoolTimeout(
+            f"No connection of pool {gate.name!r} came free in {waited:.2f} s: all {gate.limit} "
+            f"are out, {gate.waiting} more wait.",
+            hint="",
+            **self._numbers(scope),
+        )
+
+    def _numbers(self, scope: Scope | None) -> dict[str, Any]:
+        return {
+            "pool": self.gate.name,
+            "limit": self.gate.limit,
+            "holders": [ticket.label() for ticket in self.gate.holders()],
+            "waiting": self.gate.waiting,
+            "scope": None if scope is None else scope.ref,
+        }
+
+
+class _ThreadWaker:
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._lock.acquire()
+
+    def __call__(self) -> bool:
+        self._lock.release()
+        return True
+
+    def wait(self, seconds: float) -> None:
+        self._lock.acquire(timeout=max(0.0, seconds))
+
+
+class _TaskWaker:
+    __slots__ = ("_future", "_loop")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._future: asyncio.Future[None] = self._loop.create_future()
+
+    def __call__(self) -> bool:
+        try:
+            self._loop.call_soon_threadsafe(self._set)
+        except RuntimeError:
+            return False  # its loop is closed, and the waiter's task went with it
+        return True
+
+    def _set(self) -> None:
+        if not self._future.done():
+            self._future.set_result(None)
+
+    def wait(self, seconds: float) -> None:
+        # asyncio.wait, unlike wait_for on 3.11, cannot swallow a cancellation
+        await_only(asyncio.wait((self._future,), timeout=max(0.0, seconds)))
+
+
+def _label(owner: Owner, scope: Scope | None, since: float) -> Callable[[], str]:
+    def describe() -> str:
+        held = time.monotonic() - since
+        who = str(owner) if scope is None else f"{owner}, {scope.ref}"
+        now_at = owner.now_at()
+        return f"{who} for {held:.2f} s" + (f", now at {now_at}" if now_at else "")
+
+    return describe
+
+
+class GatedPool(Pool):
+    """Mixed into a pool class by ``gated``."""
+
+    admission: Admission
+
+    def _do_get(self) -> Any:
+        ticket = self.admission.enter()
+        try:
+            record = super()._do_get()
+        except BaseException:
+            self.admission.leave(ticket)
+            raise
+        # a stack: StaticPool lends one record to several at a time
+        record.record_info.setdefault("hermetic.tickets", []).append(ticket)
+        return record
+
+    def _do_return_conn(self, record: Any) -> None:
+        tickets = record.record_info.get("hermetic.tickets")
+        try:
+            super()._do_return_conn(record)
+        finally:
+            if tickets:
+                self.admission.leave(tickets.pop())
+
+    def recreate(self) -> Pool:
+        fresh: Any = super().recreate()
+        fresh.admission = self.admission
+        return fresh  # type: ignore[no-any-return]
+
+
+@lru_cache
+def gated(base: type[Pool]) -> type[Pool]:
+    """The pool class with a gate in front of it."""
+    return type(f"Gated{base.__name__}", (GatedPool, base), {})

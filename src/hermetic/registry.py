@@ -1,0 +1,436 @@
+"""Live records: which scopes are open, which connections exist, who holds what.
+
+Records are plain objects written by their owner and read by anybody; a snapshot may therefore be a
+moment old in one field and not in the next, and never blocks anyone.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from types import CodeType, FrameType
+from typing import Any
+
+from .boundary import Boundary, Entry, State
+from .errors import DeadlineExceeded, ForeignOwner, Outcome, RolledBack, ScopeEnded, ScopeRef
+from .events import (
+    ConnectionInfo,
+    Listener,
+    PoolInfo,
+    ScopeInfo,
+    SessionInfo,
+    Snapshot,
+)
+from .faults import Fault
+from .gate import Gate
+from .options import ScopeOptions
+from .owner import Owner, describe_current
+
+_scope_numbers = itertools.count(1)
+_connection_numbers = itertools.count(1)
+_PACKAGE = __file__.rpartition("/")[0] + "/"
+
+
+def caller_frame(depth: int = 1) -> FrameType:
+    """The frame of the user's code that called into hermetic."""
+    frame: FrameType | None = sys._getframe(depth)
+    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        last, frame = frame, frame.f_back
+    return frame if frame is not None else last
+
+
+class Place:
+    """A line of code, kept as cheaply as can be and put into words when asked."""
+
+    __slots__ = ("_code", "_line")
+
+    def __init__(self, frame: FrameType) -> None:
+        self._code: CodeType = frame.f_code
+        self._line = frame.f_lineno
+
+    def __str__(self) -> str:
+        return f"{self._code.co_filename}:{self._line} in {self._code.co_name}"
+
+    @property
+    def function(self) -> str:
+        return self._code.co_name
+
+
+class Scope:
+    """One unit of work, from its opening to its end and, for its outcome, after it.
+
+    A scope that joined another, or is a savepoint inside it, has ``root`` pointing at the scope
+    that owns session and transaction; otherwise ``root`` is the scope itself.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_owner",
+        "asynchronous",
+        "attempt",
+        "boundary",
+        "cancelled",
+        "connection",
+        "deadline",
+        "ended",
+        "entry",
+        "facade",
+        "hook_errors",
+        "hooks",
+        "innermost",
+        "last_statement",
+        "name",
+        "number",
+        "options",
+        "outer_deadline",
+        "parent",
+        "parent_boundary",
+        "place",
+        "readonly",
+        "registry",
+        "root",
+        "savepoint",
+        "seconds",
+        "session",
+        "started",
+        "statements",
+        "watches_savepoints",
+    )
+
+    def __init__(
+        self,
+        registry: Registry,
+        options: ScopeOptions,
+        entry: Entry,
+        parent: Scope | None,
+        root: Scope | None,
+        place: Place,
+        started: float,
+    ) -> None:
+        self.number = next(_scope_numbers)
+        self.registry = registry
+        self.options = options
+        self.entry = entry
+        self.parent = parent
+        self.place = place
+        self.started = started
+        self.name = options.name or place.function
+        self.ended = False
+        self.statements = 0
+        self.seconds = 0.0
+        self.attempt = 1
+        self.asynchronous = False
+        self.savepoint: Any = None
+        self.last_statement: str | None = None
+        self.connection: ConnectionRecord | None = None
+        # the sync session, and what the user was given: the same, or the AsyncSession over it
+        self.session: Any = None
+        self.facade: Any = None
+        # set when the scope's task was cancelled while the scope was ending
+        self.cancelled = False
+        self.watches_savepoints = False
+        self.hooks: list[Any] = []
+        self.hook_errors: tuple[BaseException, ...] = ()
+        self.outer_deadline: float | None = None
+        if root is None:
+            self.root = self
+            self._owner = Owner()
+            self.innermost = self.boundary = Boundary()
+            self.parent_boundary = self.boundary
+            self.readonly = bool(options.readonly)
+            self.deadline = None if options.timeout is None else started + options.timeout
+        else:
+            self.root = root
+            self.boundary = root.innermost if entry is Entry.JOIN else Boundary()
+            self.parent_boundary = root.innermost
+            self.readonly = root.readonly
+            self.deadline = root.deadline
+
+    def __repr__(self) -> str:
+        return (
+            f"<Scope {self.name!r} #{self.number} of {self.owner}, {self.state}, "
+            f"opened at {self.place}>"
+        )
+
+    @property
+    def owner(self) -> Owner:
+        """Whose it is.
+
+        It changes only while the session is lent, and for the time of its ending.
+        """
+        return self.root._owner
+
+    @owner.setter
+    def owner(self, owner: Owner) -> None:
+        self.root._owner = owner
+
+    @property
+    def ref(self) -> ScopeRef:
+        """Name, number and opening line, as errors carry them."""
+        return ScopeRef(self.name, self.number, str(self.place))
+
+    @property
+    def state(self) -> State:
+        """Where its transaction (or savepoint) stands."""
+        return self.boundary.state
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How it ended; ``None`` while that is open.
+
+        A savepoint shares the fate of its transaction.
+        """
+        own = self.boundary.outcome
+        if self.root is self or own is Outcome.NOT_COMMITTED:
+            return own
+        return self.root.boundary.outcome
+
+    def remaining(self, now: float) -> float | None:
+        """Seconds until the deadline, negative when it has passed; ``None`` without one."""
+        return None if self.deadline is None else self.deadline - now
+
+    # ------------------------------------------------------------ guards
+
+    def check_owner(self) -> None:
+        """:raises ForeignOwner: the caller is another thread or task.
+        :raises ScopeEnded: the scope is over.
+        """
+        if self.ended:
+            raise ScopeEnded(
+                f"The session's scope has ended ({self.outcome and self.outcome.value}).",
+                scope=self.ref,
+                hint="Open a scope of your own with db.session().",
+            )
+        if not self.owner.is_current():
+            user = describe_current()
+            raise ForeignOwner(
+                f"This session belongs to {self.owner}, and {user} tried to use it.",
+                owner=str(self.owner),
+                user=user,
+                scope=self.ref,
+                hint="Open a scope of your own there, or hand this one over with session.lend().",
+            )
+
+    def check_statement(self) -> None:
+        """What must hold before anything is sent to the server.
+
+        :raises RolledBack: the scope is rollback-only.
+        :raises DeadlineExceeded: its time is over.
+        """
+        self.check_owner()
+        doomed = self.innermost
+        if doomed.state is State.DOOMED:
+            raise RolledBack(
+                "The statement was not sent: the scope can only be rolled back, because of "
+                f"{describe_error(doomed.cause)}.",
+                scope=self.ref,
+                hint="Let the error of a joined scope pass, or open that scope with "
+                "propagation='nested'.",
+            ) from doomed.cause
+        if self.deadline is not None and time.monotonic() >= self.deadline:
+            raise self.deadline_exceeded("before a statement was sent")
+
+    def deadline_exceeded(self, when: str) -> DeadlineExceeded:
+        timeout = self.options.timeout
+        if timeout is None:
+            timeout = (self.deadline or 0.0) - self.started
+        return DeadlineExceeded(
+            f"The scope's time, {timeout:g} s, was over {when}.", timeout=timeout, scope=self.ref
+        )
+
+    def info(self, now: float) -> ScopeInfo:
+        connection = self.root.connection
+        depth = 0
+        parent = self.parent
+        while parent is not None:
+            depth, parent = depth + 1, parent.parent
+        return ScopeInfo(
+            number=self.number,
+            name=self.name,
+            database=self.registry.name,
+            opened_at=str(self.place),
+            owner=str(self.owner),
+            state=str(self.state),
+            propagation=str(self.options.propagation),
+            readonly=self.readonly,
+            age=now - self.started,
+            statements=self.root.statements,
+            last_statement=self.root.last_statement,
+            connection=None if connection is None else connection.number,
+            attempt=self.attempt,
+            depth=depth,
+        )
+
+
+def describe_error(error: BaseException | None) -> str:
+    """An error in one short line: its class, and the first line of what it says."""
+    if error is None:
+        return "a rollback that was asked for"
+    first = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+class Transaction:
+    """What is known of the transaction that is open on a connection.
+
+    ``failure`` is the first error that the transaction cannot survive, ``depth`` how many
+    savepoints surrounded it: rolling one of those back heals it, unless the server had given up
+    the whole.
+    """
+
+    __slots__ = ("commit_sent", "committed", "depth", "failure", "fault", "gone", "savepoints")
+
+    def __init__(self) -> None:
+        self.savepoints: list[str] = []
+        self.failure: BaseException | None = None
+        self.fault: Fault | None = None
+        self.depth = 0
+        self.gone = False
+        self.commit_sent = False
+        self.committed = False
+
+    def fail(self, error: BaseException, fault: Fault | None, *, gone: bool) -> None:
+        """A statement failed in a way that the transaction does not survive.
+
+        The first one counts.
+        """
+        if self.failure is None:
+            self.failure = error
+            self.fault = fault
+            self.depth = len(self.savepoints)
+        self.gone = self.gone or gone
+
+    def rolled_back_to(self, name: str) -> None:
+        if name in self.savepoints:
+            del self.savepoints[self.savepoints.index(name) :]
+            if not self.gone and self.depth > len(self.savepoints):
+                self.failure = self.fault = None
+
+    def released(self, name: str) -> None:
+        if name in self.savepoints:
+            del self.savepoints[self.savepoints.index(name) :]
+            self.depth = min(self.depth, len(self.savepoints))
+
+
+class ConnectionRecord:
+    """One connection to a server, for as long as it lives. Kept in its pool record's ``info``."""
+
+    __slots__ = (
+        "alarm",
+        "born",
+        "break_off",
+        "last_statement",
+        "number",
+        "returned",
+        "role",
+        "scope",
+        "server",
+        "transaction",
+        "world",
+    )
+
+    def __init__(
+        self, server: str, role: str, world: str, break_off: Callable[[], None] | None
+    ) -> None:
+        self.number = next(_connection_numbers)
+        self.server = server
+        self.role = role
+        self.world = world
+        self.break_off = break_off
+        self.born = time.monotonic()
+        self.returned: float | None = None
+        self.scope: Scope | None = None
+        self.transaction: Transaction | None = None
+        self.last_statement: str | None = None
+        self.alarm: Any = None
+
+    def info(self, now: float) -> ConnectionInfo:
+        scope = self.scope
+        lent = self.returned is None
+        state = "idle" if not lent else "in transaction" if self.transaction else "lent"
+        return ConnectionInfo(
+            number=self.number,
+            server=self.server,
+            role=self.role,
+            world=self.world,
+            state=state,
+            age=now - self.born,
+            holder=str(scope.owner) if lent and scope is not None else None,
+            scope=scope.number if lent and scope is not None else None,
+            last_statement=self.last_statement,
+        )
+
+
+class Registry:
+    """Everything that is open of one Database. The lock guards only the wait for its end."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.scopes: dict[int, Scope] = {}
+        self.connections: dict[int, ConnectionRecord] = {}
+        self.gates: list[Gate] = []
+        self.counters: dict[str, int] = dict.fromkeys(
+            ("scopes", "committed", "not_committed", "unknown", "retries", "destroyed"), 0
+        )
+        self.listeners: tuple[Listener, ...] = ()
+        self.empty = threading.Condition()
+        self.awaited = False
+        registries.add(self)
+
+    def opened(self, scope: Scope) -> None:
+        self.scopes[scope.number] = scope
+        self.counters["scopes"] += 1
+
+    def closed(self, scope: Scope) -> None:
+        self.scopes.pop(scope.number, None)
+        if scope.root is scope:
+            outcome = scope.outcome
+            if outcome is not None:
+                self.counters[outcome.name.lower()] += 1
+        if self.awaited and not self.scopes:
+            with self.empty:
+                self.empty.notify_all()
+
+    def snapshot(self) -> Snapshot:
+        now = time.monotonic()
+        # copies of dict.values() are atomic under the GIL; records may change while they are read
+        return Snapshot(
+            database=self.name,
+            scopes=tuple(scope.info(now) for scope in list(self.scopes.values())),
+            sessions=tuple(sessions_in_transaction(now)),
+            connections=tuple(c.info(now) for c in list(self.connections.values())),
+            pools=tuple(
+                PoolInfo(
+                    gate.name,
+                    gate.limit,
+                    gate.lent,
+                    gate.waiting,
+                    gate.counters.admitted,
+                    gate.counters.waited,
+                    gate.counters.refused + gate.counters.timed_out,
+                    gate.counters.wait_seconds,
+                )
+                for gate in self.gates
+            ),
+            counters=dict(self.counters),
+        )
+
+
+registries: weakref.WeakSet[Registry] = weakref.WeakSet()
+
+
+# ---------------------------------------------------------------- sessions outside any scope
+
+# sessions that factories made, each of which has ``loose_info(now)``; SQLAlchemy's own registry of
+# sessions does not say whose they are
+loose_sessions: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def sessions_in_transaction(now: float) -> list[SessionInfo]:
+    """Every session outside any scope that is inside a transaction, in this process."""
+    infos = (session.loose_info(now) for session in list(loose_sessions))
+    return [info for info in infos if info is not None]

@@ -1,0 +1,320 @@
+"""Opening and ending scopes: the shells around the work, for threads and for asyncio.
+
+Opening sends nothing and waits for nothing, so it is the same in both worlds; only a savepoint may
+have to flush first. The async shell ends a scope in a task of its own, which a cancellation of the
+caller does not reach: the caller goes on waiting, for a bounded time, and is cancelled afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import orm
+from sqlalchemy.util import greenlet_spawn
+
+from . import current
+from .boundary import Entry, Outer, enter
+from .ending import end
+from .errors import ForeignOwner, ScopeRefused
+from .events import HookFailed, ScopeFinished, ScopeOpened, emit, logger
+from .hooks import Hook, ending_hooks
+from .options import Propagation, ScopeOptions
+from .owner import describe_current
+from .registry import Place, Scope
+from .session import AsyncSession, Session
+
+if TYPE_CHECKING:
+    from .database import Database
+
+# how long the end of a scope may take once its socket was destroyed under it
+_LAST_SECONDS = 1.0
+
+# endings that outlived their caller; kept here, or the loop would forget them half-way
+_stragglers: set[asyncio.Task[Any]] = set()
+
+
+def begin(
+    database: Database,
+    options: ScopeOptions,
+    place: Place,
+    *,
+    asynchronous: bool,
+    deadline: float | None = None,
+) -> Scope:
+    """Open a scope, and make it the current one. Nothing is sent.
+
+    :param deadline: monotonic seconds, of a unit whose attempts share one.
+    :raises ScopeRefused: by its propagation, or by a demand that the open scope does not meet.
+    :raises DatabaseClosed: no new scopes are taken.
+    """
+    registry = database.registry
+    outer = _own_outer(database, options)
+    entry = enter(options, _as_outer(outer), database.family.default_isolation)
+    joins = entry in (Entry.JOIN, Entry.SAVEPOINT)
+    if joins:
+        assert outer is not None
+        if outer.root.asynchronous is not asynchronous:
+            raise ScopeRefused(
+                "A scope of threads and one of asyncio cannot share a session.",
+                scope=outer.ref,
+                hint="Use the same form of 'with' inside, or propagation='requires_new'.",
+            )
+        outer.check_owner()
+    else:
+        database.check_open()
+    now = time.monotonic()
+    root = outer.root if joins and outer is not None else None
+    scope = Scope(registry, options, entry, current.current_scope.get(), root, place, now)
+    if root is None:
+        _equip(database, scope, asynchronous=asynchronous)
+        if deadline is not None:
+            scope.deadline = deadline
+    else:
+        _attach_to(scope, root, now)
+    registry.opened(scope)
+    current.enter(scope)
+    if registry.listeners:
+        opened = ScopeOpened(registry.name, scope.ref, str(scope.owner), str(entry))
+        emit(registry.listeners, opened)
+    return scope
+
+
+def _own_outer(database: Database, options: ScopeOptions) -> Scope | None:
+    """The open scope, if it is the caller's own: one seen through a copied context is not."""
+    found = current.open_scope(database.registry)
+    if found is None or found.owner.is_current():
+        return found
+    if options.propagation is Propagation.MANDATORY:
+        user = describe_current()
+        raise ForeignOwner(
+            f"The scope that is open here belongs to {found.owner}, and {user} asked to join it.",
+            owner=str(found.owner),
+            user=user,
+            scope=found.ref,
+            hint="Open a scope of your own there, or hand this one over with session.lend().",
+        )
+    return None
+
+
+def _as_outer(scope: Scope | None) -> Outer | None:
+    if scope is None:
+        return None
+    root = scope.root
+    transactional = root.entry is not Entry.PLAIN
+    return Outer(transactional, root.readonly, root.options.isolation, str(scope.ref))
+
+
+def _equip(database: Database, scope: Scope, *, asynchronous: bool) -> None:
+    """Give a scope its session, bound to the pool that its promise asks for."""
+    options = database.options.session_options
+    reader = scope.readonly
+    scope.asynchronous = asynchronous
+    if asynchronous:
+        bind = database.server.async_engine(reader=reader)
+        facade = AsyncSession(bind, expire_on_commit=False, **options)
+        scope.facade, scope.session = facade, facade.sync_session
+    else:
+        engine = database.server.engine(reader=reader)
+        scope.facade = scope.session = Session(engine, expire_on_commit=False, **options)
+    scope.session._scope = scope
+
+
+def _attach_to(scope: Scope, root: Scope, now: float) -> None:
+    scope.facade, scope.session = root.facade, root.session
+    scope.asynchronous = root.asynchronous
+    scope.outer_deadline = root.deadline
+    if scope.options.timeout is not None:
+        own = now + scope.options.timeout
+        root.deadline = own if root.deadline is None else min(root.deadline, own)
+        scope.deadline = root.deadline
+
+
+def open_savepoint(scope: Scope) -> None:
+    """Begin the savepoint of a nested scope: what is pending is flushed first, outside of it."""
+    root = scope.root
+    try:
+        root.check_statement()
+        scope.savepoint = orm.Session.begin(scope.session, nested=True)
+    except BaseException as error:
+        scope.boundary.doom(error)
+        root.deadline = scope.outer_deadline
+        _finished(scope, error)
+        raise
+    root.innermost = scope.boundary
+
+
+# ---------------------------------------------------------------- threads
+
+
+def begin_sync(database: Database, options: ScopeOptions, place: Place, **more: Any) -> Scope:
+    scope = begin(database, options, place, asynchronous=False, **more)
+    if scope.entry is Entry.SAVEPOINT:
+        open_savepoint(scope)
+    return scope
+
+
+def end_sync(scope: Scope, error: BaseException | None, cleanup_timeout: float) -> None:
+    """End a scope, run its hooks, and raise what has to be raised besides ``error``."""
+    try:
+        raised = end(scope, error, cleanup_timeout)
+    except BaseException as struck:
+        # a signal that was held back: the scope has ended by now
+        raised = struck
+    _finished(scope, raised or error)
+    if scope.root is scope and scope.hooks:
+        for hook in ending_hooks(scope):
+            try:
+                hook.function()
+            except Exception as failed:
+                _hook_failed(scope, hook, failed)
+    if raised is not None and raised is not error:
+        _note_outcome(raised, scope)
+        raise raised
+
+
+# ---------------------------------------------------------------- asyncio
+
+
+async def begin_async(
+    database: Database, options: ScopeOptions, place: Place, **more: Any
+) -> Scope:
+    scope = begin(database, options, place, asynchronous=True, **more)
+    if scope.entry is Entry.SAVEPOINT:
+        await greenlet_spawn(open_savepoint, scope)
+    return scope
+
+
+async def end_async(scope: Scope, error: BaseException | None, cleanup_timeout: float) -> None:
+    """As ``end_sync``; a cancellation that arrives in the meantime is raised once, afterwards."""
+    cancelled: asyncio.CancelledError | None = None
+    if _sends_nothing(scope, error):
+        raised = end(scope, error, cleanup_timeout)
+    else:
+        raised, cancelled = await _end_shielded(scope, error, cleanup_timeout)
+    _finished(scope, raised or error)
+    if scope.root is scope and scope.hooks:
+        cancelled = await _run_hooks(scope) or cancelled
+    if isinstance(error, asyncio.CancelledError):
+        # it is on its way out already, and one is enough
+        cancelled = None
+    if cancelled is not None:
+        if raised is not None and raised is not cancelled:
+            cancelled.__context__ = raised
+        raised = cancelled
+    if raised is not None and raised is not error:
+        _note_outcome(raised, scope)
+        raise raised
+
+
+def _sends_nothing(scope: Scope, error: BaseException | None) -> bool:
+    if scope.entry is Entry.JOIN:
+        return True
+    if scope.entry is Entry.SAVEPOINT or scope.hooks:
+        return False
+    session: Session = scope.session
+    return scope.connection is None and (error is not None or session._is_clean())
+
+
+async def _end_shielded(
+    scope: Scope, error: BaseException | None, cleanup_timeout: float
+) -> tuple[BaseException | None, asyncio.CancelledError | None]:
+    task = asyncio.create_task(
+        _work(scope, error, cleanup_timeout), name=f"end of {scope.name} #{scope.number}"
+    )
+    cancelled: asyncio.CancelledError | None = None
+    until: float | None = None
+    broken_off = False
+    while not task.done():
+        left = None if until is None else max(0.0, until - time.monotonic())
+        try:
+            await asyncio.wait((task,), timeout=left)
+        except asyncio.CancelledError as arrived:
+            if cancelled is None:
+                cancelled = arrived
+                # not sent yet: it will not be. Sent: it gets its time, and no more
+                scope.cancelled = True
+                until = time.monotonic() + cleanup_timeout
+        if task.done() or until is None or time.monotonic() < until:
+            continue
+        if broken_off:
+            _stragglers.add(task)
+            task.add_done_callback(_stragglers.discard)
+            logger.error("the end of %s hangs, and was left behind", scope.ref)
+            return None, cancelled
+        broken_off = True
+        until = time.monotonic() + _LAST_SECONDS
+        _break_off(scope, task)
+    if task.cancelled():
+        return asyncio.CancelledError(), cancelled
+    struck = task.exception()
+    return (struck, cancelled) if struck is not None else (task.result(), cancelled)
+
+
+async def _work(
+    scope: Scope, error: BaseException | None, cleanup_timeout: float
+) -> BaseException | None:
+    return await greenlet_spawn(end, scope, error, cleanup_timeout)
+
+
+def _break_off(scope: Scope, task: asyncio.Task[Any]) -> None:
+    connection = scope.root.connection
+    if connection is not None and connection.scope is scope.root and connection.break_off:
+        connection.break_off()
+    else:
+        task.cancel()
+
+
+async def _run_hooks(scope: Scope) -> asyncio.CancelledError | None:
+    """Run every hook; a cancellation waits until the last one has had its turn."""
+    cancelled: asyncio.CancelledError | None = None
+    for hook in ending_hooks(scope):
+        try:
+            answer = hook.function()
+            if inspect.isawaitable(answer):
+                await answer
+        except asyncio.CancelledError as arrived:
+            cancelled = cancelled or arrived
+        except Exception as failed:
+            _hook_failed(scope, hook, failed)
+    return cancelled
+
+
+# ---------------------------------------------------------------- both
+
+
+def _finished(scope: Scope, error: BaseException | None) -> None:
+    scope.ended = True
+    scope.seconds = time.monotonic() - scope.started
+    current.leave(scope)
+    registry = scope.registry
+    registry.closed(scope)
+    if registry.listeners:
+        name = None if error is None else type(error).__name__
+        outcome = scope.outcome
+        emit(
+            registry.listeners,
+            ScopeFinished(registry.name, scope.ref, outcome, scope.seconds, scope.statements, name),
+        )
+
+
+def _hook_failed(scope: Scope, hook: Hook, error: Exception) -> None:
+    scope.hook_errors += (error,)
+    logger.error(
+        "hook %s of %s failed; the outcome stays %s",
+        hook.name,
+        scope.ref,
+        scope.outcome and scope.outcome.value,
+        exc_info=error,
+    )
+    if scope.registry.listeners:
+        failed = HookFailed(scope.registry.name, scope.ref, hook.name, error)
+        emit(scope.registry.listeners, failed)
+
+
+def _note_outcome(error: BaseException, scope: Scope) -> None:
+    """Say on an exception that is not ours how the transaction ended that it interrupted."""
+    if not isinstance(error, Exception) and scope.outcome is not None:
+        error.add_note(f"outcome of {scope.ref}: {scope.outcome.value}")

@@ -1,0 +1,430 @@
+"""The session classes: SQLAlchemy's, with an owner, an outcome, and plain SQL strings."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from threading import get_ident
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, inspect, orm, text
+from sqlalchemy.ext import asyncio as sa_asyncio
+from sqlalchemy.orm import SessionTransaction, SessionTransactionOrigin
+from sqlalchemy.orm.state import InstanceState
+
+from .current import current_scope
+from .dialects.drivers import family_of
+from .errors import (
+    ConcurrentUse,
+    NoScope,
+    Outcome,
+    ReadOnlyScope,
+    ScopeControls,
+    StaleInstance,
+)
+from .events import SessionInfo
+from .hooks import Hook, HookKind, add_hook
+from .listeners import SCOPE_OPTION, begin_of
+from .loan import Loan
+from .owner import Owner, current_task, describe_current
+from .pool import demanding
+from .registry import Place, Scope, caller_frame, loose_sessions
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_Party = tuple[int, Any]
+
+
+class Session(orm.Session):
+    """A SQLAlchemy session that knows whose it is.
+
+    It behaves as ``sqlalchemy.orm.Session`` does, takes the same arguments, and besides: it takes a
+    plain SQL string wherever a statement goes, as text with bound parameters; it refuses to be
+    used by two threads or tasks at once, naming both; and inside a scope of a Database it refuses
+    everybody but the scope's owner, and leaves commit, rollback and close to the scope.
+    """
+
+    _scope: Scope | None = None
+    _user: _Party | None = None
+    _begun: tuple[Owner, Place, float] | None = None
+    # states of this unit's earlier attempts, which are refused, and of this one, while it may be
+    # re-run
+    _refused_states: Any = None
+    _tracked_states: Any = None
+
+    # ------------------------------------------------------------ what it is
+
+    @property
+    def scope(self) -> Scope | None:
+        """The live record of its scope: name, owner, state, outcome. ``None`` outside any."""
+        return self._scope
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How its scope ended; ``None`` while that is open, or outside any scope."""
+        return None if self._scope is None else self._scope.outcome
+
+    def __repr__(self) -> str:
+        scope = self._scope
+        if scope is not None:
+            whose = f"scope {scope.name!r} (#{scope.number}) of {scope.owner}"
+            state = "ended, " + str(scope.state) if scope.ended else str(scope.state)
+            return f"<{type(self).__name__} {self.hash_key}: {whose}, {state}, at {scope.place}>"
+        state = "in transaction" if self.in_transaction() else "idle"
+        if self._user is not None:
+            state += ", in use"
+        whose = f" of {self._begun[0]}" if self._begun is not None else ""
+        return (
+            f"<{type(self).__name__} {self.hash_key}{whose}, {state}, on {self._described_bind()}>"
+        )
+
+    def _described_bind(self) -> str:
+        engine = None if self.bind is None else self.bind.engine
+        return "no bind" if engine is None else engine.url.render_as_string(hide_password=True)
+
+    def loose_info(self, now: float) -> SessionInfo | None:
+        """Its line in a snapshot, when it is in a transaction outside any scope."""
+        begun = self._begun
+        if begun is None or self._scope is not None or not self.in_transaction():
+            return None
+        owner, place, since = begun
+        return SessionInfo(repr(self), str(owner), str(place), now - since, "in transaction")
+
+    # ------------------------------------------------------------ what a scope offers
+
+    def rollback_only(self) -> None:
+        """Have the scope rolled back when it ends, without an exception.
+
+        Called inside a scope that joined another, it makes the outermost one raise RolledBack.
+
+        :raises NoScope: the session is not in a scope.
+        """
+        scope = self._required_scope("rollback_only")
+        scope.check_owner()
+        innermost = innermost_of(scope)
+        scope.innermost.ask_rollback(by_joined=innermost.entry == "join")
+
+    def on_commit(self, function: _F, *, key: object = None) -> _F:
+        """Call ``function()`` after the scope has committed and its connection is back.
+
+        Hooks run in the order in which they were added, outside any scope; under asyncio they may
+        be coroutine functions and are awaited. One that was added inside a savepoint is dropped
+        when that is rolled back. What a hook raises is logged, stops no other hook, and leaves the
+        scope committed. Returns the function, so that it decorates.
+
+        :param key: a hook with the same key as an earlier one of the scope is not added again.
+        :raises NoScope: the session is not in a scope.
+        """
+        return self._hook(HookKind.AFTER_COMMIT, function, key)
+
+    def on_rollback(self, function: _F, *, key: object = None) -> _F:
+        """Call ``function()`` after the scope was rolled back; otherwise as ``on_commit``."""
+        return self._hook(HookKind.AFTER_ROLLBACK, function, key)
+
+    def before_commit(self, function: _F, *, key: object = None) -> _F:
+        """Call ``function()`` just before the scope's flush and COMMIT, inside its transaction.
+
+        What it raises rolls the scope back.
+        """
+        return self._hook(HookKind.BEFORE_COMMIT, function, key)
+
+    def _hook(self, kind: HookKind, function: _F, key: object) -> _F:
+        scope = self._required_scope(kind.value)
+        scope.check_owner()
+        add_hook(scope, self, Hook(kind, function, key, self.get_nested_transaction()))
+        return function
+
+    def lend(self) -> Loan:
+        """Hand the session over to another thread or task, for the time of a ``with`` block there::
+
+            loan = session.lend()
+            # elsewhere:
+            with loan as session: ...
+
+        In the meantime the lender's own use is refused.
+
+        :raises NoScope: the session is not in a scope.
+        """
+        scope = self._required_scope("lend")
+        scope.check_owner()
+        return Loan(scope, scope.session)
+
+    def _required_scope(self, what: str) -> Scope:
+        if self._scope is None:
+            raise NoScope(
+                f"{what} belongs to scopes, and this session is in none.",
+                hint="Open one with db.session().",
+            )
+        return self._scope
+
+    # ------------------------------------------------------------ who may use it
+
+    def _guard(self) -> None:
+        if self._scope is not None:
+            self._scope.check_owner()
+
+    def _enter_use(self) -> bool:
+        """Note who is at work here; whether the caller is the outermost to note it.
+
+        :raises ConcurrentUse: somebody else is.
+        """
+        me: _Party = (get_ident(), current_task())
+        # setdefault is one step under the GIL: of two that come at once, one is told
+        holder: _Party = self.__dict__.setdefault("_user", me)
+        if holder is me:
+            return True
+        if holder == me:
+            return False
+        raise ConcurrentUse(
+            f"This session is in use by {_party(holder)}, and {describe_current()} tried to use it "
+            "at the same time.",
+            owner=_party(holder),
+            user=describe_current(),
+            hint="A session is for one thread or task at a time: give each its own.",
+        )
+
+    def _leave_use(self) -> None:
+        self.__dict__.pop("_user", None)
+
+    def _execute_internal(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(statement, str):
+            statement = text(statement)
+        scope = self._scope
+        if scope is not None:
+            scope.check_statement()
+            if scope.readonly and getattr(statement, "is_dml", False):
+                raise _stray_write(scope, f"the statement {str(statement).strip()!r}")
+            return super()._execute_internal(statement, *args, **kwargs)
+        outermost = self._enter_use()
+        try:
+            return super()._execute_internal(statement, *args, **kwargs)
+        finally:
+            if outermost:
+                self._leave_use()
+
+    def flush(self, objects: Any = None) -> None:
+        scope = self._scope
+        if scope is None:
+            outermost = self._enter_use()
+            try:
+                super().flush(objects)
+            finally:
+                if outermost:
+                    self._leave_use()
+            return
+        if self._is_clean():
+            return
+        scope.check_statement()
+        if scope.readonly:
+            changed = self._first_change()
+            if changed is not None:
+                raise _stray_write(scope, changed)
+        super().flush(objects)
+
+    def _first_change(self) -> str | None:
+        """The first object that a flush would write, in words."""
+        for word, objects in (("new", self.new), ("deleted", self.deleted)):
+            for instance in objects:
+                return f"the {word} object {_described(instance)}"
+        for instance in self.dirty:
+            if self.is_modified(instance):
+                return f"the changed object {_described(instance)}"
+        return None
+
+    def _autobegin_t(self, begin: bool = False) -> SessionTransaction:
+        if self._transaction is None:
+            if self._scope is not None:
+                return ScopeTransaction(self, SessionTransactionOrigin.AUTOBEGIN)
+            self._begun = (Owner(), Place(caller_frame(2)), time.monotonic())
+            loose_sessions.add(self)
+        return super()._autobegin_t(begin)
+
+    def _save_or_update_state(self, state: InstanceState[Any]) -> None:
+        self._guard()
+        super()._save_or_update_state(state)
+
+    def _save_or_update_impl(self, state: InstanceState[Any]) -> None:
+        # the objects that cascades reach come here too
+        refused = self._refused_states
+        if refused is not None and state in refused:
+            assert self._scope is not None
+            raise StaleInstance(
+                f"{_described(state.obj())} belongs to an earlier attempt of this unit.",
+                scope=self._scope.ref,
+                hint="Make or load objects inside the attempt that uses them.",
+            )
+        if self._tracked_states is not None:
+            self._tracked_states.add(state)
+        super()._save_or_update_impl(state)
+
+    def delete(self, instance: object) -> None:
+        self._guard()
+        super().delete(instance)
+
+    def merge(self, instance: Any, **kw: Any) -> Any:
+        self._guard()
+        return super().merge(instance, **kw)
+
+    def refresh(self, instance: object, *args: Any, **kw: Any) -> None:
+        self._guard()
+        super().refresh(instance, *args, **kw)
+
+    def expire(self, instance: object, attribute_names: Iterable[str] | None = None) -> None:
+        self._guard()
+        super().expire(instance, attribute_names)
+
+    def expire_all(self) -> None:
+        self._guard()
+        super().expire_all()
+
+    def expunge(self, instance: object) -> None:
+        self._guard()
+        super().expunge(instance)
+
+    def _get_impl(self, *args: Any, **kw: Any) -> Any:
+        # also when the identity map answers: the map is the owner's
+        self._guard()
+        return super()._get_impl(*args, **kw)
+
+    def connection(self, *args: Any, **kw: Any) -> Any:
+        self._guard()
+        return super().connection(*args, **kw)
+
+    # ------------------------------------------------------------ what its scope does for it
+
+    def begin(self, nested: bool = False) -> SessionTransaction:
+        scope = self._scope
+        if scope is None:
+            return super().begin(nested)
+        scope.check_owner()
+        if not nested:
+            raise self._controls("begin", "It has begun with the scope.")
+        scope.check_statement()
+        return super().begin(nested)
+
+    def commit(self) -> None:
+        if self._scope is not None:
+            raise self._controls("commit", "The scope commits when its block ends; use flush() to "
+                                 "send changes now.")  # fmt: skip
+        super().commit()
+
+    def rollback(self) -> None:
+        if self._scope is not None:
+            raise self._controls("rollback", "Raise, or call rollback_only(), to have the scope "
+                                 "rolled back; use propagation='nested' for a part.")  # fmt: skip
+        super().rollback()
+
+    def close(self) -> None:
+        if self._scope is not None:
+            raise self._controls("close", "The scope closes it when its block ends.")
+        super().close()
+
+    def reset(self) -> None:
+        if self._scope is not None:
+            raise self._controls("reset", "Open another scope instead.")
+        super().reset()
+
+    def _controls(self, what: str, hint: str) -> ScopeControls:
+        assert self._scope is not None
+        return ScopeControls(
+            f"{what}() was called on the session of a scope, which ends exactly once, by itself.",
+            scope=self._scope.ref,
+            hint=hint,
+        )
+
+
+class ScopeTransaction(SessionTransaction):
+    """The transaction of a scope's session.
+
+    Every way in which SQLAlchemy takes a connection for a session, a flush or a savepoint ends in
+    this one method (private, checked on 2.1.7 to 2.1.9); here the scope goes along with it.
+    """
+
+    def _connection_for_bind(self, bind: Any, execution_options: Any) -> Connection:
+        scope: Scope | None = self.session._scope  # type: ignore[attr-defined]
+        if scope is None or bind in self._connections or not isinstance(bind, Engine):
+            return super()._connection_for_bind(bind, execution_options)
+        scope.check_statement()
+        options = {
+            SCOPE_OPTION: scope,
+            **family_of(bind.url).execution_options(begin_of(scope, reader=False)),
+            **(execution_options or {}),
+        }
+        token = demanding.set(scope)
+        try:
+            return super()._connection_for_bind(bind, options)
+        finally:
+            demanding.reset(token)
+
+
+class AsyncSession(sa_asyncio.AsyncSession):
+    """SQLAlchemy's AsyncSession over a hermetic Session."""
+
+    sync_session_class = Session
+    sync_session: Session
+
+    @property
+    def scope(self) -> Scope | None:
+        """The live record of its scope: name, owner, state, outcome. ``None`` outside any."""
+        return self.sync_session._scope
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How its scope ended; ``None`` while that is open, or outside any scope."""
+        return self.sync_session.outcome
+
+    def __repr__(self) -> str:
+        return f"Async{self.sync_session!r}".replace("Async<", "<Async", 1)
+
+    def rollback_only(self) -> None:
+        """As Session.rollback_only; no await, nothing is sent."""
+        self.sync_session.rollback_only()
+
+    def on_commit(self, function: _F, *, key: object = None) -> _F:
+        """As Session.on_commit; coroutine functions are awaited."""
+        return self.sync_session.on_commit(function, key=key)
+
+    def on_rollback(self, function: _F, *, key: object = None) -> _F:
+        """As Session.on_rollback; coroutine functions are awaited."""
+        return self.sync_session.on_rollback(function, key=key)
+
+    def before_commit(self, function: _F, *, key: object = None) -> _F:
+        """As Session.before_commit; coroutine functions are awaited."""
+        return self.sync_session.before_commit(function, key=key)
+
+    def lend(self) -> Loan:
+        """As Session.lend."""
+        return self.sync_session.lend()
+
+
+def innermost_of(scope: Scope) -> Scope:
+    """The scope that the session's user is in: the root, or the last one that joined it."""
+    from_context = current_scope.get()
+    while from_context is not None and (from_context.ended or from_context.root is not scope):
+        from_context = from_context.parent
+    return scope if from_context is None else from_context
+
+
+def _party(party: _Party) -> str:
+    ident, task = party
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    thread = f"thread {names.get(ident, ident)!r}"
+    return thread if task is None else f"task {task.get_name()!r} of {thread}"
+
+
+def _described(instance: object) -> str:
+    if instance is None:
+        return "an object"
+    state = inspect(instance, raiseerr=False)
+    identity = getattr(state, "identity", None)
+    name = type(instance).__name__
+    return name if identity is None else f"{name} {', '.join(map(repr, identity))}"
+
+
+def _stray_write(scope: Scope, subject: str) -> ReadOnlyScope:
+    return ReadOnlyScope(
+        f"The scope is read-only, and {subject} would be written.",
+        subject=subject,
+        scope=scope.ref,
+        hint="Open the scope without readonly=True.",
+    )

@@ -1,0 +1,106 @@
+"""One thread that ends what overstays: statements past their deadline, cleanups that hang.
+
+The thread starts with the first alarm and ends when there has been none for a while, so that a
+process which sets no deadlines never has it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+
+logger = logging.getLogger("hermetic")
+
+_IDLE_SECONDS = 5.0
+
+
+class Alarm:
+    """An action at a moment.
+
+    After ``cancel`` returned it does not run any more, nor is it running.
+    """
+
+    __slots__ = ("_action", "_lock", "fired")
+
+    def __init__(self, action: Callable[[], None]) -> None:
+        self._action: Callable[[], None] | None = action
+        self._lock = threading.Lock()
+        self.fired = False
+
+    def cancel(self) -> None:
+        with self._lock:
+            self._action = None
+
+    def fire(self) -> None:
+        # under the lock: whoever cancels must be sure that the socket is not shut a moment later,
+        # when it may be somebody else's. Actions are quick and never wait
+        with self._lock:
+            action, self._action = self._action, None
+            if action is not None:
+                self.fired = True
+                try:
+                    action()
+                except Exception:
+                    logger.exception("a watchdog's action failed")
+
+
+class Watchdog:
+    """Fires alarms at their time.
+
+    The condition guards the heap and the thread; nothing runs under it.
+    """
+
+    def __init__(self) -> None:
+        self.start_anew()
+
+    def start_anew(self) -> None:
+        self._condition = threading.Condition(threading.Lock())
+        self._heap: list[tuple[float, int, Alarm]] = []
+        self._numbers = itertools.count()
+        self._thread: threading.Thread | None = None
+
+    def arm(self, when: float, action: Callable[[], None]) -> Alarm:
+        """Run ``action`` at ``when`` (monotonic seconds) unless it is cancelled before."""
+        alarm = Alarm(action)
+        with self._condition:
+            heapq.heappush(self._heap, (when, next(self._numbers), alarm))
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="hermetic-watchdog", daemon=True
+                )
+                self._thread.start()
+            elif self._heap[0][2] is alarm:
+                self._condition.notify()
+        return alarm
+
+    def _run(self) -> None:
+        while True:
+            alarm = self._next()
+            if alarm is None:
+                return
+            alarm.fire()
+
+    def _next(self) -> Alarm | None:
+        with self._condition:
+            while True:
+                if not self._heap:
+                    if not self._condition.wait(_IDLE_SECONDS) and not self._heap:
+                        self._thread = None
+                        return None
+                    continue
+                remaining = self._heap[0][0] - time.monotonic()
+                if remaining <= 0:
+                    return heapq.heappop(self._heap)[2]
+                self._condition.wait(remaining)
+
+
+watchdog = Watchdog()
+
+
+# a child has neither the thread nor any of the sockets that the alarms are about
+os.register_at_fork(after_in_child=watchdog.start_anew)
