@@ -102,13 +102,15 @@ def mysqldb_is_pymysql() -> bool:
 
 
 def _named(candidates: tuple[Driver, ...], named: str) -> Driver | None:
-    return next((driver for driver in candidates if named and driver.name == named), None)
+    # SQLAlchemy also takes psycopg_async, for psycopg in its asyncio form
+    plain = named.removesuffix("_async")
+    return next((driver for driver in candidates if named and driver.name == plain), None)
 
 
 def _unlisted(family: Family, url: URL, named: str, *, asynchronous: bool) -> Driver | None:
     """A driver that SQLAlchemy knows and the family does not list, if it is of this world."""
     known = {driver.name for driver in (*family.sync_drivers, *family.async_drivers)}
-    if not named or named in known:
+    if not named or named.removesuffix("_async") in known:
         return None
     try:
         dialect = url.get_dialect()

@@ -1,0 +1,61 @@
+# Everything is run in .venv, which is made when it is first needed.
+#
+#   make demo [URL=...]   the example, on a SQLite file unless a URL is given
+#   make test             all tests, on SQLite, PostgreSQL and MariaDB
+#   make check            lint, types, architecture, documentation
+#   make bench            measurements
+#   make docs             the documentation, in docs/_build/html
+#   make clean            remove what was made
+#
+# PYTHON chooses the interpreter, PYTEST_ARGS is passed to pytest.
+
+PYTHON ?= python3
+URL ?=
+PYTEST_ARGS ?=
+# Each worker works in databases of its own; the servers are shared, and admit 100 clients each.
+WORKERS ?= auto --maxprocesses 4
+
+export PYTHON
+# By the environment, because a URL may hold characters that make and the shell read as theirs, and
+# a password that has no place in the echoed command.
+export HERMETIC_DEMO_URL := $(value URL)
+
+BIN := .venv/bin
+DEMO := .venv/.installed-demo
+DEV := .venv/.installed-dev
+
+.PHONY: demo test check bench docs clean
+
+demo: $(DEMO)
+	$(BIN)/python examples/bank.py $${HERMETIC_DEMO_URL:+"$$HERMETIC_DEMO_URL"}
+
+test: $(DEV)
+	scripts/install-servers
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+check: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_architecture.py
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+
+bench: $(DEV)
+	$(BIN)/python bench/run.py
+
+docs: $(DEV)
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+# The tests' extras contain the demo's.
+$(DEV): pyproject.toml
+	scripts/make-venv dev
+	touch $(DEMO) $@
+
+$(DEMO): pyproject.toml
+	scripts/make-venv demo
+	touch $@
+
+clean:
+	rm -rf .venv build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf src/hermetic.egg-info
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The classification of what servers and drivers report."""

@@ -1,0 +1,191 @@
+"""MariaDB for the tests."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pymysql
+from pymysql.constants import ER
+
+from tests.servers.access import Connection, ServerAccess, checked_name
+from tests.servers.local import LocalServer
+from tests.servers.process import ServerUnavailable, find_program, reported_version
+
+_SETTINGS = {
+    "bind-address": "127.0.0.1",
+    # No name server is asked about the clients.
+    "skip-name-resolve": "ON",
+    "character-set-server": "utf8mb4",
+    # Tests provoke lock waits; the default is 50 s.
+    "innodb-lock-wait-timeout": "1",
+    "innodb-buffer-pool-size": "32M",
+    "innodb-log-file-size": "16M",
+    # Costs memory and start time, and nothing here reads it.
+    "performance-schema": "OFF",
+    "default-time-zone": "+00:00",
+}
+
+
+class MariaDBAccess(ServerAccess):
+    family = "mariadb"
+    default_scheme = "mysql+pymysql"
+
+    def version(self) -> str:
+        return str(self._query("SELECT version()")[0][0])
+
+    def create_database(self, name: str) -> None:
+        self._query(f"CREATE DATABASE `{checked_name(name)}`")
+
+    def drop_database(self, name: str) -> None:
+        self.kill_backends(name)
+        self._query(f"DROP DATABASE IF EXISTS `{checked_name(name)}`")
+
+    def empty_database(self, name: str) -> None:
+        self._query(f"DROP DATABASE `{checked_name(name)}`", f"CREATE DATABASE `{name}`")
+
+    def connections(self, database: str) -> list[Connection]:
+        rows = self._query(
+            "SELECT id, user, command, coalesce(info, '') FROM information_schema.processlist"
+            f" WHERE db = '{checked_name(database)}' AND id <> connection_id()"
+        )
+        return [
+            Connection(int(str(id_)), str(user), str(command), str(info))
+            for id_, user, command, info in rows
+        ]
+
+    def kill_backends(self, database: str) -> int:
+        connections = self.connections(database)
+        for connection in connections:
+            try:
+                self._query(f"KILL CONNECTION {connection.id}")
+            except pymysql.err.OperationalError as error:
+                if error.args[0] != ER.NO_SUCH_THREAD:
+                    raise
+        return len(connections)
+
+    def discard_prepared(self, database: str) -> list[str]:
+        """Those whose name starts with the database's: the server keeps one list for all."""
+        found = []
+        for kind, length, _, data in self._query("XA RECOVER"):
+            assert isinstance(data, bytes)
+            assert isinstance(length, int)
+            if data.startswith(database.encode()):
+                whole, branch = data[:length].hex(), data[length:].hex()
+                self._query(f"XA ROLLBACK X'{whole}', X'{branch}', {kind}")
+                found.append(data.decode(errors="replace"))
+        return found
+
+    def _query(self, *statements: str) -> Sequence[tuple[object, ...]]:
+        """Run statements on a connection of their own; the rows of the last one."""
+        with self._admin() as admin, admin.cursor() as cursor:
+            # A transaction nobody ended must make a DROP fail, not hang.
+            cursor.execute("SET SESSION lock_wait_timeout = 2")
+            for statement in statements:
+                cursor.execute(statement)
+            return cursor.fetchall()
+
+    @contextmanager
+    def _admin(self) -> Iterator[pymysql.Connection[pymysql.cursors.Cursor]]:
+        connection = pymysql.connect(
+            host=self.host,
+            port=self.port,
+            user=self.user,
+            password=self.password,
+            autocommit=True,
+            connect_timeout=5,
+        )
+        with connection:
+            yield connection
+
+
+class MariaDBServer(LocalServer, MariaDBAccess):
+    system_user = "mysql"
+    halt_signal = signal.SIGTERM
+
+    @classmethod
+    def installed_version(cls) -> str:
+        _program("mariadb-install-db", "mysql_install_db")
+        words = reported_version(_program("mariadbd", "mysqld")).split()
+        return words[words.index("Ver") + 1]
+
+    @property
+    def data_path(self) -> Path:
+        return self.directory / "data"
+
+    @property
+    def socket_path(self) -> Path:
+        return self.directory / "mariadb.sock"
+
+    def _initialise(self) -> None:
+        self._run(
+            _program("mariadb-install-db", "mysql_install_db"),
+            "--no-defaults",
+            f"--datadir={self.data_path}",
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+            "--skip-name-resolve",
+            # The size must be the one the server will run with, or it makes its log anew.
+            f"--innodb-log-file-size={_SETTINGS['innodb-log-file-size']}",
+        )
+
+    def _command(self) -> list[str | Path]:
+        settings = {
+            **_SETTINGS,
+            "datadir": str(self.data_path),
+            "tmpdir": str(self.directory),
+            "port": str(self.port),
+            "socket": str(self.socket_path),
+            "pid-file": str(self.directory / "mariadb.pid"),
+            # 2: the log reaches the disk once a second instead of at each commit.
+            "innodb-flush-log-at-trx-commit": "1" if self.durable else "2",
+            **self.settings,
+        }
+        options = (f"--{name}={value}" for name, value in settings.items())
+        return [_program("mariadbd", "mysqld"), "--no-defaults", *options]
+
+    def _answers(self) -> bool:
+        # Through the socket in our folder: on the port, somebody else's server might answer.
+        # Tried without the driver first, because PyMySQL leaves a socket open that finds nobody.
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(str(self.socket_path)):
+                return False
+        try:
+            pymysql.connect(
+                unix_socket=str(self.socket_path),
+                user=self.user,
+                password=self.password,
+                connect_timeout=5,
+            ).close()
+        except pymysql.err.OperationalError as error:
+            # At the first start our user is not there yet; that it is refused is an answer.
+            return bool(error.args[0] == ER.ACCESS_DENIED_ERROR)
+        return True
+
+    def _admit_user(self) -> None:
+        with (
+            pymysql.connect(unix_socket=str(self.socket_path), user="root") as root,
+            root.cursor() as cursor,
+        ):
+            # One account for TCP and one for the socket; none that needs no password stays.
+            for host in ("127.0.0.1", "localhost"):
+                cursor.execute(
+                    f"GRANT ALL PRIVILEGES ON *.* TO {self.user}@'{host}'"
+                    " IDENTIFIED BY %s WITH GRANT OPTION",
+                    [self.password],
+                )
+            cursor.execute("SELECT user, host FROM mysql.user WHERE user IN ('', 'root')")
+            for user, host in cursor.fetchall():
+                cursor.execute("DROP USER %s@%s", [user, host])
+
+
+def _program(*names: str) -> Path:
+    for name in names:
+        # The account that runs the tests rarely has the system's folders on its path.
+        found = find_program(name, [Path("/usr/sbin"), Path("/usr/local/sbin")])
+        if found is not None:
+            return found
+    raise ServerUnavailable(f"no program {names[0]!r} here: install the package 'mariadb-server'")
