@@ -212,12 +212,13 @@ class Unit:
 
     # ------------------------------------------------------------ a decorator
 
+    # a function of Session could return a coroutine too; the first that fits is the one meant
     @overload
     def __call__(
         self, function: Callable[Concatenate[AsyncSession, P], Coroutine[Any, Any, R]]
     ) -> Callable[P, Coroutine[Any, Any, R]]: ...
     @overload
-    def __call__(
+    def __call__(  # type: ignore[overload-overlap]
         self, function: Callable[Concatenate[S, AsyncSession, P], Coroutine[Any, Any, R]]
     ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, R]]: ...
     @overload
@@ -378,42 +379,50 @@ class Attempts:
     def __init__(self, database: Database, options: ScopeOptions, place: Place) -> None:
         self._run = Run(database, options, place)
         self._begun = False
-        self.pause: float | None = None
+        self._entered = 0
+        self.pause: float | None = 0.0
 
-    def _first(self) -> Attempt:
+    def __iter__(self) -> Iterator[Attempt]:
+        self._begin()
+        return self
+
+    def __aiter__(self) -> AsyncIterator[Attempt]:
+        self._begin()
+        return self
+
+    def __next__(self) -> Attempt:
+        pause = self._take_pause()
+        if pause is None:
+            raise StopIteration
+        if pause:
+            time.sleep(pause)
+        return Attempt(self, self._run)
+
+    async def __anext__(self) -> Attempt:
+        pause = self._take_pause()
+        if pause is None:
+            raise StopAsyncIteration
+        if pause:
+            await asyncio.sleep(pause)
+        return Attempt(self, self._run)
+
+    def _begin(self) -> None:
         if self._begun:
             raise ScopeControls(
                 "This loop of attempts was gone through already.",
                 hint="Call db.attempts() anew for every unit of work.",
             )
         self._begun = True
-        return Attempt(self, self._run)
 
-    def _next(self, entered: int) -> Attempt | None:
-        """The next attempt, if the last block was entered and failed so that it runs again."""
-        if self._run.attempt == entered:
+    def _take_pause(self) -> float | None:
+        """Seconds before the next attempt; ``None`` when the last one was not to be run again."""
+        if self._entered and self._run.attempt < self._entered:
             raise ScopeControls(
                 "An attempt was not entered.", hint="Write: with attempt as session: …"
             )
-        return None if self.pause is None else Attempt(self, self._run)
-
-    def __iter__(self) -> Iterator[Attempt]:
-        attempt: Attempt | None = self._first()
-        while attempt is not None:
-            entered, self.pause = self._run.attempt, None
-            yield attempt
-            attempt = self._next(entered)
-            if self.pause is not None:
-                time.sleep(self.pause)
-
-    async def __aiter__(self) -> AsyncIterator[Attempt]:
-        attempt: Attempt | None = self._first()
-        while attempt is not None:
-            entered, self.pause = self._run.attempt, None
-            yield attempt
-            attempt = self._next(entered)
-            if self.pause is not None:
-                await asyncio.sleep(self.pause)
+        self._entered = self._run.attempt + 1
+        pause, self.pause = self.pause, None
+        return pause
 
 
 # ---------------------------------------------------------------- checks of what is decorated

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import contextlib
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -243,14 +244,11 @@ class Database:
         :return: who was still inside when the time was over; their connections are cut.
         """
         self._closing = True
-        deadline = time.monotonic() + timeout
-        registry = self.registry
-        registry.awaited = True
-        with registry.empty:
-            while registry.scopes and (left := deadline - time.monotonic()) > 0:
-                # a bounded wait: a scope may have ended between the test and the wait
-                registry.empty.wait(min(left, 0.05))
-        inside = registry.snapshot().scopes
+        empty = threading.Event()
+        self.registry.on_empty.append(empty.set)
+        if self.registry.scopes:
+            empty.wait(timeout)
+        inside = self.registry.snapshot().scopes
         self.server.close()
         self._cut(inside)
         return inside
@@ -258,9 +256,17 @@ class Database:
     async def adrain(self, timeout: float = 30.0) -> tuple[ScopeInfo, ...]:
         """As ``drain``, under asyncio."""
         self._closing = True
-        deadline = time.monotonic() + timeout
-        while self.registry.scopes and (left := deadline - time.monotonic()) > 0:
-            await asyncio.sleep(min(left, 0.01))
+        empty = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def tell() -> None:
+            loop.call_soon_threadsafe(empty.set)
+
+        self.registry.on_empty.append(tell)
+        if self.registry.scopes:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await empty.wait()
         inside = self.registry.snapshot().scopes
         self._cut(inside)
         await self.server.aclose()

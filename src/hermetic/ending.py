@@ -31,7 +31,8 @@ def end(scope: Scope, error: BaseException | None, cleanup_timeout: float) -> Ba
     :return: what has to be raised instead of, or without, ``error``; ``None`` where nothing has.
     """
     if scope.entry is Entry.JOIN:
-        return _end_joined(scope, error)
+        _end_joined(scope, error)
+        return None
     if scope.entry is Entry.SAVEPOINT:
         return _end_savepoint(scope, error)
     return _end_root(scope, error, cleanup_timeout)
@@ -181,8 +182,8 @@ def _refused(scope: Scope) -> RolledBack:
     error = RolledBack(
         f"The scope was rolled back, not committed, because of {describe_error(cause)}.",
         scope=scope.ref,
-        hint="A scope that joined it failed or asked for it. Let that error pass, or open the inner "
-        "scope with propagation='nested'.",
+        hint="A scope that joined it failed or asked for it. Let that error pass, or open the "
+        "inner scope with propagation='nested'.",
     )
     error.__cause__ = cause
     return error

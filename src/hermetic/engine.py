@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool, QueuePool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
 from .dialects.drivers import driver_of, family_of, url_for
 from .errors import DatabaseClosed
@@ -106,9 +106,9 @@ class Server:
     def _arguments(self, url: URL, reader: bool, *, asynchronous: bool) -> dict[str, Any]:
         options = self.options
         settings = self.family.engine_settings(url, driver_of(url), options, reader=reader)
-        base: type[Pool] = options.poolclass or (
-            AsyncAdaptedQueuePool if asynchronous else QueuePool
-        )
+        base = options.poolclass or QueuePool
+        if asynchronous and base is QueuePool:
+            base = AsyncAdaptedQueuePool
         arguments: dict[str, Any] = {
             "poolclass": gated(base),
             "hide_parameters": options.hide_parameters,
@@ -156,8 +156,10 @@ class Server:
             engine.dispose()
         for loop, async_engines in loops:
             for async_engine in async_engines.values():
-                _abandon(async_engine, loop)
-        self._let_go()
+                self._abandon(async_engine, loop)
+        anchor, self._anchor = self._anchor, None
+        if anchor is not None:
+            anchor.close()
 
     async def aclose(self) -> None:
         """Close everything, the running loop's connections in good order."""
@@ -173,17 +175,13 @@ class Server:
         """Whether a loop that still runs has connections of this server."""
         return any(loop.is_running() and engines for loop, engines in list(self._async.items()))
 
-    def _let_go(self) -> None:
-        anchor, self._anchor = self._anchor, None
-        if anchor is not None:
-            anchor.close()
-
-
-def _abandon(engine: AsyncEngine, loop: asyncio.AbstractEventLoop) -> None:
-    """Cut an asyncio engine's idle connections from outside its loop; nobody can await their
-    close.
-    """
-    if loop.is_running():
-        loop.call_soon_threadsafe(lambda: loop.create_task(engine.dispose()))
-        return
-    engine.sync_engine.dispose(close=False)
+    def _abandon(self, engine: AsyncEngine, loop: asyncio.AbstractEventLoop) -> None:
+        """Let an asyncio engine go from outside its loop, where nobody can await a close."""
+        if loop.is_running():
+            loop.call_soon_threadsafe(lambda: loop.create_task(engine.dispose()))
+            return
+        engine.sync_engine.dispose(close=False)
+        for connection in list(self.registry.connections.values()):
+            if connection.engine is engine.sync_engine:
+                self.registry.connections.pop(connection.number, None)
+                connection.abandon()

@@ -52,6 +52,7 @@ class EngineWatch:
         reader: bool,
         world: str,
     ) -> None:
+        self.engine = engine
         self.family = family
         self.driver = driver
         self.options = options
@@ -85,7 +86,9 @@ class EngineWatch:
             self.server,
             "reader" if self.reader else "writer",
             self.world,
+            self.engine,
             self.family.breaker(dbapi, self.driver),
+            lambda: self.family.abandon(dbapi, self.driver),
         )
         record.info[KEY] = connection
         self.registry.connections[connection.number] = connection

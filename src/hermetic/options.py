@@ -189,7 +189,7 @@ class Checker:
                 raise self.refuse(
                     option, value, "must be a subclass of Exception, or a tuple of them"
                 )
-        return given  # type: ignore[return-value]
+        return given
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -325,7 +325,7 @@ class DatabaseOptions:
         scope: dict[str, Any] = {}
         for option, value in given.items():
             if option in _DATABASE_CHECKS:
-                own[option] = _DATABASE_CHECKS[option](check, value)
+                own[option] = _DATABASE_CHECKS[option](check, option, value)
             elif option in SCOPE_OPTION_NAMES:
                 scope[option] = value
             else:
@@ -389,7 +389,7 @@ def _scope(check: Checker, option: str, value: Any) -> ScopeOptions:
     return value
 
 
-_NAMED_CHECKS: dict[str, Callable[[Checker, str, Any], Any]] = {
+_DATABASE_CHECKS: dict[str, Callable[[Checker, str, Any], Any]] = {
     "pool_size": _whole(1, 10_000),
     "reader_pool_size": _whole(1, 10_000, optional=True),
     "pool_timeout": _seconds(),
@@ -419,9 +419,4 @@ _NAMED_CHECKS: dict[str, Callable[[Checker, str, Any], Any]] = {
     ),
     "session_options": _mapping("bind", "expire_on_commit", "twophase"),
     "scope": _scope,
-}
-
-_DATABASE_CHECKS: dict[str, Callable[[Checker, Any], Any]] = {
-    option: (lambda check, value, _o=option, _c=checker: _c(check, _o, value))
-    for option, checker in _NAMED_CHECKS.items()
 }

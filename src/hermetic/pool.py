@@ -11,7 +11,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from functools import lru_cache
 from threading import Lock
 from typing import Any
 
@@ -186,11 +185,13 @@ class GatedPool(Pool):
             self.admission.leave(ticket)
             raise
         # a stack: StaticPool lends one record to several at a time
-        record.record_info.setdefault("hermetic.tickets", []).append(ticket)
+        info = record.record_info
+        assert info is not None
+        info.setdefault("hermetic.tickets", []).append(ticket)
         return record
 
     def _do_return_conn(self, record: Any) -> None:
-        tickets = record.record_info.get("hermetic.tickets")
+        tickets = (record.record_info or {}).get("hermetic.tickets")
         try:
             super()._do_return_conn(record)
         finally:
@@ -203,7 +204,11 @@ class GatedPool(Pool):
         return fresh  # type: ignore[no-any-return]
 
 
-@lru_cache
+_gated: dict[type[Pool], type[Pool]] = {}
+
+
 def gated(base: type[Pool]) -> type[Pool]:
     """The pool class with a gate in front of it."""
-    return type(f"Gated{base.__name__}", (GatedPool, base), {})
+    if base not in _gated:
+        _gated[base] = type(f"Gated{base.__name__}", (GatedPool, base), {})
+    return _gated[base]

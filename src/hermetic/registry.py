@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import itertools
 import sys
-import threading
 import time
 import weakref
 from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any
+
+from sqlalchemy import Engine
 
 from .boundary import Boundary, Entry, State
 from .errors import DeadlineExceeded, ForeignOwner, Outcome, RolledBack, ScopeEnded, ScopeRef
@@ -320,9 +321,11 @@ class ConnectionRecord:
     """One connection to a server, for as long as it lives. Kept in its pool record's ``info``."""
 
     __slots__ = (
+        "abandon",
         "alarm",
         "born",
         "break_off",
+        "engine",
         "last_statement",
         "number",
         "returned",
@@ -334,13 +337,21 @@ class ConnectionRecord:
     )
 
     def __init__(
-        self, server: str, role: str, world: str, break_off: Callable[[], None] | None
+        self,
+        server: str,
+        role: str,
+        world: str,
+        engine: Engine,
+        break_off: Callable[[], None] | None,
+        abandon: Callable[[], None],
     ) -> None:
         self.number = next(_connection_numbers)
         self.server = server
         self.role = role
         self.world = world
+        self.engine = engine
         self.break_off = break_off
+        self.abandon = abandon
         self.born = time.monotonic()
         self.returned: float | None = None
         self.scope: Scope | None = None
@@ -366,7 +377,7 @@ class ConnectionRecord:
 
 
 class Registry:
-    """Everything that is open of one Database. The lock guards only the wait for its end."""
+    """Everything that is open of one Database."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -377,8 +388,8 @@ class Registry:
             ("scopes", "committed", "not_committed", "unknown", "retries", "destroyed"), 0
         )
         self.listeners: tuple[Listener, ...] = ()
-        self.empty = threading.Condition()
-        self.awaited = False
+        # called, each time, when the last open scope has ended
+        self.on_empty: list[Callable[[], None]] = []
         registries.add(self)
 
     def opened(self, scope: Scope) -> None:
@@ -391,9 +402,9 @@ class Registry:
             outcome = scope.outcome
             if outcome is not None:
                 self.counters[outcome.name.lower()] += 1
-        if self.awaited and not self.scopes:
-            with self.empty:
-                self.empty.notify_all()
+        if self.on_empty and not self.scopes:
+            for tell in tuple(self.on_empty):
+                tell()
 
     def snapshot(self) -> Snapshot:
         now = time.monotonic()

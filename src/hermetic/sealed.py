@@ -41,7 +41,7 @@ class Sealed(dict[str, _Loader]):
         own: _Loader | None = self.get(key)
 
         def load(state: InstanceState[Any], passive: Any) -> Any:
-            loader = own or state.manager[key].impl.callable_  # type: ignore[union-attr]
+            loader = own or state.manager[key].impl.callable_
             if loader is None:
                 return LoaderCallableStatus.ATTR_EMPTY
             try:

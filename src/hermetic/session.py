@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterable
 from threading import get_ident
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, inspect, orm, text
-from sqlalchemy.ext import asyncio as sa_asyncio
+from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.orm import SessionTransaction, SessionTransactionOrigin
 from sqlalchemy.orm.state import InstanceState
 
@@ -30,12 +29,13 @@ from .loan import Loan
 from .owner import Owner, current_task, describe_current
 from .pool import demanding
 from .registry import Place, Scope, caller_frame, loose_sessions
+from .strings import AsyncStringSession, StringSession
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _Party = tuple[int, Any]
 
 
-class Session(orm.Session):
+class Session(StringSession):
     """A SQLAlchemy session that knows whose it is.
 
     It behaves as ``sqlalchemy.orm.Session`` does, takes the same arguments, and besides: it takes a
@@ -357,7 +357,7 @@ class ScopeTransaction(SessionTransaction):
             demanding.reset(token)
 
 
-class AsyncSession(sa_asyncio.AsyncSession):
+class AsyncSession(AsyncStringSession):
     """SQLAlchemy's AsyncSession over a hermetic Session."""
 
     sync_session_class = Session

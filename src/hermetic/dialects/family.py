@@ -116,6 +116,12 @@ class Family:
         """
         return None
 
+    def abandon(self, dbapi: Any, driver: str) -> None:
+        """Let a connection go whose event loop does not run any more, without waiting."""
+        end = self.breaker(dbapi, driver)
+        if end is not None:
+            end()
+
 
 def break_socket(sock: Any) -> Callable[[], None] | None:
     """Shut a socket object down: whoever waits on it in the kernel or a loop is woken at once."""

@@ -97,6 +97,13 @@ class PostgreSQL(Family):
             return break_descriptor(pgconn.socket)
         return None
 
+    def abandon(self, dbapi: Any, driver: str) -> None:
+        pgconn = getattr(getattr(dbapi, "driver_connection", dbapi), "pgconn", None)
+        if pgconn is not None:
+            pgconn.finish()
+        else:
+            super().abandon(dbapi, driver)
+
 
 def _session_settings(options: DatabaseOptions, *, reader: bool) -> str:
     """One statement for everything a connection is born with; one round trip per connection.

@@ -90,6 +90,12 @@ class SQLite(Family):
 
         return interrupt
 
+    def abandon(self, dbapi: Any, driver: str) -> None:
+        stop = getattr(getattr(dbapi, "driver_connection", dbapi), "stop", None)
+        if stop is not None:
+            # aiosqlite 0.22.1+: ends the thread, which closes the connection
+            stop()
+
 
 def _sqlite3_connection(dbapi: Any) -> Any:
     """The sqlite3 connection, also an aiosqlite one's; it may be looked at from any thread."""
