@@ -189,9 +189,9 @@ def ending(
     """How a boundary ends whose block was left with ``error``, or with none."""
     if error is not None and not isinstance(error, commit_on):
         return Ending.ROLLBACK
+    # an error of commit_on promises a commit: when there is none, somebody must hear of it
     if boundary.state is State.DOOMED:
-        # the error on its way out tells enough; without one, somebody must hear of it
-        return Ending.REFUSE if error is None else Ending.ROLLBACK
+        return Ending.REFUSE
     if boundary.asked:
-        return Ending.REFUSE if boundary.unexpected and error is None else Ending.ROLLBACK
+        return Ending.REFUSE if boundary.unexpected else Ending.ROLLBACK
     return Ending.COMMIT

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from . import current
 from .attempts import Attempts, Unit
 from .configuration import options_from_environment, options_from_toml
-from .dialects.drivers import driver_of, parse_url, url_for
+from .dialects.drivers import driver_of, family_of, parse_url, url_for
 from .engine import Server
 from .errors import (
     DatabaseClosed,
@@ -54,7 +54,7 @@ class Database:
     def _start(self, url: URL, options: DatabaseOptions) -> None:
         self.options = options
         self.name = options.name or _name_of(url)
-        self.registry = Registry(self.name)
+        self.registry = Registry(self.name, family_of(url))
         self.server = Server(url, options, self.registry)
         self.family = self.server.family
         self.retry_budget = RetryBudget(options.retries_per_second, options.retry_burst)

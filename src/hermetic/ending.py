@@ -7,8 +7,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 
 from sqlalchemy import orm
 from sqlalchemy.util import await_only
@@ -18,7 +18,7 @@ from .dialects.classify import classify
 from .errors import CommitUnknown, FaultError, Outcome, RolledBack
 from .events import logger
 from .hooks import before_commit_hooks
-from .interrupts import held_back
+from .interrupts import HeldBack
 from .owner import Owner
 from .registry import Scope, Transaction, describe_error
 from .sealed import seal
@@ -39,9 +39,12 @@ def end(scope: Scope, error: BaseException | None, cleanup_timeout: float) -> Ba
 
 
 def _end_joined(scope: Scope, error: BaseException | None) -> None:
-    scope.root.deadline = scope.outer_deadline
-    if error is not None and not isinstance(error, scope.options.commit_on):
-        scope.boundary.doom(error)
+    root = scope.root
+    root.deadline = scope.outer_deadline
+    # without a transaction there is nothing that could still be rolled back
+    if root.entry is Entry.PLAIN or error is None or isinstance(error, scope.options.commit_on):
+        return
+    scope.boundary.doom(error)
 
 
 def _end_savepoint(scope: Scope, error: BaseException | None) -> BaseException | None:
@@ -67,7 +70,7 @@ def _end_savepoint(scope: Scope, error: BaseException | None) -> BaseException |
             _attach(raised or error, "the rollback to the savepoint failed too", failed)
             # the savepoint may still hold what it should not: nothing of the whole may commit
             root.boundary.doom(failed)
-    root.innermost = scope.parent_boundary
+    root.innermost, root.savepoint = scope.parent_boundary, scope.parent_savepoint
     return raised
 
 
@@ -77,15 +80,17 @@ def _end_savepoint(scope: Scope, error: BaseException | None) -> BaseException |
 def _end_root(
     scope: Scope, error: BaseException | None, cleanup_timeout: float
 ) -> BaseException | None:
-    # under asyncio this runs in a task of its own, which owns the scope from here on
-    scope.owner = Owner()
+    if scope.asynchronous:
+        # this may run in a task of its own, which owns the scope from here on
+        scope.owner = Owner()
     how = ending(scope.boundary, error, scope.options.commit_on)
     raised: BaseException | None = None
     if how is Ending.COMMIT:
         raised = _prepare(scope)
-    # a loop has signal handlers of its own, and other tasks run while this one waits
-    holding = nullcontext() if scope.asynchronous else held_back(_bounder(scope, cleanup_timeout))
-    with holding:
+    # a loop has signal handlers of its own, and other tasks run while this one waits; without a
+    # connection nothing is sent that a signal could strike
+    hold = not scope.asynchronous and scope.connection is not None
+    with HeldBack(partial(_bound, scope, cleanup_timeout)) if hold else nullcontext():
         if how is Ending.COMMIT and raised is None:
             raised = _commit(scope)
         elif how is Ending.REFUSE:
@@ -95,13 +100,6 @@ def _end_root(
         rollback = raised is not None or how is not Ending.COMMIT
         _clean_up(scope, raised or error, cleanup_timeout, rollback=rollback)
     return raised
-
-
-def _bounder(scope: Scope, seconds: float) -> Callable[[], None]:
-    def bound() -> None:
-        _bound(scope, seconds)
-
-    return bound
 
 
 def _prepare(scope: Scope) -> BaseException | None:
@@ -137,7 +135,9 @@ def _commit(scope: Scope) -> BaseException | None:
     if not plain:
         scope.boundary.committing()
     try:
-        orm.Session.commit(scope.session)
+        # without a transaction the session touched nothing that could be committed
+        if scope.session.in_transaction():
+            orm.Session.commit(scope.session)
     except BaseException as failed:
         outcome = _outcome_of(scope, transaction, failed)
         if not plain:
@@ -206,7 +206,8 @@ def _clean_up(
         _attach(error, "the rollback failed too, and the connection was destroyed", failed)
         _destroy(scope)
     try:
-        seal(session.identity_map.all_states(), scope.ref)
+        if session.identity_map:
+            seal(session.identity_map.all_states(), scope.ref)
         orm.Session.close(session)
     except BaseException as failed:
         _attach(error, "closing failed too, and the connection was destroyed", failed)

@@ -2,54 +2,59 @@
 
 A Python signal handler runs in the main thread between two bytecodes, so a KeyboardInterrupt, or
 the SystemExit of a SIGTERM handler, can strike between a COMMIT and the record that it succeeded.
-Inside ``held_back`` such handlers are put aside and run once, afterwards.
+Inside ``HeldBack`` such handlers are put aside and run once, afterwards.
 """
 
 from __future__ import annotations
 
-import contextlib
+import importlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+# the module underneath signal, whose functions turn every number into an enum member and back
+_signal = importlib.import_module("_signal")
+
 _RAISING = tuple(
-    getattr(signal, name)
+    int(getattr(signal, name))
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGALRM", "SIGUSR1", "SIGUSR2", "SIGQUIT")
     if hasattr(signal, name)
 )
-_main = threading.main_thread()
+_main_thread = threading.main_thread()
 
 
-@contextlib.contextmanager
-def held_back(on_signal: Callable[[], None] | None = None) -> Iterator[None]:
-    """Hold back every Python signal handler; outside the main thread there is nothing to hold.
+class HeldBack:
+    """A block in which every Python signal handler waits; in the main thread alone they run at all.
 
     :param on_signal: called at the first signal held back, to put a bound on the wait for the rest.
     """
-    if threading.current_thread() is not _main:
-        yield
-        return
-    held: list[tuple[int, FrameType | None]] = []
 
-    def hold(number: int, frame: FrameType | None) -> None:
-        if not held and on_signal is not None:
-            on_signal()
-        held.append((number, frame))
+    __slots__ = ("_frames", "_handlers", "_on_signal")
 
-    replaced: list[tuple[int, Any]] = []
-    try:
+    def __init__(self, on_signal: Callable[[], object]) -> None:
+        self._on_signal = on_signal
+        self._handlers: dict[int, Any] = {}
+        self._frames: dict[int, FrameType | None] = {}
+
+    def __enter__(self) -> None:
+        if threading.get_ident() != _main_thread.ident:
+            return
         for number in _RAISING:
-            handler = signal.getsignal(number)
+            handler = _signal.getsignal(number)
             if callable(handler):
-                replaced.append((number, handler))
-                signal.signal(number, hold)
-        yield
-    finally:
-        for number, handler in replaced:
-            signal.signal(number, handler)
-        handlers = dict(replaced)
-        for number in dict.fromkeys(number for number, _ in held):
+                self._handlers[number] = handler
+                _signal.signal(number, self._hold)
+
+    def __exit__(self, *exc_info: object) -> None:
+        for number, handler in self._handlers.items():
+            _signal.signal(number, handler)
+        for number, frame in self._frames.items():
             # what a handler raises goes to whoever called COMMIT, which has its answer by now
-            handlers[number](number, next(frame for n, frame in held if n == number))
+            self._handlers[number](number, frame)
+
+    def _hold(self, number: int, frame: FrameType | None) -> None:
+        if not self._frames:
+            self._on_signal()
+        self._frames.setdefault(number, frame)

@@ -199,7 +199,8 @@ class ScopeOptions:
     :param propagation: what happens when a scope is open already. Default ``"required"``: join it.
     :param isolation: a level of the SQL standard, in any case, with spaces or underscores. Default
         ``None``: the server's own. A level that the database lacks is refused.
-    :param readonly: ``True`` for a scope that cannot write, enforced by the database. ``None``, the
+    :param readonly: ``True`` for a scope that cannot write, enforced by the database; joining a
+        writable scope it asks for no more than that gives, and has no effect. ``None``, the
         default, means writable when outermost, and whatever the outer scope is when it joins.
     :param timeout: seconds for the whole scope: pool wait, statements, commit, retries and pauses.
         Default ``None``: no deadline.

@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from .boundary import Boundary, Entry, State
+from .dialects.family import Family
 from .errors import DeadlineExceeded, ForeignOwner, Outcome, RolledBack, ScopeEnded, ScopeRef
 from .events import (
     ConnectionInfo,
@@ -90,6 +91,7 @@ class Scope:
         "outer_deadline",
         "parent",
         "parent_boundary",
+        "parent_savepoint",
         "place",
         "readonly",
         "registry",
@@ -125,6 +127,7 @@ class Scope:
         self.seconds = 0.0
         self.attempt = 1
         self.asynchronous = False
+        # a nested scope's own savepoint; of a root, the innermost one that a scope has open
         self.savepoint: Any = None
         self.last_statement: str | None = None
         self.connection: ConnectionRecord | None = None
@@ -142,12 +145,14 @@ class Scope:
             self._owner = Owner()
             self.innermost = self.boundary = Boundary()
             self.parent_boundary = self.boundary
+            self.parent_savepoint = None
             self.readonly = bool(options.readonly)
             self.deadline = None if options.timeout is None else started + options.timeout
         else:
             self.root = root
             self.boundary = root.innermost if entry is Entry.JOIN else Boundary()
             self.parent_boundary = root.innermost
+            self.parent_savepoint = root.savepoint
             self.readonly = root.readonly
             self.deadline = root.deadline
 
@@ -283,7 +288,17 @@ class Transaction:
     the whole.
     """
 
-    __slots__ = ("commit_sent", "committed", "depth", "failure", "fault", "gone", "savepoints")
+    __slots__ = (
+        "begun",
+        "commit_sent",
+        "committed",
+        "depth",
+        "failure",
+        "fault",
+        "gone",
+        "rolling_back",
+        "savepoints",
+    )
 
     def __init__(self) -> None:
         self.savepoints: list[str] = []
@@ -291,6 +306,8 @@ class Transaction:
         self.fault: Fault | None = None
         self.depth = 0
         self.gone = False
+        self.begun = False
+        self.rolling_back = False
         self.commit_sent = False
         self.committed = False
 
@@ -379,8 +396,9 @@ class ConnectionRecord:
 class Registry:
     """Everything that is open of one Database."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, family: Family | None = None) -> None:
         self.name = name
+        self.family = family
         self.scopes: dict[int, Scope] = {}
         self.connections: dict[int, ConnectionRecord] = {}
         self.gates: list[Gate] = []

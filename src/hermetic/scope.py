@@ -143,7 +143,7 @@ def open_savepoint(scope: Scope) -> None:
         root.deadline = scope.outer_deadline
         _finished(scope, error)
         raise
-    root.innermost = scope.boundary
+    root.innermost, root.savepoint = scope.boundary, scope.savepoint
 
 
 # ---------------------------------------------------------------- threads

@@ -13,7 +13,6 @@ from sqlalchemy.orm import SessionTransaction, SessionTransactionOrigin
 from sqlalchemy.orm.state import InstanceState
 
 from .current import current_scope
-from .dialects.drivers import family_of
 from .errors import (
     ConcurrentUse,
     NoScope,
@@ -23,8 +22,8 @@ from .errors import (
     StaleInstance,
 )
 from .events import SessionInfo
+from .execution import begin_of
 from .hooks import Hook, HookKind, add_hook
-from .listeners import SCOPE_OPTION, begin_of
 from .loan import Loan
 from .owner import Owner, current_task, describe_current
 from .pool import demanding
@@ -101,6 +100,12 @@ class Session(StringSession):
         """
         scope = self._required_scope("rollback_only")
         scope.check_owner()
+        if scope.entry == "plain":
+            raise ScopeControls(
+                "The scope has no transaction that could be rolled back.",
+                scope=scope.ref,
+                hint="Open it with propagation='required'.",
+            )
         innermost = innermost_of(scope)
         scope.innermost.ask_rollback(by_joined=innermost.entry == "join")
 
@@ -219,7 +224,14 @@ class Session(StringSession):
             changed = self._first_change()
             if changed is not None:
                 raise _stray_write(scope, changed)
-        super().flush(objects)
+        try:
+            super().flush(objects)
+        except BaseException as error:
+            # SQLAlchemy has given up the transaction of this level, also when nobody lets the error
+            # pass; a savepoint that the user opened by hand heals with its own rollback
+            if self.get_nested_transaction() is scope.savepoint:
+                scope.innermost.doom(error)
+            raise
 
     def _first_change(self) -> str | None:
         """The first object that a flush would write, in words."""
@@ -345,14 +357,12 @@ class ScopeTransaction(SessionTransaction):
         if scope is None or bind in self._connections or not isinstance(bind, Engine):
             return super()._connection_for_bind(bind, execution_options)
         scope.check_statement()
-        options = {
-            SCOPE_OPTION: scope,
-            **family_of(bind.url).execution_options(begin_of(scope, reader=False)),
-            **(execution_options or {}),
-        }
+        family = scope.registry.family
+        if family is not None and (options := family.execution_options(begin_of(scope))):
+            execution_options = {**options, **(execution_options or {})}
         token = demanding.set(scope)
         try:
-            return super()._connection_for_bind(bind, options)
+            return super()._connection_for_bind(bind, execution_options)
         finally:
             demanding.reset(token)
 

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from sqlalchemy import exc as sa_exc
 
-from ..errors import FaultError
+from ..errors import CommitUnknown, DeadlineExceeded, FaultError
 from ..faults import Fault, FaultKind, Rerun, Transaction, Wire
 from . import mysql_faults, postgresql_faults, sqlite_faults
 
@@ -45,7 +45,8 @@ def classify(error: BaseException, *, family: str | None = None) -> Fault | None
     ``raise … from None`` disowned it. Of an exception group, the first fault if a re-run mends
     every leaf; else the first that it does not mend; else, with a leaf that is no fault, ``None``.
 
-    Cancellation, KeyboardInterrupt and SystemExit are nobody's fault, whatever they interrupted.
+    Cancellation, KeyboardInterrupt and SystemExit are nobody's fault, whatever they interrupted;
+    nor are CommitUnknown and DeadlineExceeded, whatever caused them: a re-run does not mend those.
 
     :param family: name it where ``error`` came out of a driver of that family. Only then are the
         exceptions that drivers let through (OSError, TimeoutError, EOFError, aiosqlite's
@@ -58,6 +59,8 @@ def _of_chain(
     error: BaseException | None, family: str | None, seen: frozenset[int]
 ) -> Fault | None:
     while isinstance(error, (Exception, BaseExceptionGroup)) and id(error) not in seen:
+        if isinstance(error, (CommitUnknown, DeadlineExceeded)):
+            return None
         seen |= {id(error)}
         if isinstance(error, BaseExceptionGroup):
             return _of_group(error, family, seen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -10,6 +11,9 @@ from sqlalchemy import URL
 
 from ..options import DatabaseOptions, Isolation
 from .family import Begin, Driver, EngineSettings, Family, break_descriptor, break_socket
+
+# what SET STATEMENT … FOR may stand before; a SAVEPOINT or a SET may not
+_LIMITED = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|REPLACE|WITH|CALL|LOAD)\b", re.IGNORECASE)
 
 
 class MySQL(Family):
@@ -70,7 +74,7 @@ class MySQL(Family):
     ) -> tuple[str | None, str]:
         # MariaDB 10.1+ takes the limit as part of the statement. MySQL has none for writes; there
         # the client's own watch on the deadline has to do
-        if not getattr(dialect, "is_mariadb", False):
+        if not getattr(dialect, "is_mariadb", False) or not _LIMITED.match(statement):
             return None, statement
         return None, f"SET STATEMENT max_statement_time={max(0.001, seconds):.3f} FOR {statement}"
 
