@@ -2,7 +2,7 @@
 #
 #   make demo [URL=...]   the example, on a SQLite file unless a URL is given
 #   make test             all tests, on SQLite, PostgreSQL and MariaDB
-#   make check            lint, types, architecture, documentation
+#   make check            lint, types, architecture, generated files, documentation
 #   make bench            measurements
 #   make docs             the documentation, in docs/_build/html
 #   make clean            remove what was made
@@ -38,6 +38,7 @@ check: $(DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py
+	$(BIN)/python -m tools.generate_docs --check
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 
 bench: $(DEV)

@@ -32,6 +32,8 @@ LAYERS: Final[Mapping[str, int]] = {
     "current": 3,
     "ending": 3,
     "engine": 3,
+    "execution": 3,
+    "strings": 3,
     "explain": 3,
     "factories": 3,
     "fast": 3,

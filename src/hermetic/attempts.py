@@ -154,7 +154,8 @@ class Unit:
         self._database = database
         self._options = options
         self._retry_given = retry_given
-        self._open: list[Scope] = []
+        # by number; which of them a leave belongs to is found through the context first
+        self._open: dict[int, Scope] = {}
 
     def __repr__(self) -> str:
         return f"<Unit of {self._database.name!r}, {self._options}>"
@@ -164,7 +165,7 @@ class Unit:
     def __enter__(self) -> Session:
         self._check_block()
         scope = begin_sync(self._database, self._options, Place(caller_frame(2)))
-        self._open.append(scope)
+        self._opened(scope)
         facade: Session = scope.facade
         return facade
 
@@ -180,7 +181,7 @@ class Unit:
     async def __aenter__(self) -> AsyncSession:
         self._check_block()
         scope = await begin_async(self._database, self._options, Place(caller_frame(2)))
-        self._open.append(scope)
+        self._opened(scope)
         facade: AsyncSession = scope.facade
         return facade
 
@@ -202,13 +203,24 @@ class Unit:
             )
 
     def _take(self) -> Scope:
-        """The scope that this leave ends: the caller's last one, or the only one there is."""
-        if len(self._open) == 1:
-            return self._open.pop()
-        for index in range(len(self._open) - 1, -1, -1):
-            if self._open[index].owner.is_current():
-                return self._open.pop(index)
-        return self._open.pop()
+        """The scope that this leave ends: the caller's innermost one of this unit.
+
+        A generator or a fixture may be left in another context, thread or task than it was entered
+        in; there the caller's last one is taken, or the last one at all.
+        """
+        scope = current.current_scope.get()
+        while scope is not None and (scope.unit is not self or scope.number not in self._open):
+            scope = scope.parent
+        if scope is None or not scope.owner.is_current():
+            known = list(self._open.values())
+            mine = [each for each in known if each.owner.is_current()]
+            scope = (mine or known)[-1]
+        del self._open[scope.number]
+        return scope
+
+    def _opened(self, scope: Scope) -> None:
+        scope.unit = self
+        self._open[scope.number] = scope
 
     # ------------------------------------------------------------ a decorator
 

@@ -169,8 +169,10 @@ class Boundary:
 
         ``by_joined``: the outer scope must be told.
         """
-        self.asked = True
-        self.unexpected = self.unexpected or by_joined
+        if by_joined:
+            self.unexpected = True
+        else:
+            self.asked = True
 
     def committing(self) -> None:
         self._move(State.COMMITTING)
@@ -189,9 +191,9 @@ def ending(
     """How a boundary ends whose block was left with ``error``, or with none."""
     if error is not None and not isinstance(error, commit_on):
         return Ending.ROLLBACK
-    # an error of commit_on promises a commit: when there is none, somebody must hear of it
-    if boundary.state is State.DOOMED:
-        return Ending.REFUSE
     if boundary.asked:
-        return Ending.REFUSE if boundary.unexpected else Ending.ROLLBACK
+        return Ending.ROLLBACK
+    # an error of commit_on promises a commit: when there is none, somebody must hear of it
+    if boundary.state is State.DOOMED or boundary.unexpected:
+        return Ending.REFUSE
     return Ending.COMMIT

@@ -17,12 +17,12 @@ from .boundary import Ending, Entry, State, ending
 from .dialects.classify import classify
 from .errors import CommitUnknown, FaultError, Outcome, RolledBack
 from .events import logger
+from .execution import rewatch, watch
 from .hooks import before_commit_hooks
 from .interrupts import HeldBack
 from .owner import Owner
-from .registry import Scope, Transaction, describe_error
+from .registry import Scope, describe_error
 from .sealed import seal
-from .watchdog import Alarm, watchdog
 
 
 def end(scope: Scope, error: BaseException | None, cleanup_timeout: float) -> BaseException | None:
@@ -33,14 +33,22 @@ def end(scope: Scope, error: BaseException | None, cleanup_timeout: float) -> Ba
     if scope.entry is Entry.JOIN:
         _end_joined(scope, error)
         return None
-    if scope.entry is Entry.SAVEPOINT:
-        return _end_savepoint(scope, error)
-    return _end_root(scope, error, cleanup_timeout)
+    owner = scope.owner
+    if scope.asynchronous:
+        # this may run in a task of its own, which owns the scope for the time of its ending
+        scope.owner = Owner()
+    try:
+        if scope.entry is Entry.SAVEPOINT:
+            return _end_savepoint(scope, error)
+        return _end_root(scope, error, cleanup_timeout)
+    finally:
+        scope.owner = owner
 
 
 def _end_joined(scope: Scope, error: BaseException | None) -> None:
     root = scope.root
     root.deadline = scope.outer_deadline
+    rewatch(root)
     # without a transaction there is nothing that could still be rolled back
     if root.entry is Entry.PLAIN or error is None or isinstance(error, scope.options.commit_on):
         return
@@ -49,7 +57,6 @@ def _end_joined(scope: Scope, error: BaseException | None) -> None:
 
 def _end_savepoint(scope: Scope, error: BaseException | None) -> BaseException | None:
     root = scope.root
-    root.deadline = scope.outer_deadline
     how = ending(scope.boundary, error, scope.options.commit_on)
     raised: BaseException | None = None
     if how is Ending.COMMIT:
@@ -63,15 +70,25 @@ def _end_savepoint(scope: Scope, error: BaseException | None) -> BaseException |
         if how is Ending.REFUSE:
             raised = _refused(scope)
         try:
-            # after a failed flush it is inactive, and has to be rolled back all the same
-            if scope.session.get_nested_transaction() is scope.savepoint:
+            # after a failed flush it is inactive, and has to be rolled back all the same, with
+            # whatever savepoints were left open inside it
+            if _is_open(scope):
                 scope.savepoint.rollback()
         except BaseException as failed:
             _attach(raised or error, "the rollback to the savepoint failed too", failed)
             # the savepoint may still hold what it should not: nothing of the whole may commit
             root.boundary.doom(failed)
     root.innermost, root.savepoint = scope.parent_boundary, scope.parent_savepoint
+    root.deadline = scope.outer_deadline
+    rewatch(root)
     return raised
+
+
+def _is_open(scope: Scope) -> bool:
+    nested = scope.session.get_nested_transaction()
+    while nested is not None and nested is not scope.savepoint:
+        nested = nested.parent
+    return nested is not None
 
 
 # ---------------------------------------------------------------- a transaction
@@ -80,13 +97,13 @@ def _end_savepoint(scope: Scope, error: BaseException | None) -> BaseException |
 def _end_root(
     scope: Scope, error: BaseException | None, cleanup_timeout: float
 ) -> BaseException | None:
-    if scope.asynchronous:
-        # this may run in a task of its own, which owns the scope from here on
-        scope.owner = Owner()
     how = ending(scope.boundary, error, scope.options.commit_on)
     raised: BaseException | None = None
     if how is Ending.COMMIT:
+        scope.interruptible = True
         raised = _prepare(scope)
+        scope.interruptible = False
+    scope.ending = True
     # a loop has signal handlers of its own, and other tasks run while this one waits; without a
     # connection nothing is sent that a signal could strike
     hold = not scope.asynchronous and scope.connection is not None
@@ -98,7 +115,11 @@ def _end_root(
         if scope.outcome is None and scope.entry is Entry.TRANSACTION:
             scope.boundary.end(Outcome.NOT_COMMITTED)
         rollback = raised is not None or how is not Ending.COMMIT
+        scope.failed = rollback or error is not None
         _clean_up(scope, raised or error, cleanup_timeout, rollback=rollback)
+    final = raised or error
+    if isinstance(final, FaultError):
+        final.outcome = scope.outcome
     return raised
 
 
@@ -129,21 +150,17 @@ def _prepare(scope: Scope) -> BaseException | None:
 
 
 def _commit(scope: Scope) -> BaseException | None:
-    connection = scope.connection
-    transaction = None if connection is None else connection.transaction
     plain = scope.entry is Entry.PLAIN
     if not plain:
         scope.boundary.committing()
     try:
         # without a transaction the session touched nothing that could be committed
-        if scope.session.in_transaction():
+        if scope.session.in_transaction() or has_commit_listeners(scope):
             orm.Session.commit(scope.session)
     except BaseException as failed:
-        outcome = _outcome_of(scope, transaction, failed)
+        outcome = _outcome_of(scope, failed)
         if not plain:
             scope.boundary.end(outcome)
-        if isinstance(failed, FaultError):
-            failed.outcome = outcome
         if outcome is Outcome.UNKNOWN and isinstance(failed, Exception):
             return _unknown(scope, failed)
         return failed
@@ -152,13 +169,21 @@ def _commit(scope: Scope) -> BaseException | None:
     return None
 
 
-def _outcome_of(scope: Scope, transaction: Transaction | None, failed: BaseException) -> Outcome:
+def has_commit_listeners(scope: Scope) -> bool:
+    """Whether SQLAlchemy's own hooks wait for a commit, also for one of nothing."""
+    return bool(scope.session.dispatch.before_commit or scope.session.dispatch.after_commit)
+
+
+def _outcome_of(scope: Scope, failed: BaseException) -> Outcome:
     """How the transaction ended whose commit raised."""
+    transaction = scope.transaction
     if transaction is None or not transaction.commit_sent:
         return Outcome.NOT_COMMITTED
     if transaction.committed:
         return Outcome.COMMITTED
-    fault = failed.fault if isinstance(failed, FaultError) else classify(failed)
+    if isinstance(failed, RolledBack):
+        return Outcome.NOT_COMMITTED
+    fault = classify(failed)
     if fault is not None and not fault.ambiguous_at_commit:
         return Outcome.NOT_COMMITTED
     # nothing was written that could be there or not
@@ -197,10 +222,13 @@ def _clean_up(
 ) -> None:
     """Roll back where that is due, and close: the connection goes back, or is destroyed."""
     session = scope.session
-    alarm = None
+    connection = scope.connection
+    if connection is not None:
+        connection.at_rest = False
     try:
         if rollback and session.in_transaction():
-            alarm = _bound(scope, cleanup_timeout)
+            _bound(scope, cleanup_timeout)
+            _set_apart_untouched(scope)
             orm.Session.rollback(session)
     except BaseException as failed:
         _attach(error, "the rollback failed too, and the connection was destroyed", failed)
@@ -212,22 +240,32 @@ def _clean_up(
     except BaseException as failed:
         _attach(error, "closing failed too, and the connection was destroyed", failed)
         _destroy(scope)
-    finally:
-        if alarm is not None:
-            alarm.cancel()
 
 
-def _bound(scope: Scope, seconds: float) -> Alarm | None:
+def _set_apart_untouched(scope: Scope) -> None:
+    """Let go of what was only read, before SQLAlchemy's rollback expires every object it finds.
+
+    What was flushed or changed stays and is expired: its values are not those of the database.
+    """
+    session = scope.session
+    transaction = session.get_transaction()
+    touched = {*transaction._dirty, *transaction._new, *transaction._deleted}
+    untouched = [
+        state
+        for state in session.identity_map.all_states()
+        if not state.modified and state not in touched
+    ]
+    if untouched:
+        seal(untouched, scope.ref)
+        session._expunge_states(untouched)
+
+
+def _bound(scope: Scope, seconds: float) -> None:
     """Destroy the scope's socket unless the cleanup is over in time."""
     connection = scope.connection
-    if connection is None or connection.break_off is None or connection.scope is not scope:
-        return None
-    previous, connection.alarm = connection.alarm, None
-    if previous is not None:
-        previous.cancel()
-    connection.alarm = watchdog.arm(time.monotonic() + seconds, connection.break_off)
-    alarm: Alarm = connection.alarm
-    return alarm
+    if connection is not None and connection.scope is scope:
+        connection.at_rest = False
+        watch(connection, time.monotonic() + seconds)
 
 
 def _destroy(scope: Scope) -> None:

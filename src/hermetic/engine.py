@@ -39,6 +39,10 @@ class Server:
         ] = weakref.WeakKeyDictionary()
         self._gates = self._make_gates()
         self._anchor = self._hold_memory()
+        self._admissions: list[Admission] = []
+        # of a parent process: kept, so that no collector closes sockets that are not ours
+        self._inherited: list[object] = []
+        registry.after_fork = self._start_anew
 
     def _make_gates(self) -> dict[bool, Gate]:
         options = self.options
@@ -131,6 +135,7 @@ class Server:
         pool.admission = Admission(
             self._gates[reader], self.options.pool_timeout, asynchronous=world == "asyncio"
         )
+        self._admissions.append(pool.admission)
         EngineWatch(
             engine,
             self.family,
@@ -147,7 +152,7 @@ class Server:
         """Close what threads opened, and cut what asyncio left behind in loops that no longer
         run.
         """
-        self.closed = True
+        self._shut()
         with self._lock:
             engines, self._sync = list(self._sync.values()), {}
             loops = list(self._async.items())
@@ -163,13 +168,29 @@ class Server:
 
     async def aclose(self) -> None:
         """Close everything, the running loop's connections in good order."""
-        self.closed = True
+        self._shut()
         running = asyncio.get_running_loop()
         with self._lock:
             mine = self._async.pop(running, {})
         for async_engine in mine.values():
             await async_engine.dispose()
         self.close()
+
+    def _shut(self) -> None:
+        self.closed = True
+        for admission in self._admissions:
+            admission.closed = True
+
+    def _start_anew(self) -> None:
+        """In a forked child: the parent's connections are not ours, not even to close."""
+        self._lock = threading.Lock()
+        for engine in self._sync.values():
+            self._inherited.append(engine.pool)
+            engine.dispose(close=False)
+        self._inherited.append(list(self._async.items()))
+        self._async = weakref.WeakKeyDictionary()
+        for gate in self._gates.values():
+            gate.start_anew()
 
     def async_in_use(self) -> bool:
         """Whether a loop that still runs has connections of this server."""

@@ -251,12 +251,14 @@ class PoolError(HermeticError):
         scope: ScopeRef | None = None,
         hint: str = "",
     ) -> None:
-        listed = "".join(f"\n  held by {holder}" for holder in holders)
-        super().__init__(message + listed, scope=scope, hint=hint)
+        super().__init__(message, scope=scope, hint=hint)
         self.pool = pool
         self.limit = limit
         self.holders = tuple(holders)
         self.waiting = waiting
+
+    def __str__(self) -> str:
+        return super().__str__() + "".join(f"\n  held by {holder}" for holder in self.holders)
 
 
 class PoolTimeout(PoolError, TimeoutError):
@@ -290,11 +292,12 @@ class FaultError(HermeticError):
 
     It is raised as an instance of SQLAlchemy's own class as well, with ``statement``, ``orig`` and
     the rest of it, so that code which catches ``sqlalchemy.exc`` goes on working. ``fault`` is the
-    classification; ``outcome`` is set once the transaction has ended.
+    classification (``None`` on one that an application raised itself); ``outcome`` is set once the
+    transaction has ended.
     """
 
     kind: ClassVar[FaultKind] = FaultKind.OTHER
-    fault: Fault
+    fault: Fault | None = None
     outcome: Outcome | None = None
 
 

@@ -1,4 +1,4 @@
-"""Every BEGIN, statement, savepoint and COMMIT of an engine passes here.
+"""Every connect, BEGIN, statement, savepoint, COMMIT and ROLLBACK of an engine passes here.
 
 SQLAlchemy's events for these cost more than what is done in them, and no event tells that a COMMIT
 came back; the methods of the dialect (public, documented for outside dialects) are narrower. They
@@ -7,13 +7,15 @@ are set on the one dialect instance that an engine has for itself.
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
 from sqlalchemy import Connection
 
 from .dialects.family import Begin, Family
-from .errors import RolledBack
+from .errors import RolledBack, ScopeControls
+from .options import DatabaseOptions
 from .pool import demanding
 from .registry import ConnectionRecord, Scope, Transaction, describe_error
 from .watchdog import watchdog
@@ -21,20 +23,32 @@ from .watchdog import watchdog
 # the key of a ConnectionRecord in its pool record's ``info``
 KEY = "hermetic"
 
-# how long after a deadline the socket is destroyed if the server's own limit has not struck
+# how long after a deadline a socket is destroyed if the server's own limit has not struck
 _GRACE = 0.1
+
+# transaction control as text; ROLLBACK TO is a savepoint's
+_CONTROL = re.compile(
+    r"\s*(COMMIT|END|BEGIN|START\s+TRANSACTION|ABORT|ROLLBACK(?!\s+(WORK\s+)?TO\b))\b",
+    re.IGNORECASE,
+)
+_FIRST_LETTERS = frozenset("cCeEbBsSaArR \t\r\n")
 
 
 class Execution:
     """Stands around the methods of one engine's dialect."""
 
-    def __init__(self, dialect: Any, family: Family, driver: str, *, reader: bool) -> None:
+    def __init__(
+        self, dialect: Any, family: Family, driver: str, options: DatabaseOptions, *, reader: bool
+    ) -> None:
         self._family = family
         self._driver = driver
+        self._options = options
         self._reader = reader
         self._dialect = dialect
-        self._commit = dialect.do_commit
+        self._connect = dialect.connect
         self._begin = dialect.do_begin
+        self._commit = dialect.do_commit
+        self._rollback = dialect.do_rollback
         self._execute = dialect.do_execute
         self._executemany = dialect.do_executemany
         self._execute_plain = dialect.do_execute_no_params
@@ -42,10 +56,21 @@ class Execution:
         self._rollback_to = dialect.do_rollback_to_savepoint
         self._release = dialect.do_release_savepoint
         for name in (
-            "do_begin", "do_commit", "do_execute", "do_executemany", "do_execute_no_params",
-            "do_savepoint", "do_rollback_to_savepoint", "do_release_savepoint",
+            "connect", "do_begin", "do_commit", "do_rollback", "do_execute", "do_executemany",
+            "do_execute_no_params", "do_savepoint", "do_rollback_to_savepoint",
+            "do_release_savepoint",
         ):  # fmt: skip
             setattr(dialect, name, getattr(self, name))
+
+    def connect(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return self._connect(*args, **kwargs)
+        except (OSError, TimeoutError, EOFError) as error:
+            # asyncpg and asyncmy let these through as they are; as an error of the DBAPI they take
+            # the way of all others
+            raise self._dialect.loaded_dbapi.OperationalError(
+                f"{type(error).__name__}: {error}"
+            ) from error
 
     # ------------------------------------------------------------ transactions
 
@@ -55,53 +80,70 @@ class Execution:
             self._begin(dbapi)
             return
         scope = demanding.get()
-        connection.transaction = Transaction()
+        transaction = connection.transaction = Transaction()
         connection.scope = scope
         if scope is None:
             begin = Begin(readonly=self._reader)
         else:
-            scope.connection = connection
             begin = begin_of(scope)
+            if scope.transaction is not None and not begin.plain:
+                # the first one was ended behind the scope's back: what it did cannot be had again
+                scope.transaction.fail(_ended_by_hand(scope), None, gone=True)
+                raise given_up(scope, scope.transaction, sending=True)
+            scope.connection = connection
+            scope.transaction = transaction
         self._begin(dbapi)
-        statements = self._family.begin_statements(begin)
-        if statements:
-            cursor = dbapi.cursor()
-            try:
-                for statement in statements:
-                    cursor.execute(statement)
-            finally:
-                cursor.close()
-        connection.transaction.begun = True
+        deadline = None if scope is None else scope.deadline
+        self._family.start(dbapi, self._driver, begin, self._options, deadline)
+        transaction.begun = True
+        connection.at_rest = True
 
     def do_commit(self, dbapi: Any) -> None:
-        """:raises RolledBack: the server would answer this COMMIT with a rollback."""
+        """:raises RolledBack: the server would answer this COMMIT with a rollback.
+        :raises ScopeControls: it is not the scope that commits.
+        """
         connection = _known(dbapi)
         transaction = None if connection is None else connection.transaction
         if connection is None or transaction is None:
             self._commit(dbapi)
             return
         scope = connection.scope
+        if transaction.failure is None and scope is not None and not scope.ending:
+            transaction.fail(_ended_by_hand(scope), None, gone=False)
         if transaction.failure is not None or self.is_given_up(dbapi, connection):
+            # SQLAlchemy takes a transaction whose commit raised for ended, and sends nothing more
+            connection.at_rest = False
+            self._rollback(dbapi)
             raise given_up(scope, transaction)
-        if scope is not None and scope.deadline is not None:
-            _arm(connection, scope.deadline + _GRACE)
+        connection.at_rest = False
         transaction.commit_sent = True
-        try:
-            self._commit(dbapi)
-            transaction.committed = True
-        finally:
-            if connection.alarm is not None:
-                disarm(connection)
+        self._commit(dbapi)
+        transaction.committed = True
+
+    def do_rollback(self, dbapi: Any) -> None:
+        connection = _known(dbapi)
+        transaction = None if connection is None else connection.transaction
+        if connection is None or transaction is None:
+            self._rollback(dbapi)
+            return
+        if transaction.committed and self._family.is_clean(dbapi.dbapi_connection, self._driver):
+            return  # the pool's reset of a connection that has nothing to reset
+        connection.at_rest = False
+        scope = connection.scope
+        if scope is not None and not scope.ending:
+            # a failed flush, or somebody by hand: either way the scope's transaction is over
+            transaction.fail(_ended_by_hand(scope), None, gone=True)
+        self._rollback(dbapi)
 
     def is_given_up(self, dbapi: Any, connection: ConnectionRecord) -> bool:
         """Whether the server has no transaction where we have one."""
         scope = connection.scope
-        if scope is not None and is_plain(scope):
-            return False
         transaction = connection.transaction
-        if transaction is None or not transaction.begun:
+        if transaction is None or not transaction.begun or (scope is not None and is_plain(scope)):
             return False
-        return self._family.server_gave_up(dbapi.dbapi_connection, self._driver)
+        return self._family.server_gave_up(
+            dbapi.dbapi_connection, self._driver, worked=transaction.statements > 0
+        )
 
     def do_savepoint(self, conn: Connection, name: str) -> None:
         self._savepoint(conn, name)
@@ -136,40 +178,34 @@ class Execution:
 
     def do_execute(self, cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
         connection = self._admit(context, statement)
-        if connection is None or connection.scope is None or connection.scope.deadline is None:
+        if connection is None:
             self._execute(cursor, statement, parameters, context)
             return
-        statement = self._limit(connection, connection.scope, statement, context)
-        try:
-            self._execute(cursor, statement, parameters, context)
-        finally:
-            disarm(connection)
+        statement = self._limit(connection, statement, context)
+        self._execute(cursor, statement, parameters, context)
+        connection.at_rest = True
 
     def do_executemany(
         self, cursor: Any, statement: str, parameters: Any, context: Any = None
     ) -> None:
         connection = self._admit(context, statement)
-        if connection is None or connection.scope is None or connection.scope.deadline is None:
+        if connection is None:
             self._executemany(cursor, statement, parameters, context)
             return
         # PyMySQL tells by its first word that a statement can be sent for many rows at once: it
         # stays as it is
-        self._limit(connection, connection.scope, statement, context)
-        try:
-            self._executemany(cursor, statement, parameters, context)
-        finally:
-            disarm(connection)
+        self._limit(connection, statement, context)
+        self._executemany(cursor, statement, parameters, context)
+        connection.at_rest = True
 
     def do_execute_no_params(self, cursor: Any, statement: str, context: Any = None) -> None:
         connection = self._admit(context, statement)
-        if connection is None or connection.scope is None or connection.scope.deadline is None:
+        if connection is None:
             self._execute_plain(cursor, statement, context)
             return
-        statement = self._limit(connection, connection.scope, statement, context)
-        try:
-            self._execute_plain(cursor, statement, context)
-        finally:
-            disarm(connection)
+        statement = self._limit(connection, statement, context)
+        self._execute_plain(cursor, statement, context)
+        connection.at_rest = True
 
     def _admit(self, context: Any, statement: str) -> ConnectionRecord | None:
         """What must hold before a statement is sent, whoever sends it."""
@@ -181,33 +217,61 @@ class Execution:
         connection.last_statement = statement
         scope = connection.scope
         transaction = connection.transaction
-        if transaction is not None and transaction.failure is not None:
-            if not transaction.rolling_back:
+        if transaction is not None:
+            if transaction.failure is not None and not transaction.rolling_back:
                 raise given_up(scope, transaction, sending=True)
-        elif scope is not None:
-            scope.check_statement()
+            transaction.statements += 1
         if scope is not None:
+            if transaction is None or not transaction.rolling_back:
+                scope.check_statement()
+                self._check_control(scope, statement)
             scope.statements += 1
             scope.last_statement = statement
+        connection.at_rest = False
         return connection
 
-    def _limit(
-        self, connection: ConnectionRecord, scope: Scope, statement: str, context: Any
-    ) -> str:
-        """Have the server, and the watchdog behind it, end a statement at the scope's deadline."""
-        assert scope.deadline is not None
-        if not is_plain(scope):
-            remaining = scope.deadline - time.monotonic()
-            first, statement = self._family.limit_statement(self._dialect, statement, remaining)
-            if first is not None:
-                cursor = context.root_connection.connection.cursor()
-                try:
-                    cursor.execute(first)
-                finally:
-                    cursor.close()
-        # SQLite's is a mere interrupt; elsewhere the server is given time for its own limit
-        grace = 0.0 if self._family.name == "sqlite" else _GRACE
-        _arm(connection, scope.deadline + grace)
+    def _check_control(self, scope: Scope, statement: str) -> None:
+        if is_plain(scope):
+            return
+        if statement[:1] in _FIRST_LETTERS and _CONTROL.match(statement):
+            what = f"{statement.strip()!r} was executed in a scope, which ends by itself."
+        elif self._family.commits_implicitly(statement):
+            what = f"{self._family.name} commits the transaction before {statement.strip()[:40]!r}…"
+        else:
+            return
+        raise ScopeControls(
+            what,
+            scope=scope.ref,
+            hint="Use savepoints through propagation='nested'; send what cannot be rolled back in "
+            "a scope of its own with propagation='not_supported', or through db.engine.",
+        )
+
+    def _limit(self, connection: ConnectionRecord, statement: str, context: Any) -> str:
+        """Have the server end a statement at the scope's deadline; the watchdog is behind it."""
+        scope, transaction = connection.scope, connection.transaction
+        if scope is None or transaction is None or is_plain(scope):
+            return statement
+        own = self._options.statement_timeout
+        if scope.deadline is None:
+            if transaction.limit is None:
+                return statement
+            # a joined scope's deadline is over, and the transaction goes on without one
+            transaction.limit = None
+            first = self._family.unlimit_statement(own)
+        else:
+            limit = max(0.001, scope.deadline - time.monotonic())
+            limit = limit if own is None else min(limit, own)
+            first, statement = self._family.limit_statement(self._dialect, statement, limit)
+            last = transaction.limit
+            if first is None or (last is not None and limit <= last <= limit + _GRACE):
+                return statement
+            transaction.limit = limit
+        if first is not None:
+            cursor = context.root_connection.connection.cursor()
+            try:
+                cursor.execute(first)
+            finally:
+                cursor.close()
         return statement
 
 
@@ -234,17 +298,34 @@ def record_of(conn: Connection) -> ConnectionRecord:
     return record
 
 
+def watch(connection: ConnectionRecord, deadline: float | None) -> None:
+    """Have the watchdog break off whatever the connection is doing at the deadline."""
+    disarm(connection)
+    if deadline is None or connection.break_off is None:
+        return
+
+    def strike() -> None:
+        # between two statements nothing hangs; the next one is refused by the scope itself
+        if not connection.at_rest and connection.break_off is not None:
+            connection.break_off()
+
+    # SQLite's is a mere interrupt; elsewhere the server is given time for its own limit
+    grace = 0.0 if connection.server.startswith("sqlite") else _GRACE
+    connection.alarm = watchdog.arm(deadline + grace, strike)
+
+
+def rewatch(root: Scope) -> None:
+    """The same again, after the deadline of a scope that holds a connection has changed."""
+    connection = root.connection
+    if connection is not None and connection.scope is root:
+        watch(connection, root.deadline)
+
+
 def disarm(connection: ConnectionRecord) -> None:
     """Call the watchdog off."""
     alarm, connection.alarm = connection.alarm, None
     if alarm is not None:
         alarm.cancel()
-
-
-def _arm(connection: ConnectionRecord, when: float) -> None:
-    disarm(connection)
-    if connection.break_off is not None:
-        connection.alarm = watchdog.arm(when, connection.break_off)
 
 
 def given_up(scope: Scope | None, transaction: Transaction, *, sending: bool = False) -> RolledBack:
@@ -260,3 +341,11 @@ def given_up(scope: Scope | None, transaction: Transaction, *, sending: bool = F
     )
     error.__cause__ = cause
     return error
+
+
+def _ended_by_hand(scope: Scope) -> ScopeControls:
+    return ScopeControls(
+        "The scope's transaction was committed or rolled back by something other than the scope.",
+        scope=scope.ref,
+        hint="Leave commit and rollback to the scope; use rollback_only() or a nested scope.",
+    )

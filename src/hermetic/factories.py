@@ -14,6 +14,7 @@ from sqlalchemy.ext import asyncio as sa_asyncio
 from .events import logger
 from .owner import Task, current_task
 from .session import AsyncSession, Session
+from .strings import AsyncStringScopedSession, StringScopedSession
 
 _S = TypeVar("_S", bound=orm.Session)
 _A = TypeVar("_A", bound=sa_asyncio.AsyncSession)
@@ -102,7 +103,7 @@ class OwnerRegistry:
             self._forget(session, task)
 
 
-class scoped_session(orm.scoped_session[Any]):
+class scoped_session(StringScopedSession):
     """``sqlalchemy.orm.scoped_session``: a session per thread, and per task under asyncio.
 
     :param session_factory: what makes the sessions, as ``sessionmaker(bind=engine)``.
@@ -119,7 +120,7 @@ class scoped_session(orm.scoped_session[Any]):
         return f"<{type(self).__name__}: {inside}>"
 
 
-class async_scoped_session(sa_asyncio.async_scoped_session[Any]):
+class async_scoped_session(AsyncStringScopedSession):
     """``sqlalchemy.ext.asyncio.async_scoped_session``, with the running task as default scope.
 
     A session that its task did not ``await remove()`` is closed when the task is done.

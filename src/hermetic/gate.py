@@ -12,13 +12,12 @@ are woken after it was let go.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
 
 class Ticket:
-    """The right to hold one connection. ``holder`` says whose, ``who`` in words, ``since`` when."""
+    """The right to hold one connection: whose (``holder``, ``label`` in words), and since when."""
 
     __slots__ = ("holder", "label", "since")
 
@@ -35,16 +34,19 @@ class Waiter:
     is still somebody to wake.
     """
 
-    __slots__ = ("holder", "label", "since", "ticket", "wake")
+    __slots__ = ("_ticket", "admitted", "holder", "since", "wake")
 
-    def __init__(
-        self, holder: object, label: Callable[[], str], since: float, wake: Callable[[], bool]
-    ) -> None:
-        self.holder = holder
-        self.label = label
-        self.since = since
+    def __init__(self, ticket: Ticket, wake: Callable[[], bool]) -> None:
+        self._ticket = ticket
+        self.holder = ticket.holder
+        self.since = ticket.since
         self.wake = wake
-        self.ticket: Ticket | None = None
+        self.admitted = False
+
+    @property
+    def ticket(self) -> Ticket | None:
+        """What it waited for, once it has been given."""
+        return self._ticket if self.admitted else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +75,10 @@ class Gate:
         self.limit = limit
         self.max_waiting = max_waiting
         self.counters = GateCounters()
-        self._lock = threading.Lock()
+        # re-entrant: the collector may find a forgotten connection while this thread holds it
+        self._lock = threading.RLock()
         self._out: dict[Ticket, None] = {}
-        self._queue: OrderedDict[Waiter, None] = OrderedDict()
+        self._queue: dict[Waiter, None] = {}
 
     def __repr__(self) -> str:
         return (
@@ -102,22 +105,29 @@ class Gate:
         :param holder: whoever asks (an owner); equal holders are the same party.
         :param make_wake: called, under no lock, only when there is a wait.
         """
+        ticket = Ticket(holder, label, now)
         with self._lock:
             if len(self._out) < self.limit and not self._queue:
-                return self._admit(holder, label, now)
-        wake = make_wake()
+                self._out[ticket] = None
+                self.counters.admitted += 1
+                return ticket
+        waiter = Waiter(ticket, make_wake())
         with self._lock:
             if len(self._out) < self.limit and not self._queue:
-                return self._admit(holder, label, now)
+                self._out[ticket] = None
+                self.counters.admitted += 1
+                return ticket
             if self._would_wait_for_itself(holder):
                 self.counters.refused += 1
                 return Refused(self_deadlock=True)
             if self.max_waiting is not None and len(self._queue) >= self.max_waiting:
                 self.counters.refused += 1
                 return Refused(self_deadlock=False)
-            waiter = Waiter(holder, label, now, wake)
             self._queue[waiter] = None
-            return waiter
+            # a place may have come free, by the collector, since the look above
+            woken = self._pass_on(now)
+        self._wake(woken, now)
+        return waiter
 
     def leave(self, ticket: Ticket, now: float) -> None:
         """Give a place back; the first in line gets it. A ticket that is out no more is ignored."""
@@ -130,8 +140,8 @@ class Gate:
     def give_up(self, waiter: Waiter) -> Ticket | None:
         """Leave the queue. The ticket, when it had been given already: use it or give it back."""
         with self._lock:
-            if waiter.ticket is None:
-                self._queue.pop(waiter, None)
+            if waiter in self._queue:
+                del self._queue[waiter]
                 self.counters.timed_out += 1
             return waiter.ticket
 
@@ -142,10 +152,21 @@ class Gate:
             woken = self._pass_on(now)
         self._wake(woken, now)
 
+    def start_anew(self) -> None:
+        """Forget everybody: a forked child has none of the threads and tasks that were here."""
+        self._lock = threading.RLock()
+        self._out = {}
+        self._queue = {}
+
     def _wake(self, woken: list[Waiter], now: float) -> None:
-        for waiter in woken:
-            if not waiter.wake() and waiter.ticket is not None:
-                self.leave(waiter.ticket, now)
+        while woken:
+            gone = [waiter for waiter in woken if not waiter.wake()]
+            if not gone:
+                return
+            with self._lock:
+                for waiter in gone:
+                    self._out.pop(waiter._ticket, None)
+                woken = self._pass_on(now)
 
     def holders(self) -> tuple[Ticket, ...]:
         with self._lock:
@@ -157,17 +178,18 @@ class Gate:
 
     # ------------------------------------------------------------ under the lock
 
-    def _admit(self, holder: object, label: Callable[[], str], now: float) -> Ticket:
-        ticket = Ticket(holder, label, now)
-        self._out[ticket] = None
-        self.counters.admitted += 1
-        return ticket
-
     def _pass_on(self, now: float) -> list[Waiter]:
-        woken = []
+        woken: list[Waiter] = []
         while self._queue and len(self._out) < self.limit:
-            waiter, _ = self._queue.popitem(last=False)
-            waiter.ticket = self._admit(waiter.holder, waiter.label, now)
+            waiter = next(iter(self._queue), None)
+            # the collector may run at any allocation or call, and give a place back through this
+            # very method: between this look and the two moves nothing is allocated or called
+            if waiter is None or len(self._out) >= self.limit or waiter.admitted:
+                continue
+            waiter.admitted = True
+            del self._queue[waiter]
+            self._out[waiter._ticket] = None
+            self.counters.admitted += 1
             self.counters.waited += 1
             self.counters.wait_seconds += now - waiter.since
             woken.append(waiter)

@@ -71,7 +71,8 @@ def ending_hooks(scope: Scope) -> list[Hook]:
     outcome = scope.outcome
     if outcome is Outcome.UNKNOWN:
         return []
-    committed = outcome is not Outcome.NOT_COMMITTED
+    # a scope without a transaction has no outcome, only an end with or without an error
+    committed = outcome is Outcome.COMMITTED or (outcome is None and not scope.failed)
     wanted = HookKind.AFTER_COMMIT if committed else HookKind.AFTER_ROLLBACK
     return [hook for hook in scope.hooks if hook.kind is wanted or hook.undone]
 

@@ -13,14 +13,17 @@ from sqlalchemy.engine import ExceptionContext
 
 from .dialects.classify import classify
 from .dialects.family import Family
-from .errors import FaultError, ReadOnlyScope, fault_error
+from .errors import FaultError, HermeticError, ReadOnlyScope, fault_error
 from .events import ConnectionDestroyed, emit
-from .execution import KEY, Execution, disarm, record_of
+from .execution import KEY, Execution, disarm, is_plain, record_of, watch
 from .faults import Fault, FaultKind, Pool, Wire
 from .faults import Transaction as Left
 from .options import DatabaseOptions
 from .pool import demanding
 from .registry import ConnectionRecord, Registry, Scope, describe_error
+
+# how long a connection that was idle has to answer before it is lent
+_PING_SECONDS = 1.0
 
 _TIME_KINDS = frozenset(
     {
@@ -59,7 +62,7 @@ class EngineWatch:
             "connect", "close", "detach", "checkout", "checkin", "handle_error", "do_connect",
         ):  # fmt: skip
             event.listen(engine, name, getattr(self, f"_on_{name}"))
-        self.execution = Execution(engine.dialect, family, driver, reader=reader)
+        self.execution = Execution(engine.dialect, family, driver, options, reader=reader)
 
     # ------------------------------------------------------------ connections
 
@@ -96,9 +99,15 @@ class EngineWatch:
     def _on_checkout(self, dbapi: Any, record: Any, proxy: Any) -> None:
         connection: ConnectionRecord = record.info[KEY]
         returned, connection.returned = connection.returned, None
+        connection.at_rest = False
+        scope = demanding.get()
+        if scope is not None and scope.deadline is not None:
+            watch(connection, scope.deadline)
         after = self.options.ping_after
         if returned is None or after is None or time.monotonic() - returned < after:
             return
+        if scope is None or scope.deadline is None:
+            watch(connection, time.monotonic() + _PING_SECONDS)
         try:
             alive = self.dialect.do_ping(dbapi)
         except self.dialect.loaded_dbapi.Error as error:
@@ -106,6 +115,8 @@ class EngineWatch:
             reason = describe_error(error)
         else:
             reason = "it did not answer a ping"
+        if scope is None or scope.deadline is None:
+            disarm(connection)
         if not alive:
             self._destroyed(connection, reason)
             raise sa_exc.DisconnectionError("a pooled connection was found dead")
@@ -127,23 +138,30 @@ class EngineWatch:
 
     def _on_handle_error(self, context: ExceptionContext) -> BaseException | None:
         error = context.original_exception
+        if isinstance(error, HermeticError) and not isinstance(error, FaultError):
+            return None  # a refusal of ours: nothing was sent
         conn = context.connection
         connection = None
         if conn is not None and not conn.invalidated and not conn.closed:
             connection = record_of(conn)
         fault = classify(error, family=self.family.name)
+        raised: BaseException | None = None
+        if fault is not None and isinstance(error, Exception):
+            raised = self._translate(context, connection, fault)
         if connection is not None:
-            disarm(connection)
-            self._note(connection, context, fault)
-        if fault is None or not isinstance(error, Exception):
-            return None
-        return self._translate(context, connection, fault)
+            self._note(connection, context, fault, raised or error)
+            if isinstance(raised, sa_exc.DBAPIError):
+                raised.connection_invalidated = context.is_disconnect
+        return raised
 
     def _note(
-        self, connection: ConnectionRecord, context: ExceptionContext, fault: Fault | None
+        self,
+        connection: ConnectionRecord,
+        context: ExceptionContext,
+        fault: Fault | None,
+        error: BaseException,
     ) -> None:
-        """Remember what the error leaves of transaction, connection and pool."""
-        error = context.original_exception
+        """Remember what the error, as it is raised, leaves of transaction, connection and pool."""
         transaction = connection.transaction
         exiting = not isinstance(error, Exception)
         if exiting and connection.break_off is not None and self.family.name == "sqlite":
@@ -157,10 +175,18 @@ class EngineWatch:
                 context.invalidate_pool_on_disconnect = True
         if exiting or context.is_disconnect:
             self._destroyed(connection, describe_error(error))
+        connection.at_rest = not exiting
         if transaction is None or transaction.commit_sent:
             return
-        if exiting or context.is_disconnect or (fault and fault.transaction is Left.GONE):
+        lost = exiting or context.is_disconnect
+        scope = connection.scope
+        if scope is not None and is_plain(scope) and not lost:
+            return  # there is no transaction that the error could have ended
+        if lost or (fault and fault.transaction is Left.GONE):
             transaction.fail(error, fault, gone=True)
+            if scope is not None:
+                # also SQLAlchemy's own refusals, which come before ours, have to name the cause
+                scope.boundary.doom(error)
         elif fault is not None and fault.transaction is Left.DOOMED:
             transaction.fail(error, fault, gone=False)
         elif self.family.name == "sqlite" and self._is_given_up_now(context, connection):
@@ -191,7 +217,6 @@ class EngineWatch:
                 context.statement, None, context.original_exception, hide_parameters=True
             )
         translated = fault_error(error, fault, scope=None if scope is None else scope.ref)
-        translated.connection_invalidated = context.is_disconnect  # type: ignore[attr-defined]
         if scope is not None:
             late = self._as_lateness(scope, fault, translated)
             if late is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import threading
 import traceback
@@ -15,6 +16,17 @@ from typing import Any
 Task = asyncio.Task[Any]
 
 
+class _Process:
+    id = os.getpid()
+
+    @classmethod
+    def forked(cls) -> None:
+        cls.id = os.getpid()
+
+
+os.register_at_fork(after_in_child=_Process.forked)
+
+
 def current_task() -> Task | None:
     """The running task, or ``None`` outside of any event loop."""
     loop = _get_running_loop()
@@ -24,9 +36,10 @@ def current_task() -> Task | None:
 class Owner:
     """A thread, or a task within it. Compares equal to itself seen from anywhere."""
 
-    __slots__ = ("_task", "_task_id", "thread", "thread_id")
+    __slots__ = ("_process", "_task", "_task_id", "thread", "thread_id")
 
     def __init__(self) -> None:
+        self._process = _Process.id
         self.thread_id = get_ident()
         self.thread = threading.current_thread()
         task = current_task()
@@ -48,7 +61,7 @@ class Owner:
 
     def is_current(self) -> bool:
         """Whether the caller is this owner."""
-        if self.thread_id != get_ident():
+        if self.thread_id != get_ident() or self._process != _Process.id:
             return False
         loop = _get_running_loop()
         if loop is None:
@@ -58,6 +71,8 @@ class Owner:
 
     def __str__(self) -> str:
         thread = f"thread {self.thread.name!r}"
+        if self._process != _Process.id:
+            thread += f" of process {self._process}"
         if self._task is None:
             return thread
         task = self._task()
@@ -75,7 +90,8 @@ class Owner:
         entries = traceback.StackSummary.extract(traceback.walk_stack(frame), lookup_lines=False)
         # innermost first; the caller's code is what helps, not ours or the driver's
         for entry in entries:
-            if "site-packages" not in entry.filename and not _is_inner(entry.filename):
+            name = entry.filename
+            if not name.startswith("<") and "site-packages" not in name and not _is_inner(name):
                 return f"{entry.filename}:{entry.lineno} in {entry.name}"
         return ""
 

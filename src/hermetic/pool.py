@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy.pool import Pool
 from sqlalchemy.util import await_only
 
-from .errors import PoolError, PoolOverloaded, PoolSelfDeadlock, PoolTimeout
+from .errors import DatabaseClosed, PoolError, PoolOverloaded, PoolSelfDeadlock, PoolTimeout
 from .gate import Gate, Refused, Ticket, Waiter
 from .owner import Owner
 from .registry import Scope
@@ -33,6 +33,7 @@ class Admission:
         self.gate = gate
         self.timeout = timeout
         self.asynchronous = asynchronous
+        self.closed = False
 
     def enter(self) -> Ticket:
         """Wait for a place, in order, until the pool's timeout or the scope's deadline.
@@ -178,6 +179,11 @@ class GatedPool(Pool):
     admission: Admission
 
     def _do_get(self) -> Any:
+        if self.admission.closed:
+            raise DatabaseClosed(
+                f"Pool {self.admission.gate.name!r} is closed: its Database was.",
+                hint="Make a new Database.",
+            )
         ticket = self.admission.enter()
         try:
             record = super()._do_get()
@@ -193,6 +199,8 @@ class GatedPool(Pool):
     def _do_return_conn(self, record: Any) -> None:
         tickets = (record.record_info or {}).get("hermetic.tickets")
         try:
+            if self.admission.closed:
+                record.close()  # nobody will come for it any more
             super()._do_return_conn(record)
         finally:
             if tickets:

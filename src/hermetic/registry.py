@@ -7,6 +7,7 @@ moment old in one field and not in the next, and never blocks anyone.
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 import time
 import weakref
@@ -18,7 +19,15 @@ from sqlalchemy import Engine
 
 from .boundary import Boundary, Entry, State
 from .dialects.family import Family
-from .errors import DeadlineExceeded, ForeignOwner, Outcome, RolledBack, ScopeEnded, ScopeRef
+from .errors import (
+    DeadlineExceeded,
+    FaultError,
+    ForeignOwner,
+    Outcome,
+    RolledBack,
+    ScopeEnded,
+    ScopeRef,
+)
 from .events import (
     ConnectionInfo,
     Listener,
@@ -79,11 +88,14 @@ class Scope:
         "connection",
         "deadline",
         "ended",
+        "ending",
         "entry",
         "facade",
+        "failed",
         "hook_errors",
         "hooks",
         "innermost",
+        "interruptible",
         "last_statement",
         "name",
         "number",
@@ -101,6 +113,8 @@ class Scope:
         "session",
         "started",
         "statements",
+        "transaction",
+        "unit",
         "watches_savepoints",
     )
 
@@ -134,8 +148,15 @@ class Scope:
         # the sync session, and what the user was given: the same, or the AsyncSession over it
         self.session: Any = None
         self.facade: Any = None
-        # set when the scope's task was cancelled while the scope was ending
+        self.transaction: Transaction | None = None
+        # what opened it, so that it can find it again
+        self.unit: Any = None
+        # its end has begun; it is still before anything that a cancellation must not reach; the
+        # cancellation came in the meantime; it ended with an error
+        self.ending = False
+        self.interruptible = False
         self.cancelled = False
+        self.failed = False
         self.watches_savepoints = False
         self.hooks: list[Any] = []
         self.hook_errors: tuple[BaseException, ...] = ()
@@ -228,7 +249,7 @@ class Scope:
         :raises DeadlineExceeded: its time is over.
         """
         self.check_owner()
-        doomed = self.innermost
+        doomed = self.boundary if self.boundary.state is State.DOOMED else self.innermost
         if doomed.state is State.DOOMED:
             raise RolledBack(
                 "The statement was not sent: the scope can only be rolled back, because of "
@@ -276,7 +297,9 @@ def describe_error(error: BaseException | None) -> str:
     """An error in one short line: its class, and the first line of what it says."""
     if error is None:
         return "a rollback that was asked for"
-    first = str(error).strip().partition("\n")[0]
+    # SQLAlchemy's own text begins with details; what the server said is in the driver's error
+    said = getattr(error, "orig", None) if isinstance(error, FaultError) else None
+    first = str(said or error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
@@ -296,8 +319,10 @@ class Transaction:
         "failure",
         "fault",
         "gone",
+        "limit",
         "rolling_back",
         "savepoints",
+        "statements",
     )
 
     def __init__(self) -> None:
@@ -307,6 +332,9 @@ class Transaction:
         self.depth = 0
         self.gone = False
         self.begun = False
+        self.statements = 0
+        # seconds that the server was last told to give a statement
+        self.limit: float | None = None
         self.rolling_back = False
         self.commit_sent = False
         self.committed = False
@@ -340,6 +368,7 @@ class ConnectionRecord:
     __slots__ = (
         "abandon",
         "alarm",
+        "at_rest",
         "born",
         "break_off",
         "engine",
@@ -375,6 +404,8 @@ class ConnectionRecord:
         self.transaction: Transaction | None = None
         self.last_statement: str | None = None
         self.alarm: Any = None
+        # nothing is being sent or awaited on it; only between the statements of a scope
+        self.at_rest = False
 
     def info(self, now: float) -> ConnectionInfo:
         scope = self.scope
@@ -408,6 +439,7 @@ class Registry:
         self.listeners: tuple[Listener, ...] = ()
         # called, each time, when the last open scope has ended
         self.on_empty: list[Callable[[], None]] = []
+        self.after_fork: Callable[[], None] | None = None
         registries.add(self)
 
     def opened(self, scope: Scope) -> None:
@@ -423,6 +455,13 @@ class Registry:
         if self.on_empty and not self.scopes:
             for tell in tuple(self.on_empty):
                 tell()
+
+    def start_anew(self) -> None:
+        """In a forked child: nothing of what the parent had open is open here."""
+        self.scopes = {}
+        self.connections = {}
+        if self.after_fork is not None:
+            self.after_fork()
 
     def snapshot(self) -> Snapshot:
         now = time.monotonic()
@@ -450,6 +489,14 @@ class Registry:
 
 
 registries: weakref.WeakSet[Registry] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for registry in list(registries):
+        registry.start_anew()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 # ---------------------------------------------------------------- sessions outside any scope

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .errors import CommitUnknown, DeadlineExceeded, FaultError, Outcome, PoolError, RetryRequested
+from .errors import CommitUnknown, DeadlineExceeded, Outcome, PoolError, RetryRequested
 from .faults import Fault
-from .options import Retry
+from .options import RETRYABLE_KINDS, Retry
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,10 @@ def may_rerun(policy: Retry, failure: Failure) -> bool:
     if isinstance(error, PoolError):
         return False
     fault = failure.fault
-    return fault is not None and fault.retryable and fault.kind in policy.on
+    if fault is None or fault.kind not in policy.on:
+        return False
+    # a kind that is not among the default ones was named by somebody who knows why
+    return fault.retryable or fault.kind not in RETRYABLE_KINDS
 
 
 def decide(
@@ -119,5 +122,4 @@ def failure_of(
     classify: Callable[[BaseException], Fault | None],
 ) -> Failure:
     """What is known of a failed run, from what it raised."""
-    fault = error.fault if isinstance(error, FaultError) else classify(error)
-    return Failure(error, fault, outcome)
+    return Failure(error, classify(error), outcome)

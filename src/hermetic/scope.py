@@ -16,10 +16,11 @@ from sqlalchemy import orm
 from sqlalchemy.util import greenlet_spawn
 
 from . import current
-from .boundary import Entry, Outer, enter
-from .ending import end
-from .errors import ForeignOwner, ScopeRefused
+from .boundary import Ending, Entry, Outer, ending, enter
+from .ending import end, has_commit_listeners
+from .errors import ForeignOwner, Outcome, ScopeRefused
 from .events import HookFailed, ScopeFinished, ScopeOpened, emit, logger
+from .execution import rewatch
 from .hooks import Hook, ending_hooks
 from .options import Propagation, ScopeOptions
 from .owner import describe_current
@@ -130,6 +131,7 @@ def _attach_to(scope: Scope, root: Scope, now: float) -> None:
         own = now + scope.options.timeout
         root.deadline = own if root.deadline is None else min(root.deadline, own)
         scope.deadline = root.deadline
+        rewatch(root)
 
 
 def open_savepoint(scope: Scope) -> None:
@@ -141,6 +143,7 @@ def open_savepoint(scope: Scope) -> None:
     except BaseException as error:
         scope.boundary.doom(error)
         root.deadline = scope.outer_deadline
+        rewatch(root)
         _finished(scope, error)
         raise
     root.innermost, root.savepoint = scope.boundary, scope.savepoint
@@ -214,8 +217,12 @@ def _sends_nothing(scope: Scope, error: BaseException | None) -> bool:
         return True
     if scope.entry is Entry.SAVEPOINT or scope.hooks:
         return False
+    if scope.connection is not None:
+        return False
     session: Session = scope.session
-    return scope.connection is None and (error is not None or session._is_clean())
+    if ending(scope.boundary, error, scope.options.commit_on) is not Ending.COMMIT:
+        return not session.in_transaction()
+    return session._is_clean() and not has_commit_listeners(scope)
 
 
 async def _end_shielded(
@@ -237,12 +244,17 @@ async def _end_shielded(
                 # not sent yet: it will not be. Sent: it gets its time, and no more
                 scope.cancelled = True
                 until = time.monotonic() + cleanup_timeout
+                if scope.interruptible:
+                    task.cancel()
         if task.done() or until is None or time.monotonic() < until:
             continue
         if broken_off:
             _stragglers.add(task)
             task.add_done_callback(_stragglers.discard)
             logger.error("the end of %s hangs, and was left behind", scope.ref)
+            sent = scope.transaction is not None and scope.transaction.commit_sent
+            scope.failed = True
+            scope.boundary.end(Outcome.UNKNOWN if sent else Outcome.NOT_COMMITTED)
             return None, cancelled
         broken_off = True
         until = time.monotonic() + _LAST_SECONDS
@@ -263,7 +275,7 @@ def _break_off(scope: Scope, task: asyncio.Task[Any]) -> None:
     connection = scope.root.connection
     if connection is not None and connection.scope is scope.root and connection.break_off:
         connection.break_off()
-    else:
+    if scope.transaction is None or not scope.transaction.commit_sent:
         task.cancel()
 
 

@@ -152,7 +152,7 @@ class Session(StringSession):
         """
         scope = self._required_scope("lend")
         scope.check_owner()
-        return Loan(scope, scope.session)
+        return Loan(scope, scope.facade)
 
     def _required_scope(self, what: str) -> Scope:
         if self._scope is None:
@@ -336,6 +336,11 @@ class Session(StringSession):
             raise self._controls("reset", "Open another scope instead.")
         super().reset()
 
+    def invalidate(self) -> None:
+        if self._scope is not None:
+            raise self._controls("invalidate", "Raise to have the scope rolled back.")
+        super().invalidate()
+
     def _controls(self, what: str, hint: str) -> ScopeControls:
         assert self._scope is not None
         return ScopeControls(
@@ -365,6 +370,24 @@ class ScopeTransaction(SessionTransaction):
             return super()._connection_for_bind(bind, execution_options)
         finally:
             demanding.reset(token)
+
+    def commit(self, _to_root: bool = False) -> None:
+        self._check_hand("commit")
+        super().commit(_to_root=_to_root)
+
+    def rollback(self, _capture_exception: bool = False, _to_root: bool = False) -> None:
+        self._check_hand("rollback")
+        super().rollback(_capture_exception=_capture_exception, _to_root=_to_root)
+
+    def close(self, invalidate: bool = False) -> None:
+        self._check_hand("close")
+        super().close(invalidate)
+
+    def _check_hand(self, what: str) -> None:
+        session: Any = self.session
+        scope: Scope | None = session._scope
+        if scope is not None and not scope.ending:
+            raise session._controls(what, "The scope ends its transaction when its block ends.")
 
 
 class AsyncSession(AsyncStringSession):

@@ -58,6 +58,86 @@ class StringSession(orm.Session):
         def scalars(self, *args: Any, **kwargs: Any) -> Any: ...
 
 
+class StringScopedSession(orm.scoped_session[Any]):
+    """A scoped_session whose statements may be strings."""
+
+    if TYPE_CHECKING:
+
+        @overload
+        def execute(
+            self, statement: TypedReturnsRows[*_Ts], params: Any = None, **kw: Any
+        ) -> Result[*_Ts]: ...
+        @overload
+        def execute(
+            self, statement: Executable | str, params: Any = None, **kw: Any
+        ) -> Result[*tuple[Any, ...]]: ...
+        def execute(self, *args: Any, **kwargs: Any) -> Any: ...
+
+        # mypy 2.4 takes what accepts Never for an overlap with everything
+        @overload  # type: ignore[override]
+        def scalar(
+            self, statement: TypedReturnsRows[Never], params: Any = None, **kw: Any
+        ) -> Any | None: ...
+        @overload
+        def scalar(
+            self, statement: TypedReturnsRows[_T], params: Any = None, **kw: Any
+        ) -> _T | None: ...
+        @overload
+        def scalar(self, statement: Executable | str, params: Any = None, **kw: Any) -> Any: ...
+        def scalar(self, *args: Any, **kwargs: Any) -> Any: ...
+
+        @overload
+        def scalars(
+            self, statement: TypedReturnsRows[_T], params: Any = None, **kw: Any
+        ) -> ScalarResult[_T]: ...
+        @overload
+        def scalars(
+            self, statement: Executable | str, params: Any = None, **kw: Any
+        ) -> ScalarResult[Any]: ...
+        def scalars(self, *args: Any, **kwargs: Any) -> Any: ...
+
+
+class AsyncStringScopedSession(sa_asyncio.async_scoped_session[Any]):
+    """An async_scoped_session whose statements may be strings."""
+
+    if TYPE_CHECKING:
+
+        @overload
+        async def execute(
+            self, statement: TypedReturnsRows[*_Ts], params: Any = None, **kw: Any
+        ) -> Result[*_Ts]: ...
+        @overload
+        async def execute(
+            self, statement: Executable | str, params: Any = None, **kw: Any
+        ) -> Result[*tuple[Any, ...]]: ...
+        async def execute(self, *args: Any, **kwargs: Any) -> Any: ...
+
+        # mypy 2.4 takes what accepts Never for an overlap with everything
+        @overload  # type: ignore[override]
+        async def scalar(
+            self, statement: TypedReturnsRows[Never], params: Any = None, **kw: Any
+        ) -> Any | None: ...
+        @overload
+        async def scalar(
+            self, statement: TypedReturnsRows[_T], params: Any = None, **kw: Any
+        ) -> _T | None: ...
+        @overload
+        async def scalar(
+            self, statement: Executable | str, params: Any = None, **kw: Any
+        ) -> Any: ...
+        async def scalar(self, *args: Any, **kwargs: Any) -> Any: ...
+
+        @overload
+        async def scalars(
+            self, statement: TypedReturnsRows[_T], params: Any = None, **kw: Any
+        ) -> ScalarResult[_T]: ...
+        @overload
+        async def scalars(
+            self, statement: Executable | str, params: Any = None, **kw: Any
+        ) -> ScalarResult[Any]: ...
+        async def scalars(self, *args: Any, **kwargs: Any) -> Any: ...
+
+
 class AsyncStringSession(sa_asyncio.AsyncSession):
     """An AsyncSession whose statements may be strings."""
 
@@ -73,6 +153,7 @@ class AsyncStringSession(sa_asyncio.AsyncSession):
         ) -> Result[*tuple[Any, ...]]: ...
         async def execute(self, *args: Any, **kwargs: Any) -> Any: ...
 
+        # mypy 2.4 takes what accepts Never for an overlap with everything
         @overload  # type: ignore[override]
         async def scalar(
             self, statement: TypedReturnsRows[Never], params: Any = None, **kw: Any

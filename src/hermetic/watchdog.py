@@ -29,7 +29,7 @@ class Alarm:
 
     def __init__(self, action: Callable[[], None]) -> None:
         self._action: Callable[[], None] | None = action
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.fired = False
 
     def cancel(self) -> None:
@@ -59,7 +59,8 @@ class Watchdog:
         self.start_anew()
 
     def start_anew(self) -> None:
-        self._condition = threading.Condition(threading.Lock())
+        # re-entrant: a signal handler or the collector may come here in the middle of it
+        self._condition = threading.Condition()
         self._heap: list[tuple[float, int, Alarm]] = []
         self._numbers = itertools.count()
         self._thread: threading.Thread | None = None

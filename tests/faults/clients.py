@@ -5,23 +5,39 @@ from __future__ import annotations
 import asyncio
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
+from uuid import uuid4
 
-from sqlalchemy import NullPool, create_engine
+import pytest
+from sqlalchemy import NullPool, create_engine, make_url
 from sqlalchemy import exc as sa_exc
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from hermetic.dialects.classify import classify
 from hermetic.errors import FAULT_CLASSES, fault_error
 from hermetic.faults import Fault
-from tests.backends import Backend
+from tests.backends import BACKENDS, Backend
 
 T = TypeVar("T")
 Rows = list[Any]
 
 _PATIENCE = 20.0
+
+
+def on(*names: str) -> pytest.MarkDecorator:
+    """Run a test on these families, or by these drivers, alone."""
+    chosen = [
+        pytest.param(backend, id=backend.name, marks=getattr(pytest.mark, backend.family))
+        for backend in BACKENDS
+        if backend.family in names or backend.name in names
+    ]
+    return pytest.mark.parametrize("backend", chosen)
+
+
+on_servers = on("postgresql", "mariadb")
 
 
 class Pending(Generic[T]):
@@ -199,6 +215,17 @@ class Bench:
         self._clients.append(client)
         return client
 
+    def once(self, *statements: str) -> Rows:
+        """Run statements and commit, on a connection of their own."""
+        client = self.client()
+        try:
+            rows = client.run(*statements)
+            client.commit().result()
+            return rows
+        finally:
+            self._clients.remove(client)
+            client.close()
+
     def connect_error(self, url: str, **connect_args: Any) -> Exception:
         try:
             self.client(url, **connect_args)
@@ -218,6 +245,44 @@ class Bench:
         assert isinstance(translated, type(error))
         assert classify(translated) is fault
         return fault
+
+    def id_of(self, client: Client) -> int:
+        """The server's number for a connection."""
+        ask = {"postgresql": "SELECT pg_backend_pid()", "mariadb": "SELECT connection_id()"}
+        return int(client.run(ask[self.backend.family])[0][0])
+
+    def kill(self, id_: int) -> None:
+        statement = {"postgresql": "SELECT pg_terminate_backend({})", "mariadb": "KILL {}"}
+        self.once(statement[self.backend.family].format(id_))
+
+    def lists(self, id_: int, *, asleep: bool = False) -> bool:
+        """Whether the server has that connection, asleep in a statement where that is asked."""
+        if self.backend.family == "postgresql":
+            ask = f"SELECT 1 FROM pg_stat_activity WHERE pid = {id_}"
+            ask += " AND wait_event = 'PgSleep'" if asleep else ""
+        else:
+            ask = f"SELECT 1 FROM information_schema.processlist WHERE id = {id_}"
+            ask += " AND state = 'User sleep'" if asleep else ""
+        return bool(self.once(ask))
+
+    @contextmanager
+    def account(self, rights: str, limit: str = "") -> Iterator[str]:
+        """The URL of an account that exists for a moment; its clients are closed with it."""
+        name = f"t{uuid4().hex[:12]}"
+        if self.backend.family == "postgresql":
+            made, grantee = f"CREATE ROLE {name} LOGIN PASSWORD 'secret' {limit}", name
+            dropped = [f"DROP OWNED BY {name}", f"DROP ROLE {name}"]
+        else:
+            grantee = f"{name}@'127.0.0.1'"
+            made = f"CREATE USER {grantee} IDENTIFIED BY 'secret' {limit}"
+            dropped = [f"DROP USER {grantee}"]
+        self.once(made, f"GRANT {rights} TO {grantee}")
+        url = make_url(self.url).set(username=name, password="secret")
+        try:
+            yield url.render_as_string(hide_password=False)
+        finally:
+            self.close()
+            self.once(*dropped)
 
     def close(self) -> None:
         while self._clients:

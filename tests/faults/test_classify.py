@@ -20,7 +20,13 @@ from sqlalchemy import exc as sa_exc
 from sqlalchemy.engine import Dialect
 
 from hermetic.dialects.classify import classify
-from hermetic.errors import FaultError, fault_error
+from hermetic.errors import (
+    CommitUnknown,
+    DeadlineExceeded,
+    FaultError,
+    RolledBack,
+    fault_error,
+)
 from hermetic.faults import Fault, FaultKind, Rerun, Transaction, Wire
 from tests.faults.driver_errors import (
     adapted,
@@ -274,6 +280,18 @@ def test_a_cancellation_is_no_fault_whatever_it_interrupted() -> None:
         error.__context__ = psycopg_error("40001")
         assert classify(error) is None
         assert classify(from_cause(error)) is None
+
+
+def test_what_a_rerun_cannot_mend_is_no_fault_whatever_caused_it() -> None:
+    unknown = CommitUnknown("the answer was lost")
+    late = DeadlineExceeded("over", timeout=1.0)
+    for error in (unknown, late):
+        error.__cause__ = psycopg.OperationalError("the connection is lost")
+        assert classify(error) is None
+        assert classify(from_cause(error)) is None
+    rolled_back = RolledBack("nothing was applied")
+    rolled_back.__cause__ = psycopg_error("40001")
+    assert kind_of(rolled_back) is K.SERIALIZATION
 
 
 def test_a_group_may_run_again_only_if_all_of_it_may() -> None:

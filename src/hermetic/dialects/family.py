@@ -90,10 +90,30 @@ class Family:
         return {}
 
     def begin_statements(self, begin: Begin) -> tuple[str, ...]:
-        """Statements to send where a transaction begins, for drivers that do not do it
-        themselves.
-        """
+        """Statements to send where a transaction begins, where the driver sends none itself."""
         return ()
+
+    def start(
+        self,
+        dbapi: Any,
+        driver: str,
+        begin: Begin,
+        options: DatabaseOptions,
+        deadline: float | None,
+    ) -> None:
+        """Begin a transaction, on a connection as SQLAlchemy's dialect is given it.
+
+        :param deadline: monotonic seconds at which to stop waiting for a lock.
+        """
+        statements = self.begin_statements(begin)
+        if not statements:
+            return
+        cursor = dbapi.cursor()
+        try:
+            for statement in statements:
+                cursor.execute(statement)
+        finally:
+            cursor.close()
 
     def limit_statement(
         self, dialect: Any, statement: str, seconds: float
@@ -104,8 +124,23 @@ class Family:
         """
         return None, statement
 
-    def server_gave_up(self, dbapi: Any, driver: str) -> bool:
-        """Whether the transaction that is open on our side is already lost on the server's."""
+    def unlimit_statement(self, seconds: float | None) -> str | None:
+        """A statement that puts the Database's own limit back, where one was set."""
+        return None
+
+    def commits_implicitly(self, statement: str) -> bool:
+        """Whether the server would commit the open transaction before this statement."""
+        return False
+
+    def server_gave_up(self, dbapi: Any, driver: str, *, worked: bool) -> bool:
+        """Whether the transaction that is open on our side is already lost on the server's.
+
+        :param worked: whether a statement was sent in it.
+        """
+        return False
+
+    def is_clean(self, dbapi: Any, driver: str) -> bool:
+        """Whether the driver knows, without asking the server, that no transaction is open."""
         return False
 
     def breaker(self, dbapi: Any, driver: str) -> Callable[[], None] | None:

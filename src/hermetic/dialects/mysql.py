@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 from collections.abc import Callable
@@ -14,6 +15,18 @@ from .family import Begin, Driver, EngineSettings, Family, break_descriptor, bre
 
 # what SET STATEMENT … FOR may stand before; a SAVEPOINT or a SET may not
 _LIMITED = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|REPLACE|WITH|CALL|LOAD)\b", re.IGNORECASE)
+
+# what commits the open transaction (MariaDB 10.11, "SQL statements that cause an implicit commit");
+# temporary tables do not
+_DDL = re.compile(
+    r"\s*((CREATE|ALTER|DROP)\s+(?!(OR\s+REPLACE\s+)?TEMPORARY\b)|TRUNCATE\b|RENAME\b|GRANT\b"
+    r"|REVOKE\b|LOCK\s+TABLES?\b|UNLOCK\s+TABLES?\b|ANALYZE\s+TABLE\b|OPTIMIZE\b|REPAIR\b)",
+    re.IGNORECASE,
+)
+_DDL_LETTERS = frozenset("cCaAdDtTrRgGlLuUoO \t\r\n")
+
+# SERVER_STATUS_IN_TRANS, of the last answer
+_IN_TRANSACTION = 1
 
 
 class MySQL(Family):
@@ -38,9 +51,17 @@ class MySQL(Family):
         settings: dict[str, Any] = {"connect_timeout": max(1, math.ceil(options.connect_timeout))}
         if "charset" not in url.query:
             settings["charset"] = "utf8mb4"
+        if driver == "asyncmy":
+            settings["async_creator_fn"] = _connect_asyncmy
+        elif driver == "pymysql" and "read_timeout" not in options.connect_args:
+            # connect_timeout ends with TCP's handshake (PyMySQL 1.2); a server that accepts and
+            # says nothing would be waited for without end. Taken back once it has answered
+            settings["read_timeout"] = settings["write_timeout"] = settings["connect_timeout"]
         return EngineSettings(settings)
 
     def greet(self, dbapi: Any, driver: str, options: DatabaseOptions, *, reader: bool) -> None:
+        if driver == "pymysql" and "read_timeout" not in options.connect_args:
+            dbapi._read_timeout = dbapi._write_timeout = None
         cursor = dbapi.cursor()
         try:
             cursor.execute("SELECT version()")
@@ -53,10 +74,14 @@ class MySQL(Family):
         dbapi.commit()
 
     def connect_timeout(self, driver: str, connect_args: dict[str, Any], remaining: float) -> None:
+        if driver == "asyncmy":
+            given = connect_args.get("connect_timeout", remaining)
+            connect_args["connect_timeout"] = min(given, remaining)
+            return
         whole = max(1, math.ceil(remaining))
-        connect_args["connect_timeout"] = min(
-            int(connect_args.get("connect_timeout", whole)), whole
-        )
+        for name in ("connect_timeout", "read_timeout", "write_timeout"):
+            if connect_args.get(name) is not None:
+                connect_args[name] = min(connect_args[name], whole)
 
     def execution_options(self, begin: Begin) -> dict[str, Any]:
         # the level travels with SET TRANSACTION, which one transaction uses up
@@ -78,6 +103,19 @@ class MySQL(Family):
             return None, statement
         return None, f"SET STATEMENT max_statement_time={max(0.001, seconds):.3f} FOR {statement}"
 
+    def commits_implicitly(self, statement: str) -> bool:
+        return statement[:1] in _DDL_LETTERS and _DDL.match(statement) is not None
+
+    def server_gave_up(self, dbapi: Any, driver: str, *, worked: bool) -> bool:
+        # SERVER_STATUS_IN_TRANS is off before the first statement that touches a table, and
+        # nothing tells which one that was: the errors that were seen have to do
+        return False
+
+    def is_clean(self, dbapi: Any, driver: str) -> bool:
+        raw = getattr(dbapi, "driver_connection", dbapi)
+        status = getattr(raw, "server_status", None)
+        return isinstance(status, int) and not status & _IN_TRANSACTION
+
     def breaker(self, dbapi: Any, driver: str) -> Callable[[], None] | None:
         raw = getattr(dbapi, "driver_connection", dbapi)
         if driver == "asyncmy":
@@ -86,6 +124,16 @@ class MySQL(Family):
         if driver == "mysqldb":
             return break_descriptor(raw.fileno()) if hasattr(raw, "fileno") else None
         return break_socket(getattr(raw, "_sock", None))
+
+
+async def _connect_asyncmy(*args: Any, connect_timeout: float, **kwargs: Any) -> Any:
+    """asyncmy bounds only TCP's handshake (0.2.18), not the server's greeting."""
+    import asyncmy
+
+    async with asyncio.timeout(connect_timeout):
+        return await asyncmy.connect(
+            *args, connect_timeout=max(1, math.ceil(connect_timeout)), **kwargs
+        )
 
 
 def _session_settings(options: DatabaseOptions, *, mariadb: bool) -> str:

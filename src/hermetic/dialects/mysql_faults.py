@@ -72,8 +72,8 @@ _GROUPS: tuple[tuple[Fault, tuple[int, ...]], ...] = (
     # 1213 is also Galera's certification failure, on COMMIT too. Either way all is rolled back, the
     # savepoints with it: the next ROLLBACK TO gets 1305.
     (_DEADLOCK, (1213, 1614)),
-    # innodb_snapshot_isolation (10.6.18 and later, on by default since 11.6.2): on 10.11.19
-    # @@in_transaction is 0 afterwards. 3101 is the same in MySQL's group replication.
+    # innodb_snapshot_isolation, on by default since MariaDB 11.6.2; on 10.11.19 @@in_transaction is
+    # 0 afterwards. 3101 is the same in MySQL's group replication.
     (_CONFLICT, (1020, 3101)),
     # Earlier statements stay, unless innodb_rollback_on_timeout says otherwise: to commit them
     # would be half the work. 10.11 also answers NOWAIT with 1205, MySQL 8 with 3572.

@@ -5,12 +5,17 @@ from __future__ import annotations
 import math
 import socket
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from sqlalchemy import URL
 
+from ..errors import RolledBack
 from ..options import DatabaseOptions, Isolation
 from .family import Driver, EngineSettings, Family, break_descriptor, break_socket
+
+# libpq's PGTransactionStatusType
+_IDLE, _IN_ERROR = 0, 3
 
 _PSYCOPG = Driver(
     "psycopg", "psycopg", "postgresql", (3, 3, 8), "earlier ones wait for ever for a cancel (#1411)"
@@ -41,11 +46,12 @@ class PostgreSQL(Family):
         if driver == "asyncpg":
             return EngineSettings(
                 {
+                    "connection_class": _checked_asyncpg(),
                     "timeout": options.connect_timeout,
                     "server_settings": {"application_name": options.application_name},
                 }
             )
-        # libpq counts connect_timeout in whole seconds
+        # libpq counts connect_timeout in whole seconds, and takes 1 for 2
         return EngineSettings(
             {
                 "connect_timeout": math.ceil(options.connect_timeout),
@@ -84,10 +90,21 @@ class PostgreSQL(Family):
         # SET LOCAL ends with the transaction, so that nothing has to be undone
         return f"SET LOCAL statement_timeout = {max(1, math.ceil(seconds * 1000))}", statement
 
-    def server_gave_up(self, dbapi: Any, driver: str) -> bool:
-        # asyncpg keeps the status to itself; there the errors that were seen have to do
-        pgconn = getattr(getattr(dbapi, "driver_connection", dbapi), "pgconn", None)
-        return pgconn is not None and int(pgconn.transaction_status) == 3  # PQTRANS_INERROR
+    def unlimit_statement(self, seconds: float | None) -> str | None:
+        if seconds is None:
+            return "SET LOCAL statement_timeout TO DEFAULT"
+        return f"SET LOCAL statement_timeout = {max(1, math.ceil(seconds * 1000))}"
+
+    def server_gave_up(self, dbapi: Any, driver: str, *, worked: bool) -> bool:
+        raw = getattr(dbapi, "driver_connection", dbapi)
+        if driver == "asyncpg":
+            # an aborted transaction counts as one here; the answer to COMMIT tells it
+            return worked and not raw.is_in_transaction()
+        pgconn = getattr(raw, "pgconn", None)
+        if pgconn is None:
+            return False
+        status = int(pgconn.transaction_status)
+        return status == _IN_ERROR or (worked and status == _IDLE)
 
     def breaker(self, dbapi: Any, driver: str) -> Callable[[], None] | None:
         if driver == "asyncpg":
@@ -127,6 +144,24 @@ def _session_settings(options: DatabaseOptions, *, reader: bool) -> str:
         f"FROM (VALUES {rows}) AS wanted (name, value) "
         "WHERE EXISTS (SELECT 1 FROM pg_settings AS known WHERE known.name = wanted.name)"
     )
+
+
+@lru_cache
+def _checked_asyncpg() -> Any:
+    """asyncpg's Connection, which drops the server's answer to a COMMIT, with a look at it.
+
+    PostgreSQL answers the COMMIT of an aborted transaction with ROLLBACK, and with no error.
+    """
+    import asyncpg
+
+    class CheckedConnection(asyncpg.Connection):
+        async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
+            tag: str = await super().execute(query, *args, timeout=timeout)
+            if tag == "ROLLBACK" and query.startswith("COMMIT"):
+                raise RolledBack("Nothing was committed: the server answered COMMIT with ROLLBACK.")
+            return tag
+
+    return CheckedConnection
 
 
 def _asyncpg_socket(dbapi: Any) -> Any:

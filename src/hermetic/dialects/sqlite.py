@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
+import sqlite3
+import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -11,6 +14,9 @@ from sqlalchemy import URL
 
 from ..options import DatabaseOptions, Isolation
 from .family import Begin, Driver, EngineSettings, Family
+
+# how long one attempt at a BEGIN waits for another process, in milliseconds
+_SLICE_MS = 50
 
 _memories = itertools.count(1)
 
@@ -71,7 +77,48 @@ class SQLite(Family):
             return ()
         return ("BEGIN",) if begin.readonly else ("BEGIN IMMEDIATE",)
 
-    def server_gave_up(self, dbapi: Any, driver: str) -> bool:
+    def start(
+        self,
+        dbapi: Any,
+        driver: str,
+        begin: Begin,
+        options: DatabaseOptions,
+        deadline: float | None,
+    ) -> None:
+        """BEGIN, waiting for another process's lock in slices.
+
+        SQLite's own wait can neither be cancelled nor interrupted (sqlite3_interrupt does not wake
+        its busy handler, 3.40), and would outlast any deadline.
+        """
+        statements = self.begin_statements(begin)
+        if not statements:
+            return
+        patience = options.lock_timeout or 0.0
+        until = time.monotonic() + patience
+        until = until if deadline is None else min(until, deadline)
+        raw = _sqlite3_connection(dbapi.dbapi_connection)
+        cursor = dbapi.cursor()
+        try:
+            # straight on the sqlite3 connection: nothing else is under way on it, and aiosqlite's
+            # way there costs more than the whole BEGIN
+            raw.execute(f"PRAGMA busy_timeout = {_SLICE_MS}")
+            while True:
+                try:
+                    cursor.execute(statements[0])
+                    return
+                except Exception as error:
+                    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+                    if code != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                        raise
+        finally:
+            cursor.close()
+            raw.execute(f"PRAGMA busy_timeout = {math.ceil(patience * 1000)}")
+
+    def is_clean(self, dbapi: Any, driver: str) -> bool:
+        raw = _sqlite3_connection(dbapi)
+        return raw is not None and not raw.in_transaction
+
+    def server_gave_up(self, dbapi: Any, driver: str, *, worked: bool) -> bool:
         # SQLITE_FULL, IOERR, NOMEM and INTERRUPT may roll back by themselves; only this tells
         # (https://sqlite.org/c3ref/get_autocommit.html)
         raw = _sqlite3_connection(dbapi)

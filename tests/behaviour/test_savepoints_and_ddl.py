@@ -1,0 +1,64 @@
+"""Savepoints around what databases treat in ways of their own: DDL, and SQLite's first statement."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.behaviour.aftermath import check_nothing_left, on_mariadb, on_postgresql, on_sqlite
+from tests.behaviour.watching import Boom, plain_session
+from tests.models import User
+from tests.worlds import World
+
+
+def tables(world: World) -> set[str]:
+    return {row[0] for row in world.seen("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+
+@on_sqlite
+@pytest.mark.parametrize(
+    "first",
+    [
+        "SELECT 1",
+        "CREATE TABLE things (id INTEGER PRIMARY KEY)",
+        "INSERT INTO users (username, balance) VALUES ('first', 0)",
+        "PRAGMA user_version",
+    ],
+)
+async def test_a_savepoint_after_any_first_statement_is_inside_the_transaction(
+    world: World, first: str
+) -> None:
+    with pytest.raises(Boom):
+        async with world.session() as session:
+            await session.execute(first)
+            async with session.begin_nested():
+                await session.execute("CREATE TABLE inner_things (id INTEGER PRIMARY KEY)")
+            raise Boom
+
+    assert tables(world) == {"users", "orders"}
+    assert world.usernames() == []
+
+
+@on_sqlite
+async def test_ddl_in_a_savepoint_is_undone_with_it(world: World) -> None:
+    async with world.session() as session:
+        await session.execute("CREATE TABLE kept (id INTEGER PRIMARY KEY)")
+        with pytest.raises(Boom):
+            async with world.session(propagation="nested") as inner:
+                await inner.execute("CREATE TABLE dropped (id INTEGER PRIMARY KEY)")
+                raise Boom
+
+    assert tables(world) == {"users", "orders", "kept"}
+
+
+@on_mariadb
+async def test_a_nested_scope_around_ddl_that_commits_by_itself_says_so(world: World) -> None:
+    with pytest.raises(Exception, match=r"(?i)savepoint|1305") as caught:
+        async with world.session() as session:
+            session.add(User(username="before"))
+            async with world.session(propagation="nested") as inner:
+                await inner.execute("CREATE TABLE things (id INTEGER PRIMARY KEY)")
+
+    # the server committed 'before' on its own account: no outcome but that is true
+    assert caught.value is not None
+    assert plain_session(session).in_transaction() is False
+    await check_nothing_left(world)
