@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from .errors import Outcome, ScopeRefused
+from .errors import Outcome, RolledBack, ScopeRefused
 from .options import Isolation, Propagation, ScopeOptions
 
 
@@ -162,7 +162,9 @@ class Boundary:
         """It can only be rolled back from now on. The first cause is kept."""
         if self.state is State.ACTIVE:
             self._move(State.DOOMED)
-            self.cause = cause
+            # a refusal of ours only repeats what came first
+            first = cause.__cause__ if isinstance(cause, RolledBack) else None
+            self.cause = first or cause
 
     def ask_rollback(self, *, by_joined: bool = False) -> None:
         """It shall be rolled back without an exception.

@@ -169,7 +169,10 @@ class Execution:
         connection = record_of(conn)
         transaction = connection.transaction
         if transaction is not None and transaction.failure is not None:
-            raise given_up(connection.scope, transaction)
+            # SQLAlchemy takes a savepoint whose release raised for ended, and sends nothing more
+            error = given_up(connection.scope, transaction)
+            self.do_rollback_to_savepoint(conn, name)
+            raise error
         self._release(conn, name)
         if transaction is not None:
             transaction.released(name)

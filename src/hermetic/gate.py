@@ -187,6 +187,7 @@ class Gate:
             if waiter is None or len(self._out) >= self.limit or waiter.admitted:
                 continue
             waiter.admitted = True
+            waiter._ticket.since = now
             del self._queue[waiter]
             self._out[waiter._ticket] = None
             self.counters.admitted += 1

@@ -46,7 +46,7 @@ class Admission:
         now = time.monotonic()
         scope = demanding.get()
         owner = Owner() if scope is None else scope.owner
-        admitted = self.gate.enter(owner, _label(owner, scope, now), now, self._make_waker)
+        admitted = self.gate.enter(owner, _label(owner, scope), now, self._make_waker)
         if isinstance(admitted, Ticket):
             return admitted
         if isinstance(admitted, Refused):
@@ -116,10 +116,14 @@ class Admission:
         )
 
     def _numbers(self, scope: Scope | None) -> dict[str, Any]:
+        now = time.monotonic()
         return {
             "pool": self.gate.name,
             "limit": self.gate.limit,
-            "holders": [ticket.label() for ticket in self.gate.holders()],
+            "holders": [
+                f"{ticket.label()}, for {now - ticket.since:.2f} s"
+                for ticket in self.gate.holders()
+            ],
             "waiting": self.gate.waiting,
             "scope": None if scope is None else scope.ref,
         }
@@ -163,12 +167,11 @@ class _TaskWaker:
         await_only(asyncio.wait((self._future,), timeout=max(0.0, seconds)))
 
 
-def _label(owner: Owner, scope: Scope | None, since: float) -> Callable[[], str]:
+def _label(owner: Owner, scope: Scope | None) -> Callable[[], str]:
     def describe() -> str:
-        held = time.monotonic() - since
-        who = str(owner) if scope is None else f"{owner}, {scope.ref}"
         now_at = owner.now_at()
-        return f"{who} for {held:.2f} s" + (f", now at {now_at}" if now_at else "")
+        who = str(owner) if scope is None else f"{owner}, {scope.ref}"
+        return f"{who}, now at {now_at}" if now_at else who
 
     return describe
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -24,18 +25,12 @@ PEOPLE = [
 
 
 @pytest.fixture(params=["sessionmaker", "Database"])
-def session(request: pytest.FixtureRequest, engine: Engine, db: Database) -> Any:
+def session(request: pytest.FixtureRequest, engine: Engine, db: Database) -> Iterator[Any]:
     """An open session with three users, of a factory and of a scope."""
-    if request.param == "Database":
-        request.addfinalizer(db.close)
-        unit = db.session()
-        made: Any = unit.__enter__()
-        request.addfinalizer(lambda: unit.__exit__(None, None, None))
-    else:
-        made = sessionmaker(bind=engine)()
-        request.addfinalizer(made.close)
-    made.execute(INSERT, PEOPLE)
-    return made
+    factory = db.session() if request.param == "Database" else sessionmaker(bind=engine)()
+    with factory as made:
+        made.execute(INSERT, PEOPLE)
+        yield made
 
 
 # Raw queries

@@ -130,10 +130,9 @@ async def _connect_asyncmy(*args: Any, connect_timeout: float, **kwargs: Any) ->
     """asyncmy bounds only TCP's handshake (0.2.18), not the server's greeting."""
     import asyncmy
 
+    kwargs["connect_timeout"] = max(1, math.ceil(connect_timeout))
     async with asyncio.timeout(connect_timeout):
-        return await asyncmy.connect(
-            *args, connect_timeout=max(1, math.ceil(connect_timeout)), **kwargs
-        )
+        return await asyncmy.connect(*args, **kwargs)
 
 
 def _session_settings(options: DatabaseOptions, *, mariadb: bool) -> str:

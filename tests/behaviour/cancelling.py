@@ -1,0 +1,120 @@
+"""Cancelling a task at each point where it, or anything it started, waits.
+
+The n-th wait is cancelled for n = 1, 2, 3 … until the operation ends by itself: no point is left
+out, and none has to be known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import types
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from tests.worlds import PATIENCE
+
+# No operation here waits as often; a sweep that goes on is going round in circles.
+MOST_WAITS: Final = 400
+
+
+class Waits:
+    """Counts the waits of all tasks that begin inside its block, and acts at one of them."""
+
+    def __init__(self, act: Callable[[int], None]) -> None:
+        self._act = act
+        self.count = 0
+
+    @types.coroutine
+    def counted(self, inner: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        resume: Callable[[], Any] = lambda: inner.send(None)  # noqa: E731
+        while True:
+            try:
+                waited_for = resume()
+            except StopIteration as done:
+                return done.value
+            self.count += 1
+            self._act(self.count)
+            try:
+                value = yield waited_for
+            except BaseException as error:
+                resume = lambda error=error: inner.throw(error)  # type: ignore[misc]  # noqa: E731
+            else:
+                resume = lambda value=value: inner.send(value)  # type: ignore[misc]  # noqa: E731
+
+    @contextmanager
+    def watching(self) -> Generator[None]:
+        loop = asyncio.get_running_loop()
+
+        def make(loop: asyncio.AbstractEventLoop, inner: Any, **options: Any) -> asyncio.Task[Any]:
+            async def run() -> Any:
+                return await self.counted(inner)
+
+            return asyncio.Task(run(), loop=loop, **options)
+
+        before = loop.get_task_factory()
+        loop.set_task_factory(make)
+        try:
+            yield
+        finally:
+            loop.set_task_factory(before)
+
+
+class Victim:
+    """One run of an operation that was cancelled at one of its waits."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+        # How many CancelledErrors came out, or while the task went on a little.
+        self.deliveries = 0
+        self.cancelled = False
+        self.error: BaseException | None = None
+
+    def __repr__(self) -> str:
+        return f"<cancelled at wait {self.at}>"
+
+
+async def cancel_at(n: int, operation: Callable[[], Awaitable[Any]], *, times: int = 1) -> Victim:
+    """Run an operation, and cancel it at the n-th wait (and at the ones after it)."""
+    victim = Victim(n)
+
+    async def body() -> None:
+        try:
+            await operation()
+        except asyncio.CancelledError:
+            victim.deliveries += 1
+            for _ in range(3):
+                try:
+                    await asyncio.sleep(0)
+                except asyncio.CancelledError:
+                    victim.deliveries += 1
+            raise
+
+    def act(count: int) -> None:
+        # The task's own clean end is not what is cut short here.
+        if n <= count < n + times and not victim.deliveries:
+            task.cancel()
+
+    with Waits(act).watching():
+        task = asyncio.ensure_future(body())
+        await asyncio.wait({task}, timeout=PATIENCE)
+    assert task.done(), f"{victim!r} did not end"
+    victim.cancelled = task.cancelled()
+    victim.error = None if victim.cancelled else task.exception()
+    return victim
+
+
+async def every_wait(
+    operation: Callable[[int], Awaitable[Any]], *, times: int = 1
+) -> AsyncIterator[Victim]:
+    """Run an operation again and again, cancelled one wait later each time, to its own end.
+
+    :param operation: is given the number of the wait.
+    :param times: how often each run is cancelled.
+    """
+    for n in range(1, MOST_WAITS):
+        victim = await cancel_at(n, lambda n=n: operation(n), times=times)  # type: ignore[misc]
+        yield victim
+        if not victim.cancelled:
+            return
+    raise AssertionError(f"still waiting after {MOST_WAITS} waits")
