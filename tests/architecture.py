@@ -49,6 +49,8 @@ LAYERS: Final[Mapping[str, int]] = {
     "watchdog": 3,
     # Shells
     "attempts": 4,
+    "decorated": 4,
+    "redaction": 0,
     "database": 4,
     "scope": 4,
     # Capabilities

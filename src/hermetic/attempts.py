@@ -18,8 +18,9 @@ from sqlalchemy.orm.state import InstanceState
 
 from . import current
 from .boundary import Entry
+from .decorated import SessionSlot, check_decorated, new_objects_among
 from .dialects.classify import classify
-from .errors import ConfigurationError, ScopeControls, StaleInstance
+from .errors import ScopeControls
 from .events import RetryRefused, RetryScheduled, emit
 from .options import Propagation, Retry, ScopeOptions
 from .registry import Place, Scope, caller_frame, describe_error
@@ -35,6 +36,11 @@ R = TypeVar("R")
 S = TypeVar("S")
 
 
+_JOINING = frozenset(
+    {Propagation.REQUIRED, Propagation.NESTED, Propagation.MANDATORY, Propagation.SUPPORTS}
+)
+
+
 class Run:
     """One unit of work under a policy, from its first attempt to its last."""
 
@@ -47,23 +53,21 @@ class Run:
         self.deadline = self._deadline(time.monotonic())
         self.errors: list[BaseException] = []
         self.refused: weakref.WeakSet[InstanceState[Any]] | None = None
+        # new objects that came as arguments; after a rollback they are new again
+        self.given: list[InstanceState[Any]] = []
 
     def _own_policy(self) -> Retry | None:
-        """The policy, unless an enclosing scope of this owner will run everything again anyway."""
+        """The policy, unless somebody further out runs all of it again, or ends it."""
         policy = self.options.retry
-        if policy is None:
-            return None
         outer = current.open_scope(self.database.registry)
-        if outer is None or not outer.owner.is_current():
+        if policy is None or outer is None or not outer.owner.is_current():
             return policy
-        if self.options.propagation is not Propagation.REQUIRES_NEW:
-            return None
+        joins = outer.root.entry is Entry.TRANSACTION and self.options.propagation in _JOINING
         scope: Scope | None = outer
-        while scope is not None:
-            if scope.options.retry is not None:
-                return None
+        while scope is not None and not joins:
+            joins = scope.rerun
             scope = scope.parent
-        return policy
+        return None if joins else policy
 
     def _deadline(self, now: float) -> float | None:
         limits = [self.options.timeout]
@@ -89,6 +93,7 @@ class Run:
 
     def opened(self, scope: Scope) -> None:
         scope.attempt = self.attempt
+        scope.rerun = self.policy is not None
         if self.policy is not None and scope.entry is Entry.TRANSACTION:
             session: Session = scope.session
             session._refused_states = self.refused
@@ -141,6 +146,7 @@ class Run:
             self.refused = weakref.WeakSet()
         if scope.session is not None and scope.session._tracked_states is not None:
             self.refused |= scope.session._tracked_states
+            self.refused -= set(self.given)
 
 
 class Unit:
@@ -240,35 +246,43 @@ class Unit:
         self, function: Callable[Concatenate[S, Session, P], R]
     ) -> Callable[Concatenate[S, P], R]: ...
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        _check_decorated(function)
+        check_decorated(function)
         options = self._options
         if options.name is None:
             options = options.updated(
                 {"name": getattr(function, "__qualname__", "unit")[-63:]}, place="db.session()"
             )
-        position = _session_position(function)
+        slot = SessionSlot.of(function)
         database = self._database
         if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)
             async def run_async(*args: Any, **kwargs: Any) -> Any:
                 run = Run(database, options, Place(caller_frame(2)))
-                _check_arguments(run, args, kwargs)
-                return await _call_async(run, function, position, args, kwargs)
+                run.given = _given(run, args, kwargs)
+                return await _call_async(run, function, slot, args, kwargs)
 
-            return _without_session(run_async, function, position)
+            run_async.__signature__ = slot.left_out(function)  # type: ignore[attr-defined]
+            return run_async
 
         @functools.wraps(function)
         def run_sync(*args: Any, **kwargs: Any) -> Any:
             run = Run(database, options, Place(caller_frame(2)))
-            _check_arguments(run, args, kwargs)
-            return _call_sync(run, function, position, args, kwargs)
+            run.given = _given(run, args, kwargs)
+            return _call_sync(run, function, slot, args, kwargs)
 
-        return _without_session(run_sync, function, position)
+        run_sync.__signature__ = slot.left_out(function)  # type: ignore[attr-defined]
+        return run_sync
+
+
+def _given(run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[InstanceState[Any]]:
+    if run.policy is None:
+        return []
+    return list(new_objects_among((*args, *kwargs.values())))
 
 
 def _call_sync(
-    run: Run, function: Callable[..., Any], position: int, args: Any, kwargs: Any
+    run: Run, function: Callable[..., Any], slot: SessionSlot, args: Any, kwargs: Any
 ) -> Any:
     cleanup = run.database.options.cleanup_timeout
     while True:
@@ -276,9 +290,9 @@ def _call_sync(
         try:
             scope = begin_sync(run.database, run.options, run.place, **run.prepare())
             run.opened(scope)
-            given = (*args[:position], scope.facade, *args[position:])
+            given, named = slot.fill(args, kwargs, scope.facade)
             try:
-                result = function(*given, **kwargs)
+                result = function(*given, **named)
             except BaseException as error:
                 end_sync(scope, error, cleanup)
                 raise
@@ -292,7 +306,7 @@ def _call_sync(
 
 
 async def _call_async(
-    run: Run, function: Callable[..., Any], position: int, args: Any, kwargs: Any
+    run: Run, function: Callable[..., Any], slot: SessionSlot, args: Any, kwargs: Any
 ) -> Any:
     cleanup = run.database.options.cleanup_timeout
     while True:
@@ -300,9 +314,9 @@ async def _call_async(
         try:
             scope = await begin_async(run.database, run.options, run.place, **run.prepare())
             run.opened(scope)
-            given = (*args[:position], scope.facade, *args[position:])
+            given, named = slot.fill(args, kwargs, scope.facade)
             try:
-                result = await function(*given, **kwargs)
+                result = await function(*given, **named)
             except BaseException as error:
                 await end_async(scope, error, cleanup)
                 raise
@@ -326,11 +340,21 @@ class Attempt:
         self._run = run
         self._scope: Scope | None = None
         self.number = run.attempt + 1
+        self._entered = False
+
+    def _enter(self) -> None:
+        if self._entered:
+            raise ScopeControls(
+                "An attempt was entered for the second time.",
+                hint="Write: for attempt in db.attempts(…): with attempt as session: …",
+            )
+        self._entered = True
 
     def __repr__(self) -> str:
         return f"<Attempt {self.number} of {self._run.options.name or self._run.place.function!r}>"
 
     def __enter__(self) -> Session:
+        self._enter()
         run = self._run
         self._scope = begin_sync(run.database, run.options, run.place, **run.prepare())
         run.opened(self._scope)
@@ -354,6 +378,7 @@ class Attempt:
         return error is not None and self._again(scope, error)
 
     async def __aenter__(self) -> AsyncSession:
+        self._enter()
         run = self._run
         self._scope = await begin_async(run.database, run.options, run.place, **run.prepare())
         run.opened(self._scope)
@@ -435,75 +460,3 @@ class Attempts:
         self._entered = self._run.attempt + 1
         pause, self.pause = self.pause, None
         return pause
-
-
-# ---------------------------------------------------------------- checks of what is decorated
-
-
-def _check_decorated(function: object) -> None:
-    name = getattr(function, "__qualname__", repr(function))
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise ConfigurationError(
-            f"{name} is a generator function: its scope would be over before it is read, or "
-            "stay open for as long as nobody does.",
-            hint="Open the scope inside it, or return a list.",
-        )
-    if isinstance(function, type) or not callable(function):
-        raise ConfigurationError(
-            f"{name} is not a function.",
-            hint="Decorate functions, methods and coroutine functions.",
-        )
-    if isinstance(function, (classmethod, staticmethod)):
-        raise ConfigurationError(
-            f"{name} is a {type(function).__name__} already.",
-            hint=f"Put @{type(function).__name__} above @db.session(…).",
-        )
-
-
-def _session_position(function: Callable[..., Any]) -> int:
-    """Where the session goes: to the parameter called or annotated so, or else the first."""
-    parameters = list(inspect.signature(function).parameters.values())
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    for index, parameter in enumerate(positional):
-        note = parameter.annotation
-        text = note if isinstance(note, str) else getattr(note, "__name__", "")
-        if parameter.name == "session" or text.rpartition(".")[2] in ("Session", "AsyncSession"):
-            return index
-    first = 1 if positional and positional[0].name in ("self", "cls") else 0
-    takes_more = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    if len(positional) <= first and not takes_more:
-        raise ConfigurationError(
-            f"{function.__qualname__} has no parameter for the session.",
-            hint="Add one called 'session'; callers do not pass it.",
-        )
-    return first
-
-
-def _without_session(
-    wrapper: Callable[..., Any], function: Callable[..., Any], position: int
-) -> Callable[..., Any]:
-    """Give the wrapper the signature that its callers see."""
-    signature = inspect.signature(function)
-    parameters = list(signature.parameters.values())
-    if position < len(parameters) and parameters[position].kind is not (
-        inspect.Parameter.VAR_POSITIONAL
-    ):
-        del parameters[position]
-    wrapper.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    return wrapper
-
-
-def _check_arguments(run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Objects of another session cannot be given to a unit that may run again."""
-    if run.policy is None:
-        return
-    for value in (*args, *kwargs.values()):
-        several = value if isinstance(value, (list, tuple, set, frozenset)) else (value,)
-        for each in several:
-            state = getattr(each, "_sa_instance_state", None)
-            if isinstance(state, InstanceState) and state.key is not None:
-                raise StaleInstance(
-                    f"A {type(each).__name__} of another session was passed to a unit that may run "
-                    "again; a later attempt would work on what an earlier one left of it.",
-                    hint="Pass its primary key, and load it inside the unit.",
-                )

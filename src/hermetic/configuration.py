@@ -34,11 +34,15 @@ def options_from_environment(
             f"Neither {prefix}URL nor DATABASE_URL is set.",
             hint="Set one to scheme://user:password@host:port/database.",
         )
-    found = {
-        option: _from_text(option, text, place=f"environment variable {variable}")
-        for variable, text in variables.items()
-        if variable.startswith(prefix) and (option := variable[len(prefix) :].lower()) != "url"
-    }
+    found = {}
+    for variable, content in variables.items():
+        option = variable[len(prefix) :].lower()
+        if not variable.startswith(prefix) or option == "url":
+            continue
+        place = f"environment variable {variable}"
+        found[option] = _from_text(option, content, place=place)
+        # checked one by one, so that the error names the variable
+        DatabaseOptions.build({option: found[option]}, place=place)
     return url, found
 
 
@@ -53,7 +57,7 @@ def options_from_toml(path: Path, table: str) -> tuple[str, dict[str, Any], str]
             content: Any = tomllib.load(file)
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} is not TOML: {error}.") from error
     for name in table.split("."):
         content = content.get(name) if isinstance(content, dict) else None
@@ -71,6 +75,10 @@ def options_from_toml(path: Path, table: str) -> tuple[str, dict[str, Any], str]
 def _retry(values: dict[str, Any], place: str) -> Retry:
     try:
         return Retry(**values)
+    except InvalidOption as error:
+        # the constructor does not know which file its values came from
+        problem = error.message.partition(f"={error.value!r} ")[2].rstrip(".")
+        raise InvalidOption(f"retry.{error.option}", error.value, problem, place=place) from None
     except TypeError:
         known = "attempts, within, base, cap"
         raise InvalidOption("retry", values, f"may have {known}", place=place) from None
@@ -82,7 +90,7 @@ def _from_text(option: str, text: str, *, place: str) -> Any:
     field = fields.get(option)
     if field is None or option in _NOT_FROM_TEXT:
         # the value stays out: a misspelt variable may hold a password
-        raise InvalidOption(option, "…", "is not an option that a variable can set", place=place)
+        raise InvalidOption(option, ..., "is not an option that a variable can set", place=place)
     declared = str(field.type)
     if "None" in declared and text.strip().lower() in ("", "none"):
         return None

@@ -15,7 +15,7 @@ from sqlalchemy.util import await_only
 
 from .boundary import Ending, Entry, State, ending
 from .dialects.classify import classify
-from .errors import CommitUnknown, FaultError, Outcome, RolledBack
+from .errors import CommitUnknown, FaultError, ForeignOwner, Outcome, RolledBack
 from .events import logger
 from .execution import rewatch, watch
 from .hooks import before_commit_hooks
@@ -34,6 +34,8 @@ def end(scope: Scope, error: BaseException | None, cleanup_timeout: float) -> Ba
         _end_joined(scope, error)
         return None
     owner = scope.owner
+    if scope.root is scope and scope.borrower is not None:
+        scope.boundary.doom(_still_lent(scope, scope.borrower))
     if scope.asynchronous:
         # this may run in a task of its own, which owns the scope for the time of its ending
         scope.owner = Owner()
@@ -43,6 +45,16 @@ def end(scope: Scope, error: BaseException | None, cleanup_timeout: float) -> Ba
         return _end_root(scope, error, cleanup_timeout)
     finally:
         scope.owner = owner
+
+
+def _still_lent(scope: Scope, borrower: Owner) -> ForeignOwner:
+    return ForeignOwner(
+        f"The scope ended while its session was on loan to {borrower}.",
+        owner=str(borrower),
+        user=str(Owner()),
+        scope=scope.ref,
+        hint="Wait for the borrower before the scope's block ends.",
+    )
 
 
 def _end_joined(scope: Scope, error: BaseException | None) -> None:
@@ -161,6 +173,8 @@ def _commit(scope: Scope) -> BaseException | None:
         outcome = _outcome_of(scope, failed)
         if not plain:
             scope.boundary.end(outcome)
+        if isinstance(failed, FaultError):
+            failed.outcome = outcome
         if outcome is Outcome.UNKNOWN and isinstance(failed, Exception):
             return _unknown(scope, failed)
         return failed

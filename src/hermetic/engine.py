@@ -5,8 +5,8 @@ needed.
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
-import weakref
 from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine
@@ -34,9 +34,7 @@ class Server:
         # guards the making of engines; making one does no I/O
         self._lock = threading.Lock()
         self._sync: dict[bool, Engine] = {}
-        self._async: weakref.WeakKeyDictionary[
-            asyncio.AbstractEventLoop, dict[bool, AsyncEngine]
-        ] = weakref.WeakKeyDictionary()
+        self._async: dict[asyncio.AbstractEventLoop, dict[bool, AsyncEngine]] = {}
         self._gates = self._make_gates()
         self._anchor = self._hold_memory()
         self._admissions: list[Admission] = []
@@ -90,6 +88,7 @@ class Server:
         engines = self._async.get(loop)
         if engines is not None and reader in engines:
             return engines[reader]
+        self._sweep()
         with self._lock:
             self._check_open()
             engines = self._async.setdefault(loop, {})
@@ -100,6 +99,14 @@ class Server:
                 self._outfit(found.sync_engine, url, reader, world="asyncio")
                 engines[reader] = found
             return found
+
+    def _sweep(self) -> None:
+        """Let the engines of loops go that were closed without ``await db.aclose()``."""
+        with self._lock:
+            closed = [loop for loop in self._async if loop.is_closed()]
+            engines = [e for loop in closed for e in self._async.pop(loop).values()]
+        for engine in engines:
+            self._abandon_closed(engine)
 
     def _check_open(self) -> None:
         if self.closed:
@@ -118,14 +125,14 @@ class Server:
             "hide_parameters": options.hide_parameters,
             "echo": options.echo,
             "connect_args": {**settings.connect_args, **options.connect_args},
-            "pool_recycle": int(options.pool_recycle),
+            "pool_recycle": math.ceil(options.pool_recycle),
             **settings.engine_args,
         }
         if issubclass(base, QueuePool):
             # the gate keeps the bound; the pool behind it only ever keeps what came back
             arguments |= {
                 "pool_size": self._gates[reader].limit,
-                "max_overflow": 0,
+                "max_overflow": -1,
                 "pool_use_lifo": True,
             }
         return {**arguments, **options.engine_options}
@@ -133,7 +140,10 @@ class Server:
     def _outfit(self, engine: Engine, url: URL, reader: bool, *, world: str) -> None:
         pool: Any = engine.pool
         pool.admission = Admission(
-            self._gates[reader], self.options.pool_timeout, asynchronous=world == "asyncio"
+            self._gates[reader],
+            self.options.pool_timeout,
+            asynchronous=world == "asyncio",
+            reads_beside=self.family.reads_beside,
         )
         self._admissions.append(pool.admission)
         EngineWatch(
@@ -188,7 +198,7 @@ class Server:
             self._inherited.append(engine.pool)
             engine.dispose(close=False)
         self._inherited.append(list(self._async.items()))
-        self._async = weakref.WeakKeyDictionary()
+        self._async = {}
         for gate in self._gates.values():
             gate.start_anew()
 
@@ -201,6 +211,9 @@ class Server:
         if loop.is_running():
             loop.call_soon_threadsafe(lambda: loop.create_task(engine.dispose()))
             return
+        self._abandon_closed(engine)
+
+    def _abandon_closed(self, engine: AsyncEngine) -> None:
         engine.sync_engine.dispose(close=False)
         for connection in list(self.registry.connections.values()):
             if connection.engine is engine.sync_engine:

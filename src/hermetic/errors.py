@@ -110,7 +110,8 @@ class InvalidOption(ConfigurationError):
     """
 
     def __init__(self, option: str, value: object, problem: str, *, place: str, hint: str = ""):
-        super().__init__(f"{place}: {option}={value!r} {problem}.", hint=hint)
+        shown = "" if value is ... else f"={value!r}"
+        super().__init__(f"{place}: {option}{shown} {problem}.", hint=hint)
         self.option = option
         self.value = value
         self.place = place
@@ -502,6 +503,9 @@ def fault_error(
     copy = blended.__new__(blended)
     copy.args = error.args
     copy.__dict__.update(error.__dict__)
+    if error.hide_parameters:
+        # not in the text, and not in a pickle either
+        copy.__dict__["params"] = None
     assert isinstance(copy, FaultError)
     copy.message = str(error.args[0]) if error.args else ""
     copy.hint = ""

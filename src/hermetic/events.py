@@ -128,11 +128,12 @@ class SessionInfo:
     opened_at: str
     age: float
     state: str
+    connection: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionInfo:
-    """One open connection. ``scope`` is the number of the scope that holds it."""
+    """One open connection. ``scope`` is the number of the scope that holds it, if one does."""
 
     number: int
     server: str

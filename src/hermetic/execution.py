@@ -31,6 +31,15 @@ _CONTROL = re.compile(
     r"\s*(COMMIT|END|BEGIN|START\s+TRANSACTION|ABORT|ROLLBACK(?!\s+(WORK\s+)?TO\b))\b",
     re.IGNORECASE,
 )
+
+# what changes a session beyond the end of a transaction; SET LOCAL does not
+_STATEFUL = re.compile(
+    r"\s*(SET\s+(?!LOCAL\b|TRANSACTION\b|CONSTRAINTS\b)|RESET\b|LISTEN\b|DISCARD\b|PREPARE\b|USE\b"
+    r"|ATTACH\b|DETACH\b|PRAGMA\s+\S+?\s*=|PRAGMA\s+(query_only|foreign_keys)\s*\("
+    r"|CREATE\s+(OR\s+REPLACE\s+)?(LOCAL\s+|GLOBAL\s+)?TEMP)",
+    re.IGNORECASE,
+)
+_STATEFUL_LETTERS = frozenset("sSrRlLdDpPuUaAcC \t\r\n")
 _FIRST_LETTERS = frozenset("cCeEbBsSaArR \t\r\n")
 
 
@@ -45,6 +54,9 @@ class Execution:
         self._options = options
         self._reader = reader
         self._dialect = dialect
+        # the driver's connections that are in autocommit, by id, for as long as they are
+        self._autocommit: set[int] = set()
+        self._set_isolation = dialect.set_isolation_level
         self._connect = dialect.connect
         self._begin = dialect.do_begin
         self._commit = dialect.do_commit
@@ -58,7 +70,7 @@ class Execution:
         for name in (
             "connect", "do_begin", "do_commit", "do_rollback", "do_execute", "do_executemany",
             "do_execute_no_params", "do_savepoint", "do_rollback_to_savepoint",
-            "do_release_savepoint",
+            "do_release_savepoint", "set_isolation_level",
         ):  # fmt: skip
             setattr(dialect, name, getattr(self, name))
 
@@ -72,6 +84,19 @@ class Execution:
                 f"{type(error).__name__}: {error}"
             ) from error
 
+    def set_isolation_level(self, dbapi: Any, level: str) -> None:
+        if level == "AUTOCOMMIT":
+            self._autocommit.add(id(dbapi))
+        else:
+            self._autocommit.discard(id(dbapi))
+        if self._family.sends_begin:
+            return  # the driver is in autocommit always; BEGIN is ours
+        self._set_isolation(dbapi, level)
+
+    def forget(self, dbapi: Any) -> None:
+        """A connection was closed; another one may get its id."""
+        self._autocommit.discard(id(dbapi))
+
     # ------------------------------------------------------------ transactions
 
     def do_begin(self, dbapi: Any) -> None:
@@ -83,7 +108,8 @@ class Execution:
         transaction = connection.transaction = Transaction()
         connection.scope = scope
         if scope is None:
-            begin = Begin(readonly=self._reader)
+            plain = id(dbapi.dbapi_connection) in self._autocommit
+            begin = Begin(readonly=self._reader or connection.beside, plain=plain)
         else:
             begin = begin_of(scope)
             if scope.transaction is not None and not begin.plain:
@@ -92,6 +118,7 @@ class Execution:
                 raise given_up(scope, scope.transaction, sending=True)
             scope.connection = connection
             scope.transaction = transaction
+        transaction.plain = begin.plain
         self._begin(dbapi)
         deadline = None if scope is None else scope.deadline
         self._family.start(dbapi, self._driver, begin, self._options, deadline)
@@ -137,9 +164,8 @@ class Execution:
 
     def is_given_up(self, dbapi: Any, connection: ConnectionRecord) -> bool:
         """Whether the server has no transaction where we have one."""
-        scope = connection.scope
         transaction = connection.transaction
-        if transaction is None or not transaction.begun or (scope is not None and is_plain(scope)):
+        if transaction is None or not transaction.begun or transaction.plain:
             return False
         return self._family.server_gave_up(
             dbapi.dbapi_connection, self._driver, worked=transaction.statements > 0
@@ -230,6 +256,12 @@ class Execution:
                 self._check_control(scope, statement)
             scope.statements += 1
             scope.last_statement = statement
+        if (
+            (statement[:1] in _STATEFUL_LETTERS and _STATEFUL.match(statement))
+            or "advisory_lock" in statement
+            or "set_config" in statement
+        ):
+            connection.dirty = True
         connection.at_rest = False
         return connection
 

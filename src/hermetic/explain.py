@@ -6,14 +6,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import URL
-
 from .dialects.drivers import driver_of, url_for
 from .engine import Server
 from .errors import ConfigurationError
 from .options import DatabaseOptions
-
-_SECRET_WORDS = ("password", "passwd", "passfile", "secret", "token", "credential", "sslkey")
+from .redaction import is_secret, redacted
 
 
 def explain(server: Server, options: DatabaseOptions, name: str) -> str:
@@ -52,21 +49,10 @@ def _world(
     return [f"  {world}: driver {driver}", *shown]
 
 
-def redacted(url: URL) -> str:
-    """The URL without its password, and without any other secret in its query."""
-    query = {key: "***" if _is_secret(key) else value for key, value in url.query.items()}
-    return url.set(query=query).render_as_string(hide_password=True)
-
-
 def _shown(name: str, value: Any) -> str:
-    if _is_secret(name):
+    if is_secret(name):
         return "***"
     if isinstance(value, Mapping):
         inner = ", ".join(f"{key}: {_shown(key, each)}" for key, each in value.items())
         return "{" + inner + "}"
     return value.__name__ if isinstance(value, type) else repr(value)
-
-
-def _is_secret(name: str) -> bool:
-    lowered = name.lower()
-    return any(word in lowered for word in _SECRET_WORDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import weakref
 from collections.abc import Callable
 from threading import local
@@ -50,11 +51,25 @@ class async_sessionmaker(sa_asyncio.async_sessionmaker[Any]):
         super().__init__(bind, class_=class_, expire_on_commit=expire_on_commit, **kw)
 
 
+class _Kept:
+    """A thread's session. A thread that ends lets go of its locals, and of this: it is closed."""
+
+    def __init__(self, session: Any, forget: Callable[[Any, Task | None], None]) -> None:
+        self.session = session
+        self.process = os.getpid()
+        self._forget = forget
+
+    def __del__(self) -> None:
+        # a forked child must not touch the socket, which is its parent's
+        if self.process == os.getpid() and self.session.in_transaction():
+            self._forget(self.session, None)
+
+
 class OwnerRegistry:
     """One session for each thread, and for each task of an event loop.
 
-    A session that nobody removed goes with its thread, or is closed when its task is done: it never
-    keeps its connection for longer than whoever opened it lives.
+    A session that nobody removed is closed when its thread or task ends: it never keeps its
+    connection for longer than whoever opened it lives. A forked child starts with none.
     """
 
     def __init__(
@@ -68,9 +83,10 @@ class OwnerRegistry:
     def __call__(self) -> Any:
         task = current_task()
         if task is None:
-            if not hasattr(self._threads, "session"):
-                self._threads.session = self.createfunc()
-            return self._threads.session
+            kept = self._kept()
+            if kept is None:
+                self._threads.kept = kept = _Kept(self.createfunc(), self._forget)
+            return kept.session
         session = self._tasks.get(task)
         if session is None:
             session = self._tasks[task] = self.createfunc()
@@ -79,12 +95,13 @@ class OwnerRegistry:
 
     def has(self) -> bool:
         task = current_task()
-        return hasattr(self._threads, "session") if task is None else task in self._tasks
+        return self._kept() is not None if task is None else task in self._tasks
 
     def set(self, obj: Any) -> None:
         task = current_task()
         if task is None:
-            self._threads.session = obj
+            self.clear()
+            self._threads.kept = _Kept(obj, self._forget)
             return
         if task not in self._tasks:
             task.add_done_callback(self._task_is_done)
@@ -94,13 +111,26 @@ class OwnerRegistry:
         task = current_task()
         if task is not None:
             self._tasks.pop(task, None)
-        elif hasattr(self._threads, "session"):
-            del self._threads.session
+            return
+        kept = self._threads.__dict__.pop("kept", None)
+        if kept is not None:
+            # it was removed, which is the remover's to close
+            kept.process = 0
+
+    def _kept(self) -> _Kept | None:
+        kept: _Kept | None = getattr(self._threads, "kept", None)
+        if kept is not None and kept.process != os.getpid():
+            _inherited.append(kept)  # of the parent process: kept, not closed and not used
+            return None
+        return kept
 
     def _task_is_done(self, task: Task) -> None:
         session = self._tasks.pop(task, None)
         if session is not None:
             self._forget(session, task)
+
+
+_inherited: list[_Kept] = []
 
 
 class scoped_session(StringScopedSession):

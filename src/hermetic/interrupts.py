@@ -28,13 +28,13 @@ _main_thread = threading.main_thread()
 class HeldBack:
     """A block in which every Python signal handler waits; in the main thread alone they run at all.
 
-    :param on_signal: called at the first signal held back, to put a bound on the wait for the rest.
+    :param on_insistence: called at a second SIGINT, to put a bound on the wait.
     """
 
-    __slots__ = ("_frames", "_handlers", "_on_signal")
+    __slots__ = ("_frames", "_handlers", "_on_insistence")
 
-    def __init__(self, on_signal: Callable[[], object]) -> None:
-        self._on_signal = on_signal
+    def __init__(self, on_insistence: Callable[[], object]) -> None:
+        self._on_insistence = on_insistence
         self._handlers: dict[int, Any] = {}
         self._frames: dict[int, FrameType | None] = {}
 
@@ -50,11 +50,19 @@ class HeldBack:
     def __exit__(self, *exc_info: object) -> None:
         for number, handler in self._handlers.items():
             _signal.signal(number, handler)
+        struck: BaseException | None = None
         for number, frame in self._frames.items():
-            # what a handler raises goes to whoever called COMMIT, which has its answer by now
-            self._handlers[number](number, frame)
+            # every handler runs; what the first one raises goes to whoever called COMMIT, which has
+            # its answer by now
+            try:
+                self._handlers[number](number, frame)
+            except BaseException as error:
+                struck = struck or error
+        if struck is not None:
+            raise struck
 
     def _hold(self, number: int, frame: FrameType | None) -> None:
-        if not self._frames:
-            self._on_signal()
+        if number in self._frames and number == signal.SIGINT:
+            # Ctrl-C for the second time: somebody does not want to wait any longer
+            self._on_insistence()
         self._frames.setdefault(number, frame)

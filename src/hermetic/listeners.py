@@ -15,10 +15,11 @@ from .dialects.classify import classify
 from .dialects.family import Family
 from .errors import FaultError, HermeticError, ReadOnlyScope, fault_error
 from .events import ConnectionDestroyed, emit
-from .execution import KEY, Execution, disarm, is_plain, record_of, watch
+from .execution import KEY, Execution, disarm, record_of, watch
 from .faults import Fault, FaultKind, Pool, Wire
 from .faults import Transaction as Left
 from .options import DatabaseOptions
+from .owner import Owner
 from .pool import demanding
 from .registry import ConnectionRecord, Registry, Scope, describe_error
 
@@ -91,6 +92,7 @@ class EngineWatch:
         connection = record.info.get(KEY)
         if connection is not None:
             disarm(connection)
+            self.execution.forget(dbapi)
             self.registry.connections.pop(connection.number, None)
 
     def _on_detach(self, dbapi: Any, record: Any) -> None:
@@ -100,7 +102,10 @@ class EngineWatch:
         connection: ConnectionRecord = record.info[KEY]
         returned, connection.returned = connection.returned, None
         connection.at_rest = False
+        connection.beside = record.record_info.pop("hermetic.beside", False)
         scope = demanding.get()
+        if scope is None:
+            connection.owner = Owner()
         if scope is not None and scope.deadline is not None:
             watch(connection, scope.deadline)
         after = self.options.ping_after
@@ -126,7 +131,7 @@ class EngineWatch:
         if connection is not None:
             disarm(connection)
             connection.returned = time.monotonic()
-            connection.scope = connection.transaction = None
+            connection.scope = connection.transaction = connection.owner = None
 
     def _destroyed(self, connection: ConnectionRecord, reason: str) -> None:
         self.registry.counters["destroyed"] += 1
@@ -171,8 +176,7 @@ class EngineWatch:
             context.is_disconnect = context.invalidate_pool_on_disconnect = True
         elif fault is not None and fault.wire is Wire.DEAD:
             context.is_disconnect = True
-            if fault.pool is Pool.EVICT:
-                context.invalidate_pool_on_disconnect = True
+            context.invalidate_pool_on_disconnect = fault.pool is Pool.EVICT
         if exiting or context.is_disconnect:
             self._destroyed(connection, describe_error(error))
         connection.at_rest = not exiting
@@ -180,7 +184,7 @@ class EngineWatch:
             return
         lost = exiting or context.is_disconnect
         scope = connection.scope
-        if scope is not None and is_plain(scope) and not lost:
+        if transaction.plain and not lost:
             return  # there is no transaction that the error could have ended
         if lost or (fault and fault.transaction is Left.GONE):
             transaction.fail(error, fault, gone=True)

@@ -38,10 +38,12 @@ class Loan:
                 hint="Wait until it was given back.",
             )
         self._lender, scope.owner = scope.owner, borrower
+        scope.root.borrower = borrower
         try:
             scope.check_owner()
         except BaseException:
             scope.owner, self._lender = self._lender, None
+            scope.root.borrower = None
             raise
         self._before = current_scope.get()
         current_scope.set(scope)
@@ -50,7 +52,9 @@ class Loan:
     def __exit__(self, *exc_info: object) -> None:
         assert self._lender is not None
         self._scope.owner, self._lender = self._lender, None
-        current_scope.set(self._before)
+        self._scope.root.borrower = None
+        if current_scope.get() is self._scope:
+            current_scope.set(self._before)
 
     async def __aenter__(self) -> Any:
         return self.__enter__()

@@ -7,7 +7,6 @@ its limits and the place it came from. Nothing is corrected in silence.
 from __future__ import annotations
 
 import enum
-import math
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -44,6 +43,9 @@ class Isolation(enum.StrEnum):
         """0 for the weakest, 3 for SERIALIZABLE."""
         return list(Isolation).index(self)
 
+
+# seconds; what a server that counts milliseconds in 32 bits can still hold, about 24 days
+LONGEST = 2_147_483
 
 RETRYABLE_KINDS = frozenset(
     {
@@ -90,8 +92,10 @@ class Retry:
         check.seconds("within", self.within, optional=True)
         check.seconds("base", self.base, zero=True)
         check.seconds("cap", self.cap, zero=True)
-        kinds = self.on
-        if isinstance(kinds, FaultKind) or not all(isinstance(k, FaultKind) for k in kinds):
+        kinds: Any = self.on
+        if not isinstance(kinds, (set, frozenset, list, tuple)) or not all(
+            isinstance(kind, FaultKind) for kind in kinds
+        ):
             raise InvalidOption("on", kinds, "must be a set of FaultKind members", place="Retry")
         object.__setattr__(self, "on", frozenset(kinds))
         if self.when is not None and not callable(self.when):
@@ -107,21 +111,35 @@ class Checker:
     def refuse(self, option: str, value: object, problem: str, hint: str = "") -> InvalidOption:
         return InvalidOption(option, value, problem, place=self.place, hint=hint)
 
+    def unknown(self, option: str, owner: str, known: str) -> InvalidOption:
+        # a misspelt option may hold a secret: its value is not shown
+        problem = f"is not an option of {owner}"
+        return InvalidOption(option, ..., problem, place=self.place, hint=f"Known: {known}.")
+
     def seconds(
         self, option: str, value: object, *, optional: bool = False, zero: bool = False
     ) -> float | None:
         if value is None and optional:
             return None
         limits = (
-            "must be a number of seconds, 0 or more"
+            f"must be a number of seconds from 0 to {LONGEST}"
             if zero
-            else ("must be a number of seconds above 0")
+            else f"must be a number of seconds above 0, up to {LONGEST}"
         )
         if optional:
             limits += ", or None"
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise self.refuse(option, value, limits)
-        if math.isnan(value) or math.isinf(value) or value < 0 or (value == 0 and not zero):
+        # comparisons are exact for any int; NaN fails the first
+        if not 0 <= value <= LONGEST or (value == 0 and not zero):
+            raise self.refuse(option, value, limits)
+        return float(value)
+
+    def rate(self, option: str, value: object) -> float:
+        limits = "must be a number above 0, of things per second"
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise self.refuse(option, value, limits)
+        if not 0 < value <= LONGEST:
             raise self.refuse(option, value, limits)
         return float(value)
 
@@ -143,7 +161,8 @@ class Checker:
         if value is None and optional:
             return None
         if not isinstance(value, bool):
-            raise self.refuse(option, value, "must be True or False")
+            allowed = "True, False or None" if optional else "True or False"
+            raise self.refuse(option, value, f"must be {allowed}")
         return value
 
     def text(self, option: str, value: object, *, longest: int = 63) -> str:
@@ -218,6 +237,11 @@ class ScopeOptions:
     name: str | None = None
     commit_on: tuple[type[BaseException], ...] = ()
 
+    def __post_init__(self) -> None:
+        check = Checker("ScopeOptions()")
+        for name, checker in _SCOPE_CHECKS.items():
+            object.__setattr__(self, name, checker(check, getattr(self, name)))
+
     def updated(self, given: Mapping[str, Any], *, place: str) -> ScopeOptions:
         """These options with the given ones in place of theirs, checked."""
         if not given:
@@ -227,7 +251,7 @@ class ScopeOptions:
         for option, value in given.items():
             if option not in values:
                 known = ", ".join(SCOPE_OPTION_NAMES)
-                raise check.refuse(option, value, "is not an option of a scope", f"Known: {known}.")
+                raise check.unknown(option, "a scope", known)
             values[option] = _SCOPE_CHECKS[option](check, value)
         return ScopeOptions(**values)
 
@@ -288,7 +312,7 @@ class DatabaseOptions:
     :param connect_args: passed to the driver as they are; they win over every default.
     :param engine_options: passed to ``create_engine`` as they are.
     :param session_options: passed to ``Session`` as they are (``autoflush``, ``info``,
-        ``query_cls``, ``binds``).
+        ``query_cls``).
     :param scope: the defaults of every scope; its fields can be given as options of their own.
     """
 
@@ -316,7 +340,12 @@ class DatabaseOptions:
     connect_args: Mapping[str, Any] = field(default_factory=_frozen_mapping, repr=False)
     engine_options: Mapping[str, Any] = field(default_factory=_frozen_mapping)
     session_options: Mapping[str, Any] = field(default_factory=_frozen_mapping)
-    scope: ScopeOptions = ScopeOptions()
+    scope: ScopeOptions = field(default_factory=ScopeOptions)
+
+    def __post_init__(self) -> None:
+        check = Checker("DatabaseOptions()")
+        for name, checker in _DATABASE_CHECKS.items():
+            object.__setattr__(self, name, checker(check, name, getattr(self, name)))
 
     @classmethod
     def build(cls, given: Mapping[str, Any], *, place: str) -> DatabaseOptions:
@@ -331,9 +360,7 @@ class DatabaseOptions:
                 scope[option] = value
             else:
                 known = ", ".join(sorted({*_DATABASE_CHECKS, *SCOPE_OPTION_NAMES}))
-                raise check.refuse(
-                    option, value, "is not an option of a Database", f"Known: {known}."
-                )
+                raise check.unknown(option, "a Database", known)
         base = own.pop("scope", ScopeOptions())
         return cls(**own, scope=base.updated(scope, place=place))
 
@@ -407,7 +434,7 @@ _DATABASE_CHECKS: dict[str, Callable[[Checker, str, Any], Any]] = {
     "cleanup_timeout": _seconds(),
     "name": _name,
     "application_name": lambda check, option, value: check.text(option, value),
-    "retries_per_second": _seconds(),
+    "retries_per_second": lambda check, option, value: check.rate(option, value),
     "retry_burst": _whole(0, 1_000_000),
     "hide_parameters": _flag,
     "echo": _flag,
@@ -418,6 +445,6 @@ _DATABASE_CHECKS: dict[str, Callable[[Checker, str, Any], Any]] = {
     "engine_options": _mapping(
         "poolclass", "pool_size", "max_overflow", "pool_timeout", "connect_args"
     ),
-    "session_options": _mapping("bind", "expire_on_commit", "twophase"),
+    "session_options": _mapping("bind", "binds", "expire_on_commit", "twophase"),
     "scope": _scope,
 }

@@ -19,9 +19,22 @@ Task = asyncio.Task[Any]
 class _Process:
     id = os.getpid()
 
+    forks = 0
+
     @classmethod
     def forked(cls) -> None:
         cls.id = os.getpid()
+        cls.forks += 1
+
+    @classmethod
+    def name(cls) -> str:
+        """What tells this process from the one it comes from; empty in an original one."""
+        if cls.forks:
+            return f" of process {cls.id}"
+        multiprocessing = sys.modules.get("multiprocessing.process")
+        if multiprocessing is None or multiprocessing.parent_process() is None:
+            return ""
+        return f" of process {multiprocessing.current_process().name}"
 
 
 os.register_at_fork(after_in_child=_Process.forked)
@@ -73,6 +86,8 @@ class Owner:
         thread = f"thread {self.thread.name!r}"
         if self._process != _Process.id:
             thread += f" of process {self._process}"
+        else:
+            thread += _Process.name()
         if self._task is None:
             return thread
         task = self._task()

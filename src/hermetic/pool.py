@@ -29,15 +29,20 @@ demanding: ContextVar[Scope | None] = ContextVar("hermetic_demanding", default=N
 class Admission:
     """How one pool waits at its gate, in the way of its world."""
 
-    def __init__(self, gate: Gate, timeout: float, *, asynchronous: bool) -> None:
+    def __init__(
+        self, gate: Gate, timeout: float, *, asynchronous: bool, reads_beside: bool
+    ) -> None:
         self.gate = gate
         self.timeout = timeout
         self.asynchronous = asynchronous
+        self.reads_beside = reads_beside
         self.closed = False
 
-    def enter(self) -> Ticket:
+    def enter(self) -> Ticket | None:
         """Wait for a place, in order, until the pool's timeout or the scope's deadline.
 
+        :return: ``None`` for a place beside the gate: somebody who holds SQLite's one writer takes
+            a second connection outside of any scope, to read (``session.bind`` given to pandas).
         :raises PoolTimeout: too long.
         :raises PoolOverloaded: too many wait already.
         :raises PoolSelfDeadlock: it would never end.
@@ -50,6 +55,8 @@ class Admission:
         if isinstance(admitted, Ticket):
             return admitted
         if isinstance(admitted, Refused):
+            if admitted.self_deadlock and scope is None and self.reads_beside:
+                return None
             raise self._refusal(admitted, scope)
         until = now + self.timeout
         if scope is not None and scope.deadline is not None:
@@ -152,10 +159,12 @@ class _TaskWaker:
         self._future: asyncio.Future[None] = self._loop.create_future()
 
     def __call__(self) -> bool:
+        if not self._loop.is_running():
+            return False  # closed, or standing still: nobody would come for the place
         try:
             self._loop.call_soon_threadsafe(self._set)
         except RuntimeError:
-            return False  # its loop is closed, and the waiter's task went with it
+            return False
         return True
 
     def _set(self) -> None:
@@ -191,19 +200,28 @@ class GatedPool(Pool):
         try:
             record = super()._do_get()
         except BaseException:
-            self.admission.leave(ticket)
+            if ticket is not None:
+                self.admission.leave(ticket)
             raise
         # a stack: StaticPool lends one record to several at a time
         info = record.record_info
         assert info is not None
-        info.setdefault("hermetic.tickets", []).append(ticket)
+        if ticket is None:
+            info["hermetic.beside"] = True
+        else:
+            info.setdefault("hermetic.tickets", []).append(ticket)
+        scope = demanding.get()
+        if scope is not None and ticket is not None:
+            scope.ticket = (self.admission.gate, ticket)
         return record
 
     def _do_return_conn(self, record: Any) -> None:
         tickets = (record.record_info or {}).get("hermetic.tickets")
         try:
-            if self.admission.closed:
-                record.close()  # nobody will come for it any more
+            known = record.info.get("hermetic")
+            if self.admission.closed or (known is not None and (known.dirty or known.beside)):
+                # nobody will come for it any more, or nobody may have it as it is
+                record.close()
             super()._do_return_conn(record)
         finally:
             if tickets:

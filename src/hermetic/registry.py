@@ -6,6 +6,8 @@ moment old in one field and not in the next, and never blocks anyone.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import itertools
 import os
 import sys
@@ -15,6 +17,7 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any
 
+import sqlalchemy
 from sqlalchemy import Engine
 
 from .boundary import Boundary, Entry, State
@@ -37,13 +40,19 @@ from .events import (
     Snapshot,
 )
 from .faults import Fault
-from .gate import Gate
+from .gate import Gate, Ticket
 from .options import ScopeOptions
-from .owner import Owner, describe_current
+from .owner import Owner, current_task, describe_current
 
 _scope_numbers = itertools.count(1)
 _connection_numbers = itertools.count(1)
 _PACKAGE = __file__.rpartition("/")[0] + "/"
+_INNER = (
+    _PACKAGE,
+    sqlalchemy.__file__.rpartition("/")[0] + "/",
+    asyncio.__file__.rpartition("/")[0] + "/",
+    contextlib.__file__,
+)
 
 
 def caller_frame(depth: int = 1) -> FrameType:
@@ -52,6 +61,28 @@ def caller_frame(depth: int = 1) -> FrameType:
     while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         last, frame = frame, frame.f_back
     return frame if frame is not None else last
+
+
+def user_frame() -> FrameType:
+    """The frame of the user's code, from beneath SQLAlchemy, also under its bridge to asyncio."""
+    frame: FrameType | None = sys._getframe(1)
+    first = frame
+    while frame is not None and _is_inner(frame):
+        frame = frame.f_back
+    if frame is not None:
+        return frame
+    # in a greenlet, whose frames do not lead to the coroutine that waits for it
+    task = current_task()
+    for outer in reversed(task.get_stack()) if task is not None else ():
+        if not _is_inner(outer):
+            return outer
+    assert first is not None
+    return first
+
+
+def _is_inner(frame: FrameType) -> bool:
+    name = frame.f_code.co_filename
+    return name.startswith(_INNER) or name.startswith("<sqlalchemy")
 
 
 class Place:
@@ -83,6 +114,7 @@ class Scope:
         "_owner",
         "asynchronous",
         "attempt",
+        "borrower",
         "boundary",
         "cancelled",
         "connection",
@@ -107,12 +139,14 @@ class Scope:
         "place",
         "readonly",
         "registry",
+        "rerun",
         "root",
         "savepoint",
         "seconds",
         "session",
         "started",
         "statements",
+        "ticket",
         "transaction",
         "unit",
         "watches_savepoints",
@@ -151,6 +185,11 @@ class Scope:
         self.transaction: Transaction | None = None
         # what opened it, so that it can find it again
         self.unit: Any = None
+        # whether its unit may be run again
+        self.rerun = False
+        # who has it on loan, and the place at the gate that its connection has
+        self.borrower: Owner | None = None
+        self.ticket: tuple[Gate, Ticket] | None = None
         # its end has begun; it is still before anything that a cancellation must not reach; the
         # cancellation came in the meantime; it ended with an error
         self.ending = False
@@ -320,6 +359,7 @@ class Transaction:
         "fault",
         "gone",
         "limit",
+        "plain",
         "rolling_back",
         "savepoints",
         "statements",
@@ -332,6 +372,8 @@ class Transaction:
         self.depth = 0
         self.gone = False
         self.begun = False
+        # autocommit: there is nothing to lose or to roll back
+        self.plain = False
         self.statements = 0
         # seconds that the server was last told to give a statement
         self.limit: float | None = None
@@ -369,11 +411,14 @@ class ConnectionRecord:
         "abandon",
         "alarm",
         "at_rest",
+        "beside",
         "born",
         "break_off",
+        "dirty",
         "engine",
         "last_statement",
         "number",
+        "owner",
         "returned",
         "role",
         "scope",
@@ -403,6 +448,12 @@ class ConnectionRecord:
         self.scope: Scope | None = None
         self.transaction: Transaction | None = None
         self.last_statement: str | None = None
+        # who has it outside of any scope
+        self.owner: Owner | None = None
+        # a statement left something on it that a rollback does not undo
+        self.dirty = False
+        # lent past the gate to somebody who holds SQLite's one writer already: for reading
+        self.beside = False
         self.alarm: Any = None
         # nothing is being sent or awaited on it; only between the statements of a scope
         self.at_rest = False
@@ -410,6 +461,7 @@ class ConnectionRecord:
     def info(self, now: float) -> ConnectionInfo:
         scope = self.scope
         lent = self.returned is None
+        owner = self.owner if scope is None else scope.owner
         state = "idle" if not lent else "in transaction" if self.transaction else "lent"
         return ConnectionInfo(
             number=self.number,
@@ -418,7 +470,7 @@ class ConnectionRecord:
             world=self.world,
             state=state,
             age=now - self.born,
-            holder=str(scope.owner) if lent and scope is not None else None,
+            holder=str(owner) if lent and owner is not None else None,
             scope=scope.number if lent and scope is not None else None,
             last_statement=self.last_statement,
         )
@@ -503,10 +555,12 @@ os.register_at_fork(after_in_child=_after_fork)
 
 # sessions that factories made, each of which has ``loose_info(now)``; SQLAlchemy's own registry of
 # sessions does not say whose they are
-loose_sessions: weakref.WeakSet[Any] = weakref.WeakSet()
+loose_sessions: dict[int, weakref.ref[Any]] = {}
 
 
 def sessions_in_transaction(now: float) -> list[SessionInfo]:
     """Every session outside any scope that is inside a transaction, in this process."""
-    infos = (session.loose_info(now) for session in list(loose_sessions))
+    # list() of a dict's values is one step under the GIL
+    sessions = [reference() for reference in list(loose_sessions.values())]
+    infos = (session.loose_info(now) for session in sessions if session is not None)
     return [info for info in infos if info is not None]

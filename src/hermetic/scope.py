@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
+from asyncio import _get_running_loop
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import orm
@@ -193,7 +194,10 @@ async def begin_async(
 async def end_async(scope: Scope, error: BaseException | None, cleanup_timeout: float) -> None:
     """As ``end_sync``; a cancellation that arrives in the meantime is raised once, afterwards."""
     cancelled: asyncio.CancelledError | None = None
-    if _sends_nothing(scope, error):
+    if _get_running_loop() is None:
+        raised = None
+        _abandon(scope)
+    elif _sends_nothing(scope, error):
         raised = end(scope, error, cleanup_timeout)
     else:
         raised, cancelled = await _end_shielded(scope, error, cleanup_timeout)
@@ -210,6 +214,22 @@ async def end_async(scope: Scope, error: BaseException | None, cleanup_timeout: 
     if raised is not None and raised is not error:
         _note_outcome(raised, scope)
         raise raised
+
+
+def _abandon(scope: Scope) -> None:
+    """The end of a scope whose loop was closed under it: nothing can be sent any more."""
+    root = scope.root
+    if scope is not root:
+        return
+    scope.ending = scope.failed = True
+    sent = scope.transaction is not None and scope.transaction.commit_sent
+    scope.boundary.end(Outcome.UNKNOWN if sent else Outcome.NOT_COMMITTED)
+    if scope.connection is not None:
+        scope.registry.connections.pop(scope.connection.number, None)
+        scope.connection.abandon()
+    if scope.ticket is not None:
+        gate, ticket = scope.ticket
+        gate.leave(ticket, time.monotonic())
 
 
 def _sends_nothing(scope: Scope, error: BaseException | None) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
-from collections.abc import Callable, Iterable
+import weakref
+from collections.abc import Callable
 from threading import get_ident
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import Connection, Engine, inspect, orm, text
 from sqlalchemy.orm import SessionTransaction, SessionTransactionOrigin
 from sqlalchemy.orm.state import InstanceState
 
@@ -22,16 +24,46 @@ from .errors import (
     StaleInstance,
 )
 from .events import SessionInfo
-from .execution import begin_of
+from .execution import KEY, begin_of
 from .hooks import Hook, HookKind, add_hook
 from .loan import Loan
 from .owner import Owner, current_task, describe_current
 from .pool import demanding
-from .registry import Place, Scope, caller_frame, loose_sessions
+from .redaction import redacted
+from .registry import Place, Scope, loose_sessions, user_frame
 from .strings import AsyncStringSession, StringSession
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 _Party = tuple[int, Any]
+
+
+def exclusive(method: Callable[Concatenate[Any, _P], _R]) -> Callable[Concatenate[Any, _P], _R]:
+    """A method of a session that only its owner, or one party at a time, may be in."""
+
+    @functools.wraps(method)
+    def call(self: Any, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        if self._scope is not None:
+            self._scope.check_owner()
+            return method(self, *args, **kwargs)
+        outermost = self._enter_use()
+        try:
+            return method(self, *args, **kwargs)
+        finally:
+            if outermost:
+                self._leave_use()
+
+    return cast(Callable[Concatenate[Any, _P], _R], call)
+
+
+_begin, _commit, _rollback, _close, _reset, _merge, _flush = (
+    exclusive(method)
+    for method in (
+        *(orm.Session.begin, orm.Session.commit, orm.Session.rollback),
+        *(orm.Session.close, orm.Session.reset, orm.Session.merge, orm.Session.flush),
+    )
+)
 
 
 class Session(StringSession):
@@ -44,6 +76,7 @@ class Session(StringSession):
     """
 
     _scope: Scope | None = None
+    _maker: Owner | None = None
     _user: _Party | None = None
     _begun: tuple[Owner, Place, float] | None = None
     # states of this unit's earlier attempts, which are refused, and of this one, while it may be
@@ -52,6 +85,10 @@ class Session(StringSession):
     _tracked_states: Any = None
 
     # ------------------------------------------------------------ what it is
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._maker = Owner()
 
     @property
     def scope(self) -> Scope | None:
@@ -72,14 +109,15 @@ class Session(StringSession):
         state = "in transaction" if self.in_transaction() else "idle"
         if self._user is not None:
             state += ", in use"
-        whose = f" of {self._begun[0]}" if self._begun is not None else ""
+        owner = self._maker if self._begun is None else self._begun[0]
+        whose = "" if owner is None else f" of {owner}"
         return (
             f"<{type(self).__name__} {self.hash_key}{whose}, {state}, on {self._described_bind()}>"
         )
 
     def _described_bind(self) -> str:
         engine = None if self.bind is None else self.bind.engine
-        return "no bind" if engine is None else engine.url.render_as_string(hide_password=True)
+        return "no bind" if engine is None else redacted(engine.url)
 
     def loose_info(self, now: float) -> SessionInfo | None:
         """Its line in a snapshot, when it is in a transaction outside any scope."""
@@ -87,7 +125,20 @@ class Session(StringSession):
         if begun is None or self._scope is not None or not self.in_transaction():
             return None
         owner, place, since = begun
-        return SessionInfo(repr(self), str(owner), str(place), now - since, "in transaction")
+        return SessionInfo(
+            repr(self), str(owner), str(place), now - since, "in transaction", self._connected()
+        )
+
+    def _connected(self) -> int | None:
+        """The number of the connection that it holds, if that is one of a Database's."""
+        transaction = self.get_transaction()
+        for connection in () if transaction is None else transaction.connections:
+            if not connection.closed and not connection.invalidated:
+                record = connection.info.get(KEY)
+                if record is not None:
+                    number: int = record.number
+                    return number
+        return None
 
     # ------------------------------------------------------------ what a scope offers
 
@@ -210,13 +261,9 @@ class Session(StringSession):
     def flush(self, objects: Any = None) -> None:
         scope = self._scope
         if scope is None:
-            outermost = self._enter_use()
-            try:
-                super().flush(objects)
-            finally:
-                if outermost:
-                    self._leave_use()
+            _flush(self, objects)
             return
+        scope.check_owner()
         if self._is_clean():
             return
         scope.check_statement()
@@ -247,94 +294,74 @@ class Session(StringSession):
         if self._transaction is None:
             if self._scope is not None:
                 return ScopeTransaction(self, SessionTransactionOrigin.AUTOBEGIN)
-            self._begun = (Owner(), Place(caller_frame(2)), time.monotonic())
-            loose_sessions.add(self)
+            self._begun = (Owner(), Place(user_frame()), time.monotonic())
+            loose_sessions[id(self)] = weakref.ref(self, _forget(id(self)))
         return super()._autobegin_t(begin)
-
-    def _save_or_update_state(self, state: InstanceState[Any]) -> None:
-        self._guard()
-        super()._save_or_update_state(state)
 
     def _save_or_update_impl(self, state: InstanceState[Any]) -> None:
         # the objects that cascades reach come here too
+        self._check_attempt(state)
+        if self._tracked_states is not None:
+            self._tracked_states.add(state)
+        super()._save_or_update_impl(state)
+
+    def _check_attempt(self, state: InstanceState[Any] | None) -> None:
         refused = self._refused_states
-        if refused is not None and state in refused:
+        if refused is not None and state is not None and state in refused:
             assert self._scope is not None
             raise StaleInstance(
                 f"{_described(state.obj())} belongs to an earlier attempt of this unit.",
                 scope=self._scope.ref,
                 hint="Make or load objects inside the attempt that uses them.",
             )
-        if self._tracked_states is not None:
-            self._tracked_states.add(state)
-        super()._save_or_update_impl(state)
-
-    def delete(self, instance: object) -> None:
-        self._guard()
-        super().delete(instance)
 
     def merge(self, instance: Any, **kw: Any) -> Any:
-        self._guard()
-        return super().merge(instance, **kw)
+        # a copy of what a failed attempt read is no better than the object itself
+        self._check_attempt(getattr(instance, "_sa_instance_state", None))
+        return _merge(self, instance, **kw)
 
-    def refresh(self, instance: object, *args: Any, **kw: Any) -> None:
-        self._guard()
-        super().refresh(instance, *args, **kw)
-
-    def expire(self, instance: object, attribute_names: Iterable[str] | None = None) -> None:
-        self._guard()
-        super().expire(instance, attribute_names)
-
-    def expire_all(self) -> None:
-        self._guard()
-        super().expire_all()
-
-    def expunge(self, instance: object) -> None:
-        self._guard()
-        super().expunge(instance)
-
-    def _get_impl(self, *args: Any, **kw: Any) -> Any:
-        # also when the identity map answers: the map is the owner's
-        self._guard()
-        return super()._get_impl(*args, **kw)
-
-    def connection(self, *args: Any, **kw: Any) -> Any:
-        self._guard()
-        return super().connection(*args, **kw)
+    add = exclusive(orm.Session.add)
+    delete = exclusive(orm.Session.delete)
+    refresh = exclusive(orm.Session.refresh)
+    expire = exclusive(orm.Session.expire)
+    expire_all = exclusive(orm.Session.expire_all)
+    expunge = exclusive(orm.Session.expunge)
+    connection = exclusive(orm.Session.connection)
+    # also when the identity map answers: the map is the owner's
+    _get_impl = exclusive(orm.Session._get_impl)
 
     # ------------------------------------------------------------ what its scope does for it
 
     def begin(self, nested: bool = False) -> SessionTransaction:
         scope = self._scope
-        if scope is None:
-            return super().begin(nested)
-        scope.check_owner()
-        if not nested:
-            raise self._controls("begin", "It has begun with the scope.")
-        scope.check_statement()
-        return super().begin(nested)
+        if scope is not None:
+            scope.check_owner()
+            if not nested:
+                raise self._controls("begin", "It has begun with the scope.")
+            scope.check_statement()
+        return cast(SessionTransaction, _begin(self, nested))
 
     def commit(self) -> None:
         if self._scope is not None:
             raise self._controls("commit", "The scope commits when its block ends; use flush() to "
                                  "send changes now.")  # fmt: skip
-        super().commit()
+        _commit(self)
 
     def rollback(self) -> None:
         if self._scope is not None:
             raise self._controls("rollback", "Raise, or call rollback_only(), to have the scope "
                                  "rolled back; use propagation='nested' for a part.")  # fmt: skip
-        super().rollback()
+        _rollback(self)
 
     def close(self) -> None:
         if self._scope is not None:
             raise self._controls("close", "The scope closes it when its block ends.")
-        super().close()
+        _close(self)
 
     def reset(self) -> None:
         if self._scope is not None:
             raise self._controls("reset", "Open another scope instead.")
-        super().reset()
+        _reset(self)
 
     def invalidate(self) -> None:
         if self._scope is not None:
@@ -362,6 +389,11 @@ class ScopeTransaction(SessionTransaction):
         if scope is None or bind in self._connections or not isinstance(bind, Engine):
             return super()._connection_for_bind(bind, execution_options)
         scope.check_statement()
+        if execution_options and "isolation_level" in execution_options:
+            session: Any = self.session
+            raise session._controls(
+                "connection(execution_options=…)", "Open the scope with isolation=… instead."
+            )
         family = scope.registry.family
         if family is not None and (options := family.execution_options(begin_of(scope))):
             execution_options = {**options, **(execution_options or {})}
@@ -428,6 +460,13 @@ class AsyncSession(AsyncStringSession):
     def lend(self) -> Loan:
         """As Session.lend."""
         return self.sync_session.lend()
+
+
+def _forget(number: int) -> Callable[[object], None]:
+    def forget(reference: object) -> None:
+        loose_sessions.pop(number, None)
+
+    return forget
 
 
 def innermost_of(scope: Scope) -> Scope:

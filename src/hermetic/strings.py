@@ -13,6 +13,7 @@ from sqlalchemy.ext import asyncio as sa_asyncio
 
 if TYPE_CHECKING:
     from sqlalchemy import Executable, Result, ScalarResult
+    from sqlalchemy.ext.asyncio import AsyncResult, AsyncScalarResult
     from sqlalchemy.sql.selectable import TypedReturnsRows
 
 _T = TypeVar("_T")
@@ -137,6 +138,26 @@ class AsyncStringScopedSession(sa_asyncio.async_scoped_session[Any]):
         ) -> ScalarResult[Any]: ...
         async def scalars(self, *args: Any, **kwargs: Any) -> Any: ...
 
+        @overload
+        async def stream(
+            self, statement: TypedReturnsRows[*_Ts], params: Any = None, **kw: Any
+        ) -> AsyncResult[*_Ts]: ...
+        @overload
+        async def stream(
+            self, statement: Executable | str, params: Any = None, **kw: Any
+        ) -> AsyncResult[*tuple[Any, ...]]: ...
+        async def stream(self, *args: Any, **kwargs: Any) -> Any: ...
+
+        @overload
+        async def stream_scalars(
+            self, statement: TypedReturnsRows[_T], params: Any = None, **kw: Any
+        ) -> AsyncScalarResult[_T]: ...
+        @overload
+        async def stream_scalars(
+            self, statement: Executable | str, params: Any = None, **kw: Any
+        ) -> AsyncScalarResult[Any]: ...
+        async def stream_scalars(self, *args: Any, **kwargs: Any) -> Any: ...
+
 
 class AsyncStringSession(sa_asyncio.AsyncSession):
     """An AsyncSession whose statements may be strings."""
@@ -177,3 +198,23 @@ class AsyncStringSession(sa_asyncio.AsyncSession):
             self, statement: Executable | str, params: Any = None, **kw: Any
         ) -> ScalarResult[Any]: ...
         async def scalars(self, *args: Any, **kwargs: Any) -> Any: ...
+
+        @overload
+        async def stream(
+            self, statement: TypedReturnsRows[*_Ts], params: Any = None, **kw: Any
+        ) -> AsyncResult[*_Ts]: ...
+        @overload
+        async def stream(
+            self, statement: Executable | str, params: Any = None, **kw: Any
+        ) -> AsyncResult[*tuple[Any, ...]]: ...
+        async def stream(self, *args: Any, **kwargs: Any) -> Any: ...
+
+        @overload
+        async def stream_scalars(
+            self, statement: TypedReturnsRows[_T], params: Any = None, **kw: Any
+        ) -> AsyncScalarResult[_T]: ...
+        @overload
+        async def stream_scalars(
+            self, statement: Executable | str, params: Any = None, **kw: Any
+        ) -> AsyncScalarResult[Any]: ...
+        async def stream_scalars(self, *args: Any, **kwargs: Any) -> Any: ...

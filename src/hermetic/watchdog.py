@@ -18,6 +18,9 @@ logger = logging.getLogger("hermetic")
 
 _IDLE_SECONDS = 5.0
 
+# cancelled alarms that are not worth a clearing
+_ENOUGH = 64
+
 
 class Alarm:
     """An action at a moment.
@@ -25,16 +28,23 @@ class Alarm:
     After ``cancel`` returned it does not run any more, nor is it running.
     """
 
-    __slots__ = ("_action", "_lock", "fired")
+    __slots__ = ("_action", "_cancelled", "_lock", "fired")
 
-    def __init__(self, action: Callable[[], None]) -> None:
+    def __init__(self, action: Callable[[], None], cancelled: Callable[[], None]) -> None:
         self._action: Callable[[], None] | None = action
+        self._cancelled = cancelled
         self._lock = threading.RLock()
         self.fired = False
 
     def cancel(self) -> None:
         with self._lock:
-            self._action = None
+            pending, self._action = self._action is not None, None
+        if pending:
+            self._cancelled()
+
+    @property
+    def pending(self) -> bool:
+        return self._action is not None
 
     def fire(self) -> None:
         # under the lock: whoever cancels must be sure that the socket is not shut a moment later,
@@ -63,11 +73,12 @@ class Watchdog:
         self._condition = threading.Condition()
         self._heap: list[tuple[float, int, Alarm]] = []
         self._numbers = itertools.count()
+        self._idle = 0
         self._thread: threading.Thread | None = None
 
     def arm(self, when: float, action: Callable[[], None]) -> Alarm:
         """Run ``action`` at ``when`` (monotonic seconds) unless it is cancelled before."""
-        alarm = Alarm(action)
+        alarm = Alarm(action, self._one_cancelled)
         with self._condition:
             heapq.heappush(self._heap, (when, next(self._numbers), alarm))
             if self._thread is None:
@@ -78,6 +89,15 @@ class Watchdog:
             elif self._heap[0][2] is alarm:
                 self._condition.notify()
         return alarm
+
+    def _one_cancelled(self) -> None:
+        """Throw the cancelled ones out once they are the most."""
+        self._idle += 1
+        if self._idle > _ENOUGH and self._idle * 2 > len(self._heap):
+            with self._condition:
+                self._heap = [entry for entry in self._heap if entry[2].pending]
+                heapq.heapify(self._heap)
+                self._idle = 0
 
     def _run(self) -> None:
         while True:

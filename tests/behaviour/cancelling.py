@@ -1,21 +1,18 @@
 """Cancelling a task at each point where it, or anything it started, waits.
 
-The n-th wait is cancelled for n = 1, 2, 3 … until the operation ends by itself: no point is left
-out, and none has to be known.
+With n = 1, 2, 3 … until the operation ends by itself, no point is left out, and none has to be
+known.
 """
 
 from __future__ import annotations
 
 import asyncio
 import types
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 
 from tests.worlds import PATIENCE
-
-# No operation here waits as often; a sweep that goes on is going round in circles.
-MOST_WAITS: Final = 400
 
 
 class Waits:
@@ -67,11 +64,14 @@ class Victim:
         self.at = at
         # How many CancelledErrors came out, or while the task went on a little.
         self.deliveries = 0
+        # Whether it waited so often that it was cancelled at all.
+        self.struck = False
         self.cancelled = False
         self.error: BaseException | None = None
 
     def __repr__(self) -> str:
-        return f"<cancelled at wait {self.at}>"
+        state = "cancelled" if self.cancelled else f"ended with {self.error!r}"
+        return f"<struck at wait {self.at}, {state}>"
 
 
 async def cancel_at(n: int, operation: Callable[[], Awaitable[Any]], *, times: int = 1) -> Victim:
@@ -93,6 +93,7 @@ async def cancel_at(n: int, operation: Callable[[], Awaitable[Any]], *, times: i
     def act(count: int) -> None:
         # The task's own clean end is not what is cut short here.
         if n <= count < n + times and not victim.deliveries:
+            victim.struck = True
             task.cancel()
 
     with Waits(act).watching():
@@ -102,19 +103,3 @@ async def cancel_at(n: int, operation: Callable[[], Awaitable[Any]], *, times: i
     victim.cancelled = task.cancelled()
     victim.error = None if victim.cancelled else task.exception()
     return victim
-
-
-async def every_wait(
-    operation: Callable[[int], Awaitable[Any]], *, times: int = 1
-) -> AsyncIterator[Victim]:
-    """Run an operation again and again, cancelled one wait later each time, to its own end.
-
-    :param operation: is given the number of the wait.
-    :param times: how often each run is cancelled.
-    """
-    for n in range(1, MOST_WAITS):
-        victim = await cancel_at(n, lambda n=n: operation(n), times=times)  # type: ignore[misc]
-        yield victim
-        if not victim.cancelled:
-            return
-    raise AssertionError(f"still waiting after {MOST_WAITS} waits")

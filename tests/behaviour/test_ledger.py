@@ -152,7 +152,7 @@ async def test_autobegin_can_be_off(world: World) -> None:
 
 async def test_a_model_can_have_a_database_of_its_own(world: World, fresh_url: FreshUrl) -> None:
     async with another(world, fresh_url(world.backend, "orders")) as orders:
-        async with world.session(orders) as session:
+        async with world.session(orders, propagation="supports") as session:
             await session.run_sync(lambda sync: Base.metadata.create_all(sync.connection()))
         async with world.session(orders) as session:
             session.add(User(username="elsewhere", orders=[Order(item="pen")]))

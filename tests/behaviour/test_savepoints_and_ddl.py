@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from hermetic import Outcome, ScopeControls
 from tests.behaviour.aftermath import check_nothing_left, on_mariadb, on_postgresql, on_sqlite
-from tests.behaviour.watching import Boom, plain_session
+from tests.behaviour.watching import Boom, Sent
 from tests.models import User
 from tests.worlds import World
 
@@ -51,14 +52,38 @@ async def test_ddl_in_a_savepoint_is_undone_with_it(world: World) -> None:
 
 
 @on_mariadb
-async def test_a_nested_scope_around_ddl_that_commits_by_itself_says_so(world: World) -> None:
-    with pytest.raises(Exception, match=r"(?i)savepoint|1305") as caught:
+async def test_ddl_that_would_commit_is_refused_before_it_is_sent(world: World) -> None:
+    sent = Sent(world)
+
+    with pytest.raises(ScopeControls, match="CREATE TABLE"):
         async with world.session() as session:
             session.add(User(username="before"))
             async with world.session(propagation="nested") as inner:
                 await inner.execute("CREATE TABLE things (id INTEGER PRIMARY KEY)")
 
-    # the server committed 'before' on its own account: no outcome but that is true
-    assert caught.value is not None
-    assert plain_session(session).in_transaction() is False
+    assert session.outcome is Outcome.NOT_COMMITTED
+    assert world.usernames() == []
+    assert "COMMIT" not in sent.statements
     await check_nothing_left(world)
+
+
+@on_mariadb
+async def test_ddl_runs_in_a_scope_without_a_transaction(world: World) -> None:
+    async with world.session(propagation="not_supported") as session:
+        await session.execute("CREATE TABLE things (id INTEGER PRIMARY KEY)")
+
+    assert world.seen("SELECT count(*) FROM things") == [(0,)]
+
+
+@on_postgresql
+async def test_ddl_of_postgresql_is_undone_with_its_savepoint(world: World) -> None:
+    async with world.session() as session:
+        await session.execute("CREATE TABLE kept (id INTEGER PRIMARY KEY)")
+        with pytest.raises(Boom):
+            async with world.session(propagation="nested") as inner:
+                await inner.execute("CREATE TABLE dropped (id INTEGER PRIMARY KEY)")
+                raise Boom
+
+    assert world.seen("SELECT to_regclass('kept') IS NULL, to_regclass('dropped') IS NULL") == [
+        (False, True)
+    ]

@@ -33,7 +33,7 @@ MARIADB = [
     "DESCRIBE users",
     "SELECT * FROM users FOR UPDATE",
     "REPLACE INTO users (id, username, balance) VALUES (1, 'ann', 2)",
-    "CREATE TEMPORARY TABLE scratch (id INTEGER)",
+    "CREATE OR REPLACE TEMPORARY TABLE scratch (id INTEGER)",
     "SAVEPOINT by_hand",
     "ANALYZE SELECT 1",
     "SET STATEMENT max_statement_time = 5 FOR SELECT 1",

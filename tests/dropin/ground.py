@@ -62,8 +62,8 @@ class Ground:
         finally:
             await engine.dispose()
 
-    def database(self, **options: Any) -> Database:
-        db = Database(self.bare_url, **options)
+    def database(self, *, url: str | None = None, **options: Any) -> Database:
+        db = Database(url or self.bare_url, **options)
         self._closers.append(db.close)
         return db
 

@@ -60,6 +60,10 @@ class Family:
     async_drivers: ClassVar[tuple[Driver, ...]] = ()
     # whether read-only is enforced by connections that are read-only from birth
     has_readers: ClassVar[bool] = False
+    # whether the driver is in autocommit always, and BEGIN is sent by hermetic
+    sends_begin: ClassVar[bool] = False
+    # whether one who holds the writer may read on a second connection, past the gate
+    reads_beside: ClassVar[bool] = False
 
     def writer_limit(self, url: URL, options: DatabaseOptions) -> int:
         """How many connections may be out for writing at once."""

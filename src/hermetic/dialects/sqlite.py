@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import math
 import os
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from sqlalchemy import URL
+from sqlalchemy.util import await_only
 
 from ..options import DatabaseOptions, Isolation
 from .family import Begin, Driver, EngineSettings, Family
@@ -37,6 +39,8 @@ class SQLite(Family):
         Driver("aiosqlite", "aiosqlite", "sqlite", (0, 22, 1), "earlier threads outlive the loop"),
     )
     has_readers: ClassVar[bool] = True
+    sends_begin: ClassVar[bool] = True
+    reads_beside: ClassVar[bool] = True
 
     def writer_limit(self, url: URL, options: DatabaseOptions) -> int:
         return 1
@@ -60,8 +64,7 @@ class SQLite(Family):
             cursor.execute("PRAGMA journal_mode")
             (journal,) = cursor.fetchone()
             if journal not in (options.journal_mode, "memory"):
-                cursor.execute(f"PRAGMA journal_mode = {options.journal_mode}")
-                cursor.fetchall()
+                _switch_journal(cursor, driver, options)
             cursor.execute(f"PRAGMA synchronous = {options.synchronous}")
             cursor.execute(f"PRAGMA foreign_keys = {'on' if options.foreign_keys else 'off'}")
             if reader:
@@ -142,6 +145,24 @@ class SQLite(Family):
         if stop is not None:
             # aiosqlite 0.22.1+: ends the thread, which closes the connection
             stop()
+
+
+def _switch_journal(cursor: Any, driver: str, options: DatabaseOptions) -> None:
+    """Change a file's journal mode; SQLite does not wait for others who are at the same (3.40)."""
+    until = time.monotonic() + (options.lock_timeout or 0.0)
+    while True:
+        try:
+            cursor.execute(f"PRAGMA journal_mode = {options.journal_mode}")
+            cursor.fetchall()
+            return
+        except Exception as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                raise
+        if driver == "aiosqlite":
+            await_only(asyncio.sleep(_SLICE_MS / 1000))
+        else:
+            time.sleep(_SLICE_MS / 1000)
 
 
 def _sqlite3_connection(dbapi: Any) -> Any:
