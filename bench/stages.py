@@ -184,9 +184,7 @@ async def _asyncpg(url: URL) -> AsyncIterator[AsyncTurns]:
 
 
 @asynccontextmanager
-async def _async_postgresql(
-    url: URL, raw_turns: dict[str, AsyncTurn]
-) -> AsyncIterator[AsyncTurns]:
+async def _async_postgresql(url: URL, raw_turns: dict[str, AsyncTurn]) -> AsyncIterator[AsyncTurns]:
     filler = create_engine(url.set(drivername="postgresql+psycopg"))
     fill(filler)
     filler.dispose()

@@ -52,7 +52,7 @@ def test_a_class_is_refused(db: Database) -> None:
         db.session()(Repository)
 
 
-@pytest.mark.parametrize("thing", [None, 5, "find", object()], ids=repr)
+@pytest.mark.parametrize("thing", [None, 5, "find", {}], ids=repr)
 def test_what_cannot_be_called_is_refused(db: Database, thing: Any) -> None:
     with pytest.raises(ConfigurationError, match="is not a function"):
         db.session()(thing)

@@ -70,7 +70,7 @@ def test_retry_takes_no_unknown_option() -> None:
 
 # ---------------------------------------------------------------- time
 
-NO_TIME = [-1, -0.001, math.nan, math.inf, -math.inf, "5", "5s", True, Decimal(1), [], object()]
+NO_TIME = [-1, -0.001, math.nan, math.inf, -math.inf, "5", "5s", True, Decimal(1), []]
 SECONDS = ("pool_timeout", "pool_recycle", "connect_timeout", "cleanup_timeout")
 OPTIONAL_SECONDS = ("statement_timeout", "lock_timeout", "idle_in_transaction_timeout")
 

@@ -109,8 +109,8 @@ _OUTCOMES = {
 }
 
 _MOVES: dict[State, frozenset[State]] = {
-    State.ACTIVE: frozenset({State.DOOMED, State.COMMITTING, State.NOT_COMMITTED}),
-    State.DOOMED: frozenset({State.NOT_COMMITTED}),
+    State.ACTIVE: frozenset({State.DOOMED, State.COMMITTING, State.NOT_COMMITTED, State.UNKNOWN}),
+    State.DOOMED: frozenset({State.NOT_COMMITTED, State.UNKNOWN}),
     State.COMMITTING: frozenset({State.COMMITTED, State.NOT_COMMITTED, State.UNKNOWN}),
     State.COMMITTED: frozenset(),
     State.NOT_COMMITTED: frozenset(),
@@ -182,7 +182,7 @@ class Boundary:
     def end(self, outcome: Outcome) -> None:
         """It is over. The first outcome stands."""
         if not self.ended:
-            if outcome is not Outcome.NOT_COMMITTED and self.state is State.ACTIVE:
+            if outcome is Outcome.COMMITTED and self.state is State.ACTIVE:
                 self._move(State.COMMITTING)
             self._move(next(state for state, o in _OUTCOMES.items() if o is outcome))
 

@@ -15,7 +15,7 @@ from sqlalchemy.util import await_only
 
 from .boundary import Ending, Entry, State, ending
 from .dialects.classify import classify
-from .errors import CommitUnknown, FaultError, ForeignOwner, Outcome, RolledBack
+from .errors import CommitUnknown, DeadlineExceeded, FaultError, ForeignOwner, Outcome, RolledBack
 from .events import logger
 from .execution import rewatch, watch
 from .hooks import before_commit_hooks
@@ -59,7 +59,7 @@ def _still_lent(scope: Scope, borrower: Owner) -> ForeignOwner:
 
 def _end_joined(scope: Scope, error: BaseException | None) -> None:
     root = scope.root
-    root.deadline = scope.outer_deadline
+    root.deadline, root.given_timeout = scope.outer_deadline, scope.given_timeout
     rewatch(root)
     # without a transaction there is nothing that could still be rolled back
     if root.entry is Entry.PLAIN or error is None or isinstance(error, scope.options.commit_on):
@@ -91,7 +91,7 @@ def _end_savepoint(scope: Scope, error: BaseException | None) -> BaseException |
             # the savepoint may still hold what it should not: nothing of the whole may commit
             root.boundary.doom(failed)
     root.innermost, root.savepoint = scope.parent_boundary, scope.parent_savepoint
-    root.deadline = scope.outer_deadline
+    root.deadline, root.given_timeout = scope.outer_deadline, scope.given_timeout
     rewatch(root)
     return raised
 
@@ -125,11 +125,13 @@ def _end_root(
         elif how is Ending.REFUSE:
             raised = _refused(scope)
         if scope.outcome is None and scope.entry is Entry.TRANSACTION:
-            scope.boundary.end(Outcome.NOT_COMMITTED)
+            unsure = scope.transaction is not None and scope.transaction.unsure
+            scope.boundary.end(Outcome.UNKNOWN if unsure else Outcome.NOT_COMMITTED)
         rollback = raised is not None or how is not Ending.COMMIT
         scope.failed = rollback or error is not None
         _clean_up(scope, raised or error, cleanup_timeout, rollback=rollback)
     final = raised or error
+    scope.forget()
     if isinstance(final, FaultError):
         final.outcome = scope.outcome
     return raised
@@ -175,7 +177,11 @@ def _commit(scope: Scope) -> BaseException | None:
             scope.boundary.end(outcome)
         if isinstance(failed, FaultError):
             failed.outcome = outcome
-        if outcome is Outcome.UNKNOWN and isinstance(failed, Exception):
+        if (
+            outcome is Outcome.UNKNOWN
+            and isinstance(failed, Exception)
+            and not isinstance(failed, CommitUnknown)
+        ):
             return _unknown(scope, failed)
         return failed
     if not plain:
@@ -192,16 +198,22 @@ def _outcome_of(scope: Scope, failed: BaseException) -> Outcome:
     """How the transaction ended whose commit raised."""
     transaction = scope.transaction
     if transaction is None or not transaction.commit_sent:
-        return Outcome.NOT_COMMITTED
+        unsure = transaction is not None and transaction.unsure
+        return Outcome.UNKNOWN if unsure else Outcome.NOT_COMMITTED
     if transaction.committed:
         return Outcome.COMMITTED
     if isinstance(failed, RolledBack):
         return Outcome.NOT_COMMITTED
-    fault = classify(failed)
+    # lateness says nothing of the outcome; what it was made of does
+    fault = classify((failed.__cause__ or failed) if _is_late(failed) else failed)
     if fault is not None and not fault.ambiguous_at_commit:
         return Outcome.NOT_COMMITTED
     # nothing was written that could be there or not
     return Outcome.NOT_COMMITTED if scope.readonly else Outcome.UNKNOWN
+
+
+def _is_late(failed: BaseException) -> bool:
+    return isinstance(failed, DeadlineExceeded)
 
 
 def _unknown(scope: Scope, cause: Exception) -> CommitUnknown:
@@ -236,14 +248,14 @@ def _clean_up(
 ) -> None:
     """Roll back where that is due, and close: the connection goes back, or is destroyed."""
     session = scope.session
-    connection = scope.connection
-    if connection is not None:
-        connection.at_rest = False
     try:
         if rollback and session.in_transaction():
-            _bound(scope, cleanup_timeout)
             _set_apart_untouched(scope)
-            orm.Session.rollback(session)
+            if _is_broken_off(scope):
+                orm.Session.invalidate(session)
+            else:
+                _bound(scope, cleanup_timeout)
+                orm.Session.rollback(session)
     except BaseException as failed:
         _attach(error, "the rollback failed too, and the connection was destroyed", failed)
         _destroy(scope)
@@ -256,14 +268,25 @@ def _clean_up(
         _destroy(scope)
 
 
+def _is_broken_off(scope: Scope) -> bool:
+    """Whether the watchdog has destroyed the socket already."""
+    connection = scope.connection
+    if connection is None or connection.alarm is None or connection.scope is not scope:
+        return False
+    return bool(connection.alarm.fired) and not connection.server.startswith("sqlite")
+
+
 def _set_apart_untouched(scope: Scope) -> None:
     """Let go of what was only read, before SQLAlchemy's rollback expires every object it finds.
 
     What was flushed or changed stays and is expired: its values are not those of the database.
     """
     session = scope.session
-    transaction = session.get_transaction()
-    touched = {*transaction._dirty, *transaction._new, *transaction._deleted}
+    touched: set[object] = set()
+    transaction = session.get_nested_transaction() or session.get_transaction()
+    while transaction is not None:
+        touched.update(transaction._dirty, transaction._new, transaction._deleted)
+        transaction = transaction.parent
     untouched = [
         state
         for state in session.identity_map.all_states()
@@ -278,7 +301,6 @@ def _bound(scope: Scope, seconds: float) -> None:
     """Destroy the scope's socket unless the cleanup is over in time."""
     connection = scope.connection
     if connection is not None and connection.scope is scope:
-        connection.at_rest = False
         watch(connection, time.monotonic() + seconds)
 
 

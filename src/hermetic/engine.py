@@ -183,7 +183,11 @@ class Server:
         with self._lock:
             mine = self._async.pop(running, {})
         for async_engine in mine.values():
-            await async_engine.dispose()
+            try:
+                async with asyncio.timeout(self.options.cleanup_timeout):
+                    await async_engine.dispose()
+            except TimeoutError:
+                self._abandon_closed(async_engine)
         self.close()
 
     def _shut(self) -> None:

@@ -12,7 +12,7 @@
     │   ├── ScopeEnded                it is over
     │   ├── ScopeRefused              propagation, or a stronger demand, says no
     │   ├── ForeignOwner              it belongs to another thread or task
-    │   ├── ConcurrentUse             two at once
+    │   │   └── ConcurrentUse         two at once
     │   ├── ReadOnlyScope             a write in a read-only scope
     │   ├── ScopeControls             commit, rollback or close by hand inside a scope
     │   ├── StaleInstance             an object of an earlier attempt given to the next
@@ -125,7 +125,8 @@ class MissingDriver(ConfigurationError, ImportError):
     """No driver for a database is installed. ``extra`` is the extra that brings one."""
 
     def __init__(self, message: str, *, extra: str):
-        super().__init__(message, hint=f"Install one with: pip install 'hermetic[{extra}]'")
+        hint = f"Install one with: pip install 'hermetic[{extra}]'" if extra else "Install it."
+        super().__init__(message, hint=hint)
         self.extra = extra
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from .dialects.family import Begin, Family
-from .errors import RolledBack, ScopeControls
+from .errors import CommitUnknown, RolledBack, ScopeControls
 from .options import DatabaseOptions
 from .pool import demanding
 from .registry import ConnectionRecord, Scope, Transaction, describe_error
@@ -28,7 +28,8 @@ _GRACE = 0.1
 
 # transaction control as text; ROLLBACK TO is a savepoint's
 _CONTROL = re.compile(
-    r"\s*(COMMIT|END|BEGIN|START\s+TRANSACTION|ABORT|ROLLBACK(?!\s+(WORK\s+)?TO\b))\b",
+    r"\s*(COMMIT|END|BEGIN|START\s+TRANSACTION|ABORT|ROLLBACK(?!\s+(WORK\s+)?TO\b)"
+    r"|SET\s+(SESSION\s+|@@(SESSION\.)?)?AUTOCOMMIT)\b",
     re.IGNORECASE,
 )
 
@@ -67,6 +68,8 @@ class Execution:
         self._savepoint = dialect.do_savepoint
         self._rollback_to = dialect.do_rollback_to_savepoint
         self._release = dialect.do_release_savepoint
+        if driver == "aiosqlite":
+            dialect.do_terminate = self.do_terminate
         for name in (
             "connect", "do_begin", "do_commit", "do_rollback", "do_execute", "do_executemany",
             "do_execute_no_params", "do_savepoint", "do_rollback_to_savepoint",
@@ -79,10 +82,14 @@ class Execution:
             return self._connect(*args, **kwargs)
         except (OSError, TimeoutError, EOFError) as error:
             # asyncpg and asyncmy let these through as they are; as an error of the DBAPI they take
-            # the way of all others
+            # the way of all others. A timeout here is nobody's command_timeout
+            cause = error
+            if isinstance(error, TimeoutError):
+                cause = ConnectionRefusedError("the server did not answer in time")
+                cause.__cause__ = error
             raise self._dialect.loaded_dbapi.OperationalError(
                 f"{type(error).__name__}: {error}"
-            ) from error
+            ) from cause
 
     def set_isolation_level(self, dbapi: Any, level: str) -> None:
         if level == "AUTOCOMMIT":
@@ -97,10 +104,14 @@ class Execution:
         """A connection was closed; another one may get its id."""
         self._autocommit.discard(id(dbapi))
 
+    def do_terminate(self, dbapi: Any) -> None:
+        """Without any wait, which a cancellation could strike."""
+        self._family.abandon(dbapi, self._driver)
+
     # ------------------------------------------------------------ transactions
 
     def do_begin(self, dbapi: Any) -> None:
-        connection = _known(dbapi)
+        connection = known(dbapi)
         if connection is None:
             self._begin(dbapi)
             return
@@ -123,13 +134,12 @@ class Execution:
         deadline = None if scope is None else scope.deadline
         self._family.start(dbapi, self._driver, begin, self._options, deadline)
         transaction.begun = True
-        connection.at_rest = True
 
     def do_commit(self, dbapi: Any) -> None:
         """:raises RolledBack: the server would answer this COMMIT with a rollback.
         :raises ScopeControls: it is not the scope that commits.
         """
-        connection = _known(dbapi)
+        connection = known(dbapi)
         transaction = None if connection is None else connection.transaction
         if connection is None or transaction is None:
             self._commit(dbapi)
@@ -139,23 +149,20 @@ class Execution:
             transaction.fail(_ended_by_hand(scope), None, gone=False)
         if transaction.failure is not None or self.is_given_up(dbapi, connection):
             # SQLAlchemy takes a transaction whose commit raised for ended, and sends nothing more
-            connection.at_rest = False
             self._rollback(dbapi)
             raise given_up(scope, transaction)
-        connection.at_rest = False
         transaction.commit_sent = True
         self._commit(dbapi)
         transaction.committed = True
 
     def do_rollback(self, dbapi: Any) -> None:
-        connection = _known(dbapi)
+        connection = known(dbapi)
         transaction = None if connection is None else connection.transaction
         if connection is None or transaction is None:
             self._rollback(dbapi)
             return
         if transaction.committed and self._family.is_clean(dbapi.dbapi_connection, self._driver):
             return  # the pool's reset of a connection that has nothing to reset
-        connection.at_rest = False
         scope = connection.scope
         if scope is not None and not scope.ending:
             # a failed flush, or somebody by hand: either way the scope's transaction is over
@@ -212,7 +219,7 @@ class Execution:
             return
         statement = self._limit(connection, statement, context)
         self._execute(cursor, statement, parameters, context)
-        connection.at_rest = True
+        self._look(connection)
 
     def do_executemany(
         self, cursor: Any, statement: str, parameters: Any, context: Any = None
@@ -225,7 +232,7 @@ class Execution:
         # stays as it is
         self._limit(connection, statement, context)
         self._executemany(cursor, statement, parameters, context)
-        connection.at_rest = True
+        self._look(connection)
 
     def do_execute_no_params(self, cursor: Any, statement: str, context: Any = None) -> None:
         connection = self._admit(context, statement)
@@ -234,13 +241,27 @@ class Execution:
             return
         statement = self._limit(connection, statement, context)
         self._execute_plain(cursor, statement, context)
-        connection.at_rest = True
+        self._look(connection)
+
+    def _look(self, connection: ConnectionRecord) -> None:
+        """Whether the transaction is still open on the server, as far as the driver knows.
+
+        Text does not tell: a comment before COMMIT, a procedure, a DDL statement of MariaDB's.
+        """
+        transaction = connection.transaction
+        if connection.probe is None or transaction is None or transaction.plain:
+            return
+        if connection.probe():
+            transaction.entered = True
+        elif transaction.entered and transaction.failure is None and connection.scope is not None:
+            transaction.unsure = True
+            transaction.fail(_ended_by_hand(connection.scope), None, gone=True)
 
     def _admit(self, context: Any, statement: str) -> ConnectionRecord | None:
         """What must hold before a statement is sent, whoever sends it."""
         if context is None:
             return None
-        connection = _known(context.root_connection)
+        connection = known(context.root_connection)
         if connection is None:
             return None
         connection.last_statement = statement
@@ -262,7 +283,6 @@ class Execution:
             or "set_config" in statement
         ):
             connection.dirty = True
-        connection.at_rest = False
         return connection
 
     def _check_control(self, scope: Scope, statement: str) -> None:
@@ -284,7 +304,7 @@ class Execution:
     def _limit(self, connection: ConnectionRecord, statement: str, context: Any) -> str:
         """Have the server end a statement at the scope's deadline; the watchdog is behind it."""
         scope, transaction = connection.scope, connection.transaction
-        if scope is None or transaction is None or is_plain(scope):
+        if scope is None or transaction is None or transaction.rolling_back:
             return statement
         own = self._options.statement_timeout
         if scope.deadline is None:
@@ -297,6 +317,10 @@ class Execution:
             limit = max(0.001, scope.deadline - time.monotonic())
             limit = limit if own is None else min(limit, own)
             first, statement = self._family.limit_statement(self._dialect, statement, limit)
+            if first is not None and transaction.plain:
+                # nothing ends a setting here: the connection is destroyed at its return
+                first = first.replace("SET LOCAL", "SET")
+                connection.dirty = True
             last = transaction.limit
             if first is None or (last is not None and limit <= last <= limit + _GRACE):
                 return statement
@@ -320,7 +344,7 @@ def is_plain(scope: Scope) -> bool:
     return scope.root.entry == "plain"
 
 
-def _known(holder: Any) -> ConnectionRecord | None:
+def known(holder: Any) -> ConnectionRecord | None:
     try:
         found: ConnectionRecord | None = holder.info.get(KEY)
     except NotImplementedError:
@@ -339,14 +363,9 @@ def watch(connection: ConnectionRecord, deadline: float | None) -> None:
     if deadline is None or connection.break_off is None:
         return
 
-    def strike() -> None:
-        # between two statements nothing hangs; the next one is refused by the scope itself
-        if not connection.at_rest and connection.break_off is not None:
-            connection.break_off()
-
     # SQLite's is a mere interrupt; elsewhere the server is given time for its own limit
     grace = 0.0 if connection.server.startswith("sqlite") else _GRACE
-    connection.alarm = watchdog.arm(deadline + grace, strike)
+    connection.alarm = watchdog.arm(deadline + grace, connection.break_off)
 
 
 def rewatch(root: Scope) -> None:
@@ -363,17 +382,30 @@ def disarm(connection: ConnectionRecord) -> None:
         alarm.cancel()
 
 
-def given_up(scope: Scope | None, transaction: Transaction, *, sending: bool = False) -> RolledBack:
+def given_up(
+    scope: Scope | None, transaction: Transaction, *, sending: bool = False
+) -> RolledBack | CommitUnknown:
     """The error for a transaction that the server, or an error before, has given up."""
     cause = transaction.failure
-    what = "The statement was not sent: the" if sending else "Nothing was committed: the"
-    why = "by the server" if cause is None else f"by an earlier error, {describe_error(cause)}"
-    error = RolledBack(
-        f"{what} transaction was given up {why}.",
-        scope=None if scope is None else scope.ref,
-        hint="Let that error end the scope, or put a savepoint (propagation='nested') around "
-        "what may fail.",
-    )
+    ref = None if scope is None else scope.ref
+    error: RolledBack | CommitUnknown
+    if transaction.unsure:
+        error = CommitUnknown(
+            "The transaction was ended by something other than its scope; what came before that is "
+            "committed or rolled back, nobody can say which.",
+            scope=ref,
+            hint="Leave transaction control to the scope, and send what commits by itself in a "
+            "scope of its own with propagation='not_supported'.",
+        )
+    else:
+        what = "The statement was not sent: the" if sending else "Nothing was committed: the"
+        why = "by the server" if cause is None else f"by an earlier error, {describe_error(cause)}"
+        error = RolledBack(
+            f"{what} transaction was given up {why}.",
+            scope=ref,
+            hint="Let that error end the scope, or put a savepoint (propagation='nested') around "
+            "what may fail.",
+        )
     error.__cause__ = cause
     return error
 

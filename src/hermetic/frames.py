@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, overload
 
 from sqlalchemy import Table, inspect, select, text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.sql.expression import Executable, FromClause, TextClause
 
-from .errors import ConfigurationError
+from .errors import ConfigurationError, HermeticError
 from .session import AsyncSession, Session
 
 if TYPE_CHECKING:
@@ -61,12 +62,18 @@ def _read(
     if entity is not None and hasattr(entity, "is_mapper"):
         bind["bind_arguments"] = {"mapper": entity}
     connection = session.connection(**bind)
-    return pandas.read_sql_query(statement, connection, params=params, **options)
+    try:
+        return pandas.read_sql_query(statement, connection, params=params, **options)
+    except pandas.errors.DatabaseError as error:
+        # pandas wraps whatever SQLAlchemy raised; the same fault shall have the same class here
+        if isinstance(error.__cause__, (HermeticError, SQLAlchemyError)):
+            raise error.__cause__ from None
+        raise
 
 
 def _statement(what: Any) -> Executable:
     if isinstance(what, str):
-        return text(what) if " " in what.strip() else select(text("*")).select_from(_named(what))
+        return text(what) if len(what.split()) > 1 else select(text("*")).select_from(_named(what))
     if isinstance(what, (Table, FromClause)):
         return select(what)
     entity = inspect(what, raiseerr=False)

@@ -200,7 +200,9 @@ class Gate:
         """Every place is held by somebody who waits here too, and the asker is one of the
         holders.
         """
-        stuck = {waiter.holder for waiter in self._queue}
+        # lists, in one step each: the collector may give a place back in the middle
+        waiters, tickets = list(self._queue), list(self._out)
+        stuck = {waiter.holder for waiter in waiters}
         stuck.add(holder)
-        holding = {ticket.holder for ticket in self._out}
+        holding = {ticket.holder for ticket in tickets}
         return holder in holding and holding <= stuck

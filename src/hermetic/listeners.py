@@ -15,7 +15,7 @@ from .dialects.classify import classify
 from .dialects.family import Family
 from .errors import FaultError, HermeticError, ReadOnlyScope, fault_error
 from .events import ConnectionDestroyed, emit
-from .execution import KEY, Execution, disarm, record_of, watch
+from .execution import KEY, Execution, disarm, known, watch
 from .faults import Fault, FaultKind, Pool, Wire
 from .faults import Transaction as Left
 from .options import DatabaseOptions
@@ -76,7 +76,6 @@ class EngineWatch:
             self.family.connect_timeout(self.driver, kwargs, remaining)
 
     def _on_connect(self, dbapi: Any, record: Any) -> None:
-        self.family.greet(dbapi, self.driver, self.options, reader=self.reader)
         connection = ConnectionRecord(
             self.server,
             "reader" if self.reader else "writer",
@@ -84,7 +83,17 @@ class EngineWatch:
             self.engine,
             self.family.breaker(dbapi, self.driver),
             lambda: self.family.abandon(dbapi, self.driver),
+            self.family.probe(dbapi, self.driver),
         )
+        until = time.monotonic() + self.options.connect_timeout
+        scope = demanding.get()
+        if scope is not None and scope.deadline is not None:
+            until = min(until, scope.deadline)
+        watch(connection, until)
+        try:
+            self.family.greet(dbapi, self.driver, self.options, reader=self.reader)
+        finally:
+            disarm(connection)
         record.info[KEY] = connection
         self.registry.connections[connection.number] = connection
 
@@ -101,7 +110,6 @@ class EngineWatch:
     def _on_checkout(self, dbapi: Any, record: Any, proxy: Any) -> None:
         connection: ConnectionRecord = record.info[KEY]
         returned, connection.returned = connection.returned, None
-        connection.at_rest = False
         connection.beside = record.record_info.pop("hermetic.beside", False)
         scope = demanding.get()
         if scope is None:
@@ -148,7 +156,7 @@ class EngineWatch:
         conn = context.connection
         connection = None
         if conn is not None and not conn.invalidated and not conn.closed:
-            connection = record_of(conn)
+            connection = known(conn)
         fault = classify(error, family=self.family.name)
         raised: BaseException | None = None
         if fault is not None and isinstance(error, Exception):
@@ -179,7 +187,6 @@ class EngineWatch:
             context.invalidate_pool_on_disconnect = fault.pool is Pool.EVICT
         if exiting or context.is_disconnect:
             self._destroyed(connection, describe_error(error))
-        connection.at_rest = not exiting
         if transaction is None or transaction.commit_sent:
             return
         lost = exiting or context.is_disconnect

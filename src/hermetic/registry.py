@@ -112,6 +112,7 @@ class Scope:
     __slots__ = (
         "__weakref__",
         "_owner",
+        "_root",
         "asynchronous",
         "attempt",
         "borrower",
@@ -124,6 +125,7 @@ class Scope:
         "entry",
         "facade",
         "failed",
+        "given_timeout",
         "hook_errors",
         "hooks",
         "innermost",
@@ -140,7 +142,6 @@ class Scope:
         "readonly",
         "registry",
         "rerun",
-        "root",
         "savepoint",
         "seconds",
         "session",
@@ -200,8 +201,9 @@ class Scope:
         self.hooks: list[Any] = []
         self.hook_errors: tuple[BaseException, ...] = ()
         self.outer_deadline: float | None = None
+        self.given_timeout = options.timeout
         if root is None:
-            self.root = self
+            self._root: Scope | None = None
             self._owner = Owner()
             self.innermost = self.boundary = Boundary()
             self.parent_boundary = self.boundary
@@ -209,7 +211,7 @@ class Scope:
             self.readonly = bool(options.readonly)
             self.deadline = None if options.timeout is None else started + options.timeout
         else:
-            self.root = root
+            self._root = root
             self.boundary = root.innermost if entry is Entry.JOIN else Boundary()
             self.parent_boundary = root.innermost
             self.parent_savepoint = root.savepoint
@@ -221,6 +223,17 @@ class Scope:
             f"<Scope {self.name!r} #{self.number} of {self.owner}, {self.state}, "
             f"opened at {self.place}>"
         )
+
+    @property
+    def root(self) -> Scope:
+        """The scope that owns session and transaction: itself, or the one it joined."""
+        return self._root or self
+
+    def forget(self) -> None:
+        """Let go, at the end, of what would keep a session, a connection or a traceback alive."""
+        if self.connection is not None and self.connection.transaction is self.transaction:
+            self.connection.transaction = None
+        self.connection = self.transaction = self.ticket = None
 
     @property
     def owner(self) -> Owner:
@@ -301,12 +314,15 @@ class Scope:
             raise self.deadline_exceeded("before a statement was sent")
 
     def deadline_exceeded(self, when: str) -> DeadlineExceeded:
-        timeout = self.options.timeout
+        timeout = self.root.given_timeout
         if timeout is None:
             timeout = (self.deadline or 0.0) - self.started
-        return DeadlineExceeded(
+        error = DeadlineExceeded(
             f"The scope's time, {timeout:g} s, was over {when}.", timeout=timeout, scope=self.ref
         )
+        if self.root.entry is Entry.PLAIN:
+            error.outcome = Outcome.UNKNOWN  # what was sent in autocommit may stand
+        return error
 
     def info(self, now: float) -> ScopeInfo:
         connection = self.root.connection
@@ -355,6 +371,7 @@ class Transaction:
         "commit_sent",
         "committed",
         "depth",
+        "entered",
         "failure",
         "fault",
         "gone",
@@ -363,6 +380,7 @@ class Transaction:
         "rolling_back",
         "savepoints",
         "statements",
+        "unsure",
     )
 
     def __init__(self) -> None:
@@ -374,6 +392,9 @@ class Transaction:
         self.begun = False
         # autocommit: there is nothing to lose or to roll back
         self.plain = False
+        # seen open on the server; ended there by something that was not its scope
+        self.entered = False
+        self.unsure = False
         self.statements = 0
         # seconds that the server was last told to give a statement
         self.limit: float | None = None
@@ -395,6 +416,8 @@ class Transaction:
     def rolled_back_to(self, name: str) -> None:
         if name in self.savepoints:
             del self.savepoints[self.savepoints.index(name) :]
+            if self.limit is not None:
+                self.limit = -1.0  # the server's setting is that of before the savepoint again
             if not self.gone and self.depth > len(self.savepoints):
                 self.failure = self.fault = None
 
@@ -410,7 +433,6 @@ class ConnectionRecord:
     __slots__ = (
         "abandon",
         "alarm",
-        "at_rest",
         "beside",
         "born",
         "break_off",
@@ -419,6 +441,7 @@ class ConnectionRecord:
         "last_statement",
         "number",
         "owner",
+        "probe",
         "returned",
         "role",
         "scope",
@@ -435,6 +458,7 @@ class ConnectionRecord:
         engine: Engine,
         break_off: Callable[[], None] | None,
         abandon: Callable[[], None],
+        probe: Callable[[], bool] | None,
     ) -> None:
         self.number = next(_connection_numbers)
         self.server = server
@@ -443,6 +467,8 @@ class ConnectionRecord:
         self.engine = engine
         self.break_off = break_off
         self.abandon = abandon
+        # whether the driver knows of an open transaction
+        self.probe = probe
         self.born = time.monotonic()
         self.returned: float | None = None
         self.scope: Scope | None = None
@@ -455,8 +481,6 @@ class ConnectionRecord:
         # lent past the gate to somebody who holds SQLite's one writer already: for reading
         self.beside = False
         self.alarm: Any = None
-        # nothing is being sent or awaited on it; only between the statements of a scope
-        self.at_rest = False
 
     def info(self, now: float) -> ConnectionInfo:
         scope = self.scope

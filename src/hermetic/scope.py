@@ -128,9 +128,12 @@ def _attach_to(scope: Scope, root: Scope, now: float) -> None:
     scope.facade, scope.session = root.facade, root.session
     scope.asynchronous = root.asynchronous
     scope.outer_deadline = root.deadline
+    scope.given_timeout = root.given_timeout
     if scope.options.timeout is not None:
         own = now + scope.options.timeout
-        root.deadline = own if root.deadline is None else min(root.deadline, own)
+        if root.deadline is None or own < root.deadline:
+            root.deadline = own
+            root.given_timeout = scope.options.timeout
         scope.deadline = root.deadline
         rewatch(root)
 
@@ -143,7 +146,7 @@ def open_savepoint(scope: Scope) -> None:
         scope.savepoint = orm.Session.begin(scope.session, nested=True)
     except BaseException as error:
         scope.boundary.doom(error)
-        root.deadline = scope.outer_deadline
+        root.deadline, root.given_timeout = scope.outer_deadline, scope.given_timeout
         rewatch(root)
         _finished(scope, error)
         raise

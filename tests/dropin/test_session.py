@@ -6,7 +6,7 @@ import inspect
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, QueuePool, insert, orm, select, text
+from sqlalchemy import Engine, QueuePool, orm, select, text
 from sqlalchemy.exc import InvalidRequestError, PendingRollbackError, UnboundExecutionError
 from sqlalchemy.orm import Query, make_transient, object_session
 from sqlalchemy.orm.exc import DetachedInstanceError
@@ -258,7 +258,8 @@ def test_a_bind_can_be_named_with_the_statement(ground: Ground, library: Library
     main, other = ground.engine(), ground.engine(database="other")
 
     with library.Session(main) as session:
-        session.execute(insert(User.__table__), {"username": "ann"}, bind_arguments={"bind": other})
+        statement = text("INSERT INTO users (username, balance) VALUES ('ann', 0)")
+        session.execute(statement, bind_arguments={"bind": other})
         session.commit()
         here = session.scalar(text("SELECT count(*) FROM users"))
         there = session.scalar(text("SELECT count(*) FROM users"), bind_arguments={"bind": other})

@@ -40,6 +40,8 @@ def parse_url(given: str | URL) -> URL:
             hint="Its form is scheme://user:password@host:port/database; characters such as @ : / "
             "in a user or password are percent-encoded.",
         ) from None
+    if url.port is not None and not 0 < url.port < 65536:
+        raise InvalidURL(f"The port {url.port} of the database URL is not from 1 to 65535.")
     backend = url.get_backend_name()
     if backend == "postgres":
         url = url.set(drivername=url.drivername.replace("postgres", "postgresql", 1))
@@ -51,6 +53,7 @@ def parse_url(given: str | URL) -> URL:
             "A SQLite URL has no host and no user.",
             hint="sqlite:///relative.db has three slashes, sqlite:////absolute/path.db four.",
         )
+    _check_driver(family, url)
     if isinstance(family, SQLite) and is_memory(url):
         url = shared_memory(url)
     return url
@@ -130,6 +133,24 @@ def _generic(url: URL, *, asynchronous: bool) -> URL:
             hint="Name one in the URL, as in scheme+driver://…",
         )
     return url
+
+
+def _check_driver(family: Family, url: URL) -> None:
+    """A driver that is named and unknown is refused where it is given."""
+    backend, _, named = url.drivername.partition("+")
+    listed = [driver.name for driver in (*family.sync_drivers, *family.async_drivers)]
+    if not named or not listed or named.removesuffix("_async") in listed:
+        return
+    try:
+        url.get_dialect()
+    except ImportError:
+        return  # known to SQLAlchemy, and not installed: url_for says so
+    except Exception as error:
+        raise InvalidURL(
+            f"SQLAlchemy has no driver {named!r} for {backend}.",
+            hint=f"hermetic knows {', '.join(dict.fromkeys(listed))}, and takes the best of them "
+            "that is installed where the URL names none.",
+        ) from error
 
 
 def _check_known(url: URL) -> None:

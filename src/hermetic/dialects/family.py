@@ -143,6 +143,10 @@ class Family:
         """
         return False
 
+    def probe(self, dbapi: Any, driver: str) -> Callable[[], bool] | None:
+        """What tells, without asking the server, whether a transaction is open on a connection."""
+        return None
+
     def is_clean(self, dbapi: Any, driver: str) -> bool:
         """Whether the driver knows, without asking the server, that no transaction is open."""
         return False

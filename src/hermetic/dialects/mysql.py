@@ -111,6 +111,12 @@ class MySQL(Family):
         # nothing tells which one that was: the errors that were seen have to do
         return False
 
+    def probe(self, dbapi: Any, driver: str) -> Callable[[], bool] | None:
+        raw = getattr(dbapi, "driver_connection", dbapi)
+        if not isinstance(getattr(raw, "server_status", None), int):
+            return None
+        return lambda: bool(raw.server_status & _IN_TRANSACTION)
+
     def is_clean(self, dbapi: Any, driver: str) -> bool:
         raw = getattr(dbapi, "driver_connection", dbapi)
         status = getattr(raw, "server_status", None)

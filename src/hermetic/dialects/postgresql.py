@@ -12,7 +12,7 @@ from sqlalchemy import URL
 
 from ..errors import RolledBack
 from ..options import DatabaseOptions, Isolation
-from .family import Driver, EngineSettings, Family, break_descriptor, break_socket
+from .family import Begin, Driver, EngineSettings, Family, break_descriptor, break_socket
 
 # libpq's PGTransactionStatusType
 _IDLE, _IN_ERROR = 0, 3
@@ -32,7 +32,7 @@ class PostgreSQL(Family):
     default_isolation: ClassVar[Isolation] = Isolation.READ_COMMITTED
     sync_drivers: ClassVar[tuple[Driver, ...]] = (
         _PSYCOPG,
-        Driver("psycopg2", "psycopg2", "postgresql"),
+        Driver("psycopg2", "psycopg2", ""),
     )
     async_drivers: ClassVar[tuple[Driver, ...]] = (
         _PSYCOPG,
@@ -105,6 +105,23 @@ class PostgreSQL(Family):
             return False
         status = int(pgconn.transaction_status)
         return status == _IN_ERROR or (worked and status == _IDLE)
+
+    def execution_options(self, begin: Begin) -> dict[str, Any]:
+        options = super().execution_options(begin)
+        if options.get("isolation_level") == Isolation.READ_UNCOMMITTED:
+            # what PostgreSQL makes of it; asyncpg's dialect does not know the name
+            options["isolation_level"] = Isolation.READ_COMMITTED.value
+        return options
+
+    def probe(self, dbapi: Any, driver: str) -> Callable[[], bool] | None:
+        raw = getattr(dbapi, "driver_connection", dbapi)
+        if driver == "asyncpg":
+            in_transaction: Callable[[], bool] = raw.is_in_transaction
+            return in_transaction
+        pgconn = getattr(raw, "pgconn", None)
+        if pgconn is None:
+            return None
+        return lambda: pgconn.transaction_status != _IDLE
 
     def breaker(self, dbapi: Any, driver: str) -> Callable[[], None] | None:
         if driver == "asyncpg":

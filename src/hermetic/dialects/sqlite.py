@@ -93,29 +93,21 @@ class SQLite(Family):
         SQLite's own wait can neither be cancelled nor interrupted (sqlite3_interrupt does not wake
         its busy handler, 3.40), and would outlast any deadline.
         """
-        statements = self.begin_statements(begin)
-        if not statements:
-            return
-        patience = options.lock_timeout or 0.0
+        patience = float(options.connect_args.get("timeout", options.lock_timeout or 0.0))
         until = time.monotonic() + patience
         until = until if deadline is None else min(until, deadline)
+        # straight on the sqlite3 connection: nothing else is under way on it, and aiosqlite's way
+        # there costs more than the whole BEGIN
         raw = _sqlite3_connection(dbapi.dbapi_connection)
-        cursor = dbapi.cursor()
         try:
-            # straight on the sqlite3 connection: nothing else is under way on it, and aiosqlite's
-            # way there costs more than the whole BEGIN
-            raw.execute(f"PRAGMA busy_timeout = {_SLICE_MS}")
-            while True:
-                try:
-                    cursor.execute(statements[0])
-                    return
-                except Exception as error:
-                    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-                    if code != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
-                        raise
+            for statement in self.begin_statements(begin):
+                raw.execute(f"PRAGMA busy_timeout = {_SLICE_MS}")
+                _insist(dbapi, statement, until)
         finally:
-            cursor.close()
-            raw.execute(f"PRAGMA busy_timeout = {math.ceil(patience * 1000)}")
+            left = (
+                patience if deadline is None else max(0.0, min(patience, until - time.monotonic()))
+            )
+            raw.execute(f"PRAGMA busy_timeout = {math.ceil(left * 1000)}")
 
     def is_clean(self, dbapi: Any, driver: str) -> bool:
         raw = _sqlite3_connection(dbapi)
@@ -141,10 +133,36 @@ class SQLite(Family):
         return interrupt
 
     def abandon(self, dbapi: Any, driver: str) -> None:
-        stop = getattr(getattr(dbapi, "driver_connection", dbapi), "stop", None)
-        if stop is not None:
-            # aiosqlite 0.22.1+: ends the thread, which closes the connection
-            stop()
+        raw = getattr(dbapi, "driver_connection", dbapi)
+        inner = _sqlite3_connection(dbapi)
+        if driver != "aiosqlite" or inner is None or not getattr(raw, "_running", False):
+            return
+        # aiosqlite 0.22.1: its thread takes work from a queue, and closes the connection when it
+        # is told to stop. The rollback is sent there first: SQLite keeps a closed connection, with
+        # its locks, for as long as a cursor of it is alive
+        inner.interrupt()
+        raw._tx.put_nowait((None, inner.rollback))
+        raw.stop()
+
+    def probe(self, dbapi: Any, driver: str) -> Callable[[], bool] | None:
+        raw = _sqlite3_connection(dbapi)
+        return None if raw is None else lambda: bool(raw.in_transaction)
+
+
+def _insist(dbapi: Any, statement: str, until: float) -> None:
+    """Send a statement again and again while another process holds the lock."""
+    cursor = dbapi.cursor()
+    try:
+        while True:
+            try:
+                cursor.execute(statement)
+                return
+            except Exception as error:
+                code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+                if code != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                    raise
+    finally:
+        cursor.close()
 
 
 def _switch_journal(cursor: Any, driver: str, options: DatabaseOptions) -> None:
@@ -174,7 +192,7 @@ def _sqlite3_connection(dbapi: Any) -> Any:
 def is_memory(url: URL) -> bool:
     """Whether the URL names a private in-memory database."""
     database = url.database
-    if database in (None, "", ":memory:"):
+    if database in (None, "", ":memory:", "file::memory:"):
         return True
     return "mode" in url.query and url.query["mode"] == "memory"
 

@@ -1,0 +1,1 @@
+"""The parts of the bank that ``examples/bank.py`` runs."""

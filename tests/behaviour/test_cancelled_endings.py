@@ -1,0 +1,421 @@
+"""Cancelled while a scope ends, or by somebody else's limit: once, afterwards, and in time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from hermetic import Database, Outcome, Retry
+from tests.behaviour.aftermath import (
+    check_nothing_left,
+    eventually,
+    happened,
+    lent,
+    on_asyncio,
+    on_servers_in_asyncio,
+)
+from tests.models import User
+from tests.proxy import COMMIT, ROLLBACK, Proxy
+from tests.worlds import PATIENCE, World
+
+# Runs until somebody ends it.
+ENDLESS = {
+    "sqlite": "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c)"
+    " SELECT count(*) FROM c",
+    "postgresql": "SELECT pg_sleep(60)",
+    "mariadb": "SELECT sleep(60)",
+}
+
+# The scope's own limit for cleaning up, what it may take beyond it, and the last second that a
+# hanging end is given when its socket was destroyed.
+CLEANUP = 0.3
+SLACK = 0.75
+
+
+async def turns(number: int = 20) -> None:
+    """Let everything go on that is able to."""
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+# ---------------------------------------------------------------- a COMMIT under way
+
+
+@on_servers_in_asyncio
+async def test_a_cancelled_commit_is_finished_and_known(world: World, proxy: Proxy) -> None:
+    sessions: list[Any] = []
+    hooks: list[str] = []
+
+    async def unit() -> None:
+        async with world.session() as session:
+            sessions.append(session)
+            session.on_commit(lambda: hooks.append("commit"))
+            session.on_rollback(lambda: hooks.append("rollback"))
+            session.add(User(username="ann"))
+            await session.flush()
+            held.append(proxy.hold(COMMIT))
+
+    held: list[Any] = []
+    task = asyncio.create_task(unit())
+    await eventually(world, lambda: held, PATIENCE)
+    await happened(world, held[0].reached)
+    task.cancel()
+    await turns()
+    done_too_early = task.done()
+    held[0].release()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await task
+
+    assert not done_too_early
+    assert task.cancelled()
+    assert sessions[0].outcome is Outcome.COMMITTED
+    assert any("committed" in note for note in getattr(caught.value, "__notes__", []))
+    assert hooks == ["commit"]
+    assert world.usernames() == ["ann"]
+    await check_nothing_left(world)
+
+
+@on_servers_in_asyncio
+async def test_a_commit_that_is_cancelled_twice_is_finished_and_raises_once(
+    world: World, proxy: Proxy
+) -> None:
+    deliveries: list[str] = []
+    held: list[Any] = []
+
+    async def unit() -> None:
+        try:
+            async with world.session() as session:
+                session.add(User(username="ann"))
+                await session.flush()
+                held.append(proxy.hold(COMMIT))
+        except asyncio.CancelledError:
+            deliveries.append("first")
+            try:
+                await turns(3)
+            except asyncio.CancelledError:
+                deliveries.append("second")
+            raise
+
+    task = asyncio.create_task(unit())
+    await eventually(world, lambda: held, PATIENCE)
+    await happened(world, held[0].reached)
+    for _ in range(3):
+        task.cancel()
+        await turns()
+    held[0].release()
+    await asyncio.wait({task}, timeout=PATIENCE)
+
+    assert task.cancelled()
+    assert deliveries == ["first"]
+    assert world.usernames() == ["ann"]
+    await check_nothing_left(world)
+
+
+@on_servers_in_asyncio
+async def test_a_timeout_that_strikes_in_a_commit_is_raised_after_it(
+    world: World, proxy: Proxy
+) -> None:
+    held: list[Any] = []
+
+    async def release() -> None:
+        await eventually(world, lambda: held, PATIENCE)
+        await happened(world, held[0].reached)
+        await expired.wait()
+        await turns()
+        held[0].release()
+
+    expired = asyncio.Event()
+    helper = asyncio.create_task(release())
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(None) as limit:
+            async with world.session() as session:
+                session.add(User(username="ann"))
+                await session.flush()
+                held.append(proxy.hold(COMMIT))
+                limit.reschedule(asyncio.get_running_loop().time() + 0.05)
+                asyncio.get_running_loop().call_later(0.1, expired.set)
+    await helper
+
+    assert limit.expired()
+    assert session.outcome is Outcome.COMMITTED
+    assert world.usernames() == ["ann"]
+    await check_nothing_left(world)
+
+
+# ---------------------------------------------------------------- limits and groups around scopes
+
+
+@on_asyncio
+async def test_a_timeout_around_a_scope_ends_its_statement_and_rolls_back(world: World) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            async with world.session() as session:
+                session.add(User(username="ann"))
+                await session.flush()
+                await session.execute(ENDLESS[world.backend.family])
+
+    assert session.outcome is Outcome.NOT_COMMITTED
+    assert world.usernames() == []
+    await check_nothing_left(world)
+
+
+@on_asyncio
+async def test_a_timeout_inside_a_scope_leaves_it_to_be_rolled_back(world: World) -> None:
+    """The statement was broken off: what it left of the transaction nobody knows."""
+    with pytest.raises(Exception, match=r"not committed|rolled back|given up|not sent"):
+        async with world.session() as session:
+            session.add(User(username="ann"))
+            await session.flush()
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await session.execute(ENDLESS[world.backend.family])
+
+    assert session.outcome is Outcome.NOT_COMMITTED
+    assert world.usernames() == []
+    await check_nothing_left(world)
+
+
+@on_asyncio
+async def test_wait_for_around_a_unit_cancels_it(world: World) -> None:
+    bodies = 0
+
+    @world.unit(retry=Retry(attempts=5))
+    async def unit(session: Any) -> None:
+        nonlocal bodies
+        bodies += 1
+        session.add(User(username="ann"))
+        await session.flush()
+        await session.execute(ENDLESS[world.backend.family])
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(unit(), 0.1)
+
+    assert bodies == 1
+    assert world.usernames() == []
+    await check_nothing_left(world)
+
+
+@on_asyncio
+async def test_a_failing_sibling_of_a_task_group_cancels_a_scope_cleanly(world: World) -> None:
+    started = asyncio.Event()
+    sessions: list[Any] = []
+
+    async def unit() -> None:
+        async with world.session() as session:
+            sessions.append(session)
+            session.add(User(username="ann"))
+            await session.flush()
+            started.set()
+            await session.execute(ENDLESS[world.backend.family])
+
+    async def sibling() -> None:
+        await started.wait()
+        raise ZeroDivisionError
+
+    with pytest.raises(ExceptionGroup) as caught:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(unit())
+            group.create_task(sibling())
+
+    assert [type(error) for error in caught.value.exceptions] == [ZeroDivisionError]
+    assert sessions[0].outcome is Outcome.NOT_COMMITTED
+    assert world.usernames() == []
+    await check_nothing_left(world)
+
+
+@on_asyncio
+async def test_one_of_many_scopes_of_a_group_is_cancelled_alone(world: World) -> None:
+    async def unit(name: str) -> None:
+        async with world.session() as session:
+            session.add(User(username=name))
+            await session.flush()
+            if name == "victim":
+                await session.execute(ENDLESS[world.backend.family])
+
+    victim = asyncio.create_task(unit("victim"))
+    others = [asyncio.create_task(unit(f"other {number}")) for number in range(5)]
+    await eventually(world, lambda: any(s.statements for s in world.db.snapshot().scopes), PATIENCE)
+    victim.cancel()
+    await asyncio.wait({victim, *others}, timeout=PATIENCE)
+
+    assert victim.cancelled()
+    assert [task.exception() for task in others] == [None] * 5
+    assert world.usernames() == [f"other {number}" for number in range(5)]
+    await check_nothing_left(world)
+
+
+@on_asyncio
+async def test_a_task_waiting_in_line_can_be_cancelled_and_keeps_nobody_waiting(
+    world: World,
+) -> None:
+    db = world.database(pool_size=1)
+    taken, done = asyncio.Event(), asyncio.Event()
+
+    async def holder() -> None:
+        async with world.session(db) as session:
+            await session.execute("SELECT 1")
+            taken.set()
+            await done.wait()
+
+    async def waiter() -> None:
+        async with world.session(db) as session:
+            await session.execute("SELECT 1")
+
+    holding = asyncio.create_task(holder())
+    await taken.wait()
+    victim, other = asyncio.create_task(waiter()), asyncio.create_task(waiter())
+    await eventually(world, lambda: waiting(db) == 2, PATIENCE)
+    victim.cancel()
+    await asyncio.wait({victim}, timeout=PATIENCE)
+    still_waiting = waiting(db)
+    done.set()
+    await asyncio.wait({holding, other}, timeout=PATIENCE)
+
+    assert victim.cancelled()
+    assert still_waiting == 1
+    assert holding.exception() is other.exception() is None
+    await check_nothing_left(world, db)
+
+
+@on_asyncio
+async def test_a_place_that_came_in_the_moment_of_cancellation_goes_on(world: World) -> None:
+    """Released and cancelled in the same turn of the loop: the place must not be lost."""
+    db = world.database(pool_size=1)
+    taken, done = asyncio.Event(), asyncio.Event()
+
+    async def holder() -> None:
+        async with world.session(db) as session:
+            await session.execute("SELECT 1")
+            taken.set()
+            await done.wait()
+
+    async def waiter() -> None:
+        async with world.session(db) as session:
+            await session.execute("SELECT 1")
+
+    holding = asyncio.create_task(holder())
+    await taken.wait()
+    victim = asyncio.create_task(waiter())
+    await eventually(world, lambda: waiting(db) == 1, PATIENCE)
+    # The waker is called from the holder's end, in the loop's own turn.
+    holding.add_done_callback(lambda _: victim.cancel())
+    done.set()
+    await asyncio.wait({holding, victim}, timeout=PATIENCE)
+
+    assert victim.cancelled() or victim.exception() is None
+    await check_nothing_left(world, db)
+
+
+def waiting(db: Database) -> int:
+    return sum(pool.waiting for pool in db.snapshot().pools)
+
+
+# ---------------------------------------------------------------- a server that answers no more
+
+
+@on_servers_in_asyncio
+@pytest.mark.timing
+@pytest.mark.parametrize("stage", ["statement", "commit", "rollback", "savepoint"])
+async def test_a_cancelled_scope_on_a_frozen_server_ends_in_time(
+    world: World, proxy: Proxy, stage: str
+) -> None:
+    db = world.database(cleanup_timeout=CLEANUP, pool_size=1)
+    sessions: list[Any] = []
+    frozen = asyncio.Event()
+
+    async def unit() -> None:
+        async with world.session(db) as session:
+            sessions.append(session)
+            session.add(User(username="ann"))
+            await session.flush()
+            if stage == "savepoint":
+                async with world.session(db, propagation="nested"):
+                    await session.execute("SELECT 1")
+                    freeze()
+                return
+            freeze()
+            if stage == "statement":
+                await session.execute("SELECT 1")
+            elif stage == "rollback":
+                await asyncio.Event().wait()
+
+    def freeze() -> None:
+        proxy.freeze()
+        frozen.set()
+
+    async with asyncio.timeout(PATIENCE):
+        async with world.session(db) as warm:
+            await warm.execute("SELECT 1")
+        (used,) = db.snapshot().connections
+        task = asyncio.create_task(unit())
+        await frozen.wait()
+        await turns()
+        begun = time.monotonic()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        took = time.monotonic() - begun
+
+    assert task.cancelled()
+    assert took < CLEANUP + SLACK
+    expected = Outcome.UNKNOWN if stage == "commit" else Outcome.NOT_COMMITTED
+    assert sessions[0].outcome is expected
+    assert lent(db) == []
+    assert used.number not in {connection.number for connection in db.snapshot().connections}
+    proxy.thaw()
+    await check_nothing_left(world, db)
+
+
+@on_servers_in_asyncio
+@pytest.mark.timing
+async def test_a_rollback_on_a_frozen_server_ends_in_time_and_hides_no_error(
+    world: World, proxy: Proxy
+) -> None:
+    db = world.database(cleanup_timeout=CLEANUP, pool_size=1)
+
+    begun = time.monotonic()
+    with pytest.raises(ZeroDivisionError) as caught:
+        async with world.session(db) as session:
+            session.add(User(username="ann"))
+            await session.flush()
+            proxy.freeze()
+            begun = time.monotonic()
+            _ = 1 / 0
+    took = time.monotonic() - begun
+
+    assert took < CLEANUP + SLACK
+    assert any("rollback failed" in note for note in caught.value.__notes__)
+    assert session.outcome is Outcome.NOT_COMMITTED
+    assert lent(db) == []
+    proxy.thaw()
+    await check_nothing_left(world, db)
+
+
+@on_servers_in_asyncio
+async def test_a_rollback_whose_answer_is_held_back_can_be_cancelled(
+    world: World, proxy: Proxy
+) -> None:
+    db = world.database(cleanup_timeout=CLEANUP)
+    held: list[Any] = []
+
+    async def unit() -> None:
+        async with world.session(db) as session:
+            session.add(User(username="ann"))
+            await session.flush()
+            held.append(proxy.hold(ROLLBACK))
+            raise ZeroDivisionError
+
+    task = asyncio.create_task(unit())
+    await eventually(world, lambda: held, PATIENCE)
+    await happened(world, held[0].reached)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await task
+
+    assert isinstance(caught.value.__context__, ZeroDivisionError)
+    assert world.usernames() == []
+    held[0].release()
+    await check_nothing_left(world, db)
