@@ -95,7 +95,7 @@ async def measure_async(turns: dict[str, AsyncTurn], plan: Plan) -> dict[str, Se
 
 def _count(microseconds: float, plan: Plan) -> int:
     """How often a turn does its work, so that the turns of all contenders last equally long."""
-    return max(10, round(plan.turn_seconds * 1e6 / microseconds))
+    return max(5, round(plan.turn_seconds * 1e6 / microseconds))
 
 
 def _settle() -> None:

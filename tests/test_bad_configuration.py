@@ -20,7 +20,7 @@ def refused(action: Callable[[], object], *, option: str, place: str) -> Invalid
     assert isinstance(error, ValueError)
     assert error.option == option
     assert error.place == place
-    assert str(error).startswith(f"{place}: {option}=")
+    assert str(error).startswith(f"{place}: {option}")
     return error
 
 

@@ -32,7 +32,7 @@ def refused(action: Callable[[], object], *, option: str, place: str) -> Invalid
     assert isinstance(error, ValueError)
     assert error.option == option
     assert error.place == place
-    assert str(error).startswith(f"{place}: {option}=")
+    assert str(error).startswith(f"{place}: {option}")
     return error
 
 
@@ -42,7 +42,6 @@ def refused(action: Callable[[], object], *, option: str, place: str) -> Invalid
 def test_an_unknown_option_of_a_database_is_refused_with_those_that_are_known() -> None:
     error = refused(lambda: Database(MEMORY, pool_sise=5), option="pool_sise", place="Database()")
 
-    assert error.value == 5
     assert "is not an option of a Database" in str(error)
     for known in ("pool_size", "isolation", "retry", "connect_args"):
         assert known in error.hint
@@ -72,15 +71,16 @@ def test_retry_takes_no_unknown_option() -> None:
 
 NO_TIME = [-1, -0.001, math.nan, math.inf, -math.inf, "5", "5s", True, Decimal(1), []]
 SECONDS = ("pool_timeout", "pool_recycle", "connect_timeout", "cleanup_timeout")
+LIMITS_OF_OPTIONAL_SECONDS = "must be a number of seconds above 0, up to 2147483, or None"
 OPTIONAL_SECONDS = ("statement_timeout", "lock_timeout", "idle_in_transaction_timeout")
 
 
 @pytest.mark.parametrize("value", [*NO_TIME, 0, None], ids=repr)
-@pytest.mark.parametrize("option", [*SECONDS, "retries_per_second"])
+@pytest.mark.parametrize("option", SECONDS)
 def test_seconds_are_a_number_above_zero(option: str, value: object) -> None:
     error = refused(lambda: Database(MEMORY, **{option: value}), option=option, place="Database()")
 
-    assert "must be a number of seconds above 0" in str(error) or option == "retries_per_second"
+    assert "must be a number of seconds above 0, up to" in str(error)
 
 
 @pytest.mark.parametrize("value", [*NO_TIME, 0], ids=repr)
@@ -88,7 +88,7 @@ def test_seconds_are_a_number_above_zero(option: str, value: object) -> None:
 def test_optional_seconds_are_a_number_above_zero_or_none(option: str, value: object) -> None:
     error = refused(lambda: Database(MEMORY, **{option: value}), option=option, place="Database()")
 
-    assert "must be a number of seconds above 0, or None" in str(error)
+    assert LIMITS_OF_OPTIONAL_SECONDS in str(error)
     assert getattr(Database(MEMORY, **{option: None}).options, option) is None
 
 
@@ -98,7 +98,7 @@ def test_ping_after_may_be_zero_but_not_less(value: object) -> None:
         lambda: Database(MEMORY, ping_after=value), option="ping_after", place="Database()"
     )
 
-    assert "0 or more, or None" in str(error)
+    assert "must be a number of seconds from 0 to 2147483, or None" in str(error)
     assert Database(MEMORY, ping_after=0).options.ping_after == 0.0
 
 
@@ -121,7 +121,7 @@ def test_a_scopes_timeout_is_a_number_above_zero_or_none(
 
     error = refused(lambda: open_it(timeout=value), option="timeout", place=f"db.{shell}()")
 
-    assert "must be a number of seconds above 0, or None" in str(error)
+    assert LIMITS_OF_OPTIONAL_SECONDS in str(error)
 
 
 @pytest.mark.parametrize("value", [10**400, 1e300, 1e10], ids=["int", "float", "317 years"])
@@ -278,11 +278,11 @@ def test_commit_on_takes_subclasses_of_exception(db: Database, value: object) ->
         ("attempts", 1001, "from 1 to 1000"),
         ("attempts", 2.5, "from 1 to 1000"),
         ("attempts", True, "from 1 to 1000"),
-        ("within", 0, "above 0, or None"),
-        ("within", math.nan, "above 0, or None"),
-        ("base", -0.1, "0 or more"),
-        ("base", math.inf, "0 or more"),
-        ("cap", "2", "0 or more"),
+        ("within", 0, "above 0, up to 2147483, or None"),
+        ("within", math.nan, "above 0, up to 2147483, or None"),
+        ("base", -0.1, "from 0 to 2147483"),
+        ("base", math.inf, "from 0 to 2147483"),
+        ("cap", "2", "from 0 to 2147483"),
         ("on", FaultKind.DEADLOCK, "set of FaultKind"),
         ("on", {"deadlock"}, "set of FaultKind"),
         ("on", None, "set of FaultKind"),

@@ -34,9 +34,9 @@ class Found:
     @classmethod
     def read(cls, engine: Engine) -> Found:
         with PlainSession(engine) as session:
-            balances = session.execute(select(Account.id, Account.balance)).tuples()
+            balances = session.execute(select(Account.id, Account.balance))
             tokens = session.scalars(select(Token.token))
-            return cls(dict(balances.all()), Counter(tokens.all()))
+            return cls({row.id: row.balance for row in balances}, Counter(tokens.all()))
 
 
 def checks(ledger: Ledger, found: Found, last: Snapshot, left: dict[str, int]) -> Iterator[Check]:

@@ -6,7 +6,8 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterable
 
-from rich.console import Console, Group
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, JustifyMethod
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -17,15 +18,29 @@ from hermetic import Database, Snapshot
 
 _SHOWN = 14
 
+# the columns of the scopes: title, narrowest and widest width
+_COLUMNS = (
+    ("scope", 12, 20),
+    ("owner", 17, 24),
+    ("state", 10, 20),
+    ("ms", 4, 6),
+    ("sent", 4, 4),
+    ("run", 3, 3),
+    ("conn", 4, 4),
+)
 
-def picture(snapshot: Snapshot, ledger: Ledger) -> Group:
+
+def picture(snapshot: Snapshot, ledger: Ledger, width: int) -> Group:
     """One moment: open scopes with their owners, pools, counters."""
-    scopes = Table(title=f"Open scopes of {snapshot.database!r}", expand=True)
-    for column in ("scope", "owner", "state", "ms", "sent", "run", "conn", "last statement"):
-        right = column in ("ms", "sent", "run", "conn")
-        scopes.add_column(column, justify="right" if right else "left", no_wrap=True)
+    with_statement = width >= 100
+    scopes = Table(title=f"Open scopes of {snapshot.database!r}", box=SIMPLE_HEAD, expand=True)
+    for title, least, most in _COLUMNS:
+        side: JustifyMethod = "right" if most <= 6 else "left"
+        scopes.add_column(title, justify=side, no_wrap=True, min_width=least, max_width=most)
+    if with_statement:
+        scopes.add_column("last statement", no_wrap=True, ratio=1)
     for scope in sorted(snapshot.scopes, key=lambda scope: -scope.age)[:_SHOWN]:
-        scopes.add_row(
+        row = (
             f"{scope.name} #{scope.number}",
             scope.owner.removesuffix(" of thread 'MainThread'"),
             scope.state + (", reads" if scope.readonly else ""),
@@ -33,9 +48,10 @@ def picture(snapshot: Snapshot, ledger: Ledger) -> Group:
             str(scope.statements),
             str(scope.attempt),
             "" if scope.connection is None else str(scope.connection),
-            " ".join((scope.last_statement or "").split())[:40],
+            " ".join((scope.last_statement or "").split()),
         )
-    pools = Table(expand=True)
+        scopes.add_row(*row[: len(scopes.columns)])
+    pools = Table(box=SIMPLE_HEAD, expand=True)
     for column in ("pool", "out", "of", "waiting", "admitted", "had to wait", "mean wait, ms"):
         pools.add_column(column, justify="left" if column == "pool" else "right")
     for pool in snapshot.pools:
@@ -62,7 +78,7 @@ async def show(
     if console.is_terminal:
         with Live(console=console, auto_refresh=False, transient=True) as live:
             while not over.is_set():
-                live.update(picture(db.snapshot(), ledger), refresh=True)
+                live.update(picture(db.snapshot(), ledger, console.width), refresh=True)
                 await asyncio.sleep(0.12)
         return
     moments = [0.01, 0.4, 0.8]
@@ -70,13 +86,13 @@ async def show(
         snapshot = db.snapshot()
         if progress() >= moments[0] and snapshot.scopes:
             del moments[0]
-            console.print(picture(snapshot, ledger), "")
+            console.print(picture(snapshot, ledger, console.width), "")
         await asyncio.sleep(0.01)
 
 
 def verdict(checks: Iterable[Check]) -> Table:
     """The checks as a table."""
-    table = Table(title="Checks", expand=True)
+    table = Table(title="Checks", box=SIMPLE_HEAD, expand=True)
     table.add_column("", no_wrap=True)
     table.add_column("check")
     table.add_column("seen")

@@ -97,7 +97,7 @@ class Bank:
         both = select(Account.id, Account.version).where(
             Account.id.in_((order.source, order.target))
         )
-        return dict(session.execute(both).tuples().all())
+        return {row.id: row.version for row in session.execute(both)}
 
     @staticmethod
     def apply(session: Session, order: Order, seen: Versions) -> None:

@@ -54,7 +54,7 @@ class Run:
         self.errors: list[BaseException] = []
         self.refused: weakref.WeakSet[InstanceState[Any]] | None = None
         # new objects that came as arguments; after a rollback they are new again
-        self.given: list[InstanceState[Any]] = []
+        self.given: list[tuple[InstanceState[Any], set[str]]] = []
 
     def _own_policy(self) -> Retry | None:
         """The policy, unless somebody further out runs all of it again, or ends it."""
@@ -93,7 +93,12 @@ class Run:
 
     def opened(self, scope: Scope) -> None:
         scope.attempt = self.attempt
+        for state, names in self.given:
+            # what a failed attempt left on a new object: generated keys, defaults
+            for name in set(state.dict) - names:
+                del state.dict[name]
         scope.rerun = self.policy is not None
+        scope.handed = True
         if self.policy is not None and scope.entry is Entry.TRANSACTION:
             session: Session = scope.session
             session._refused_states = self.refused
@@ -146,7 +151,7 @@ class Run:
             self.refused = weakref.WeakSet()
         if scope.session is not None and scope.session._tracked_states is not None:
             self.refused |= scope.session._tracked_states
-            self.refused -= set(self.given)
+            self.refused -= {state for state, _ in self.given}
 
 
 class Unit:
@@ -227,6 +232,7 @@ class Unit:
     def _opened(self, scope: Scope) -> None:
         scope.unit = self
         self._open[scope.number] = scope
+        scope.handed = True
 
     # ------------------------------------------------------------ a decorator
 
@@ -275,10 +281,14 @@ class Unit:
         return run_sync
 
 
-def _given(run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[InstanceState[Any]]:
+def _given(
+    run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> list[tuple[InstanceState[Any], set[str]]]:
+    """The new objects among the arguments, and which attributes they came with."""
     if run.policy is None:
         return []
-    return list(new_objects_among((*args, *kwargs.values())))
+    states = new_objects_among((*args, *kwargs.values()))
+    return [(state, set(state.dict)) for state in states]
 
 
 def _call_sync(

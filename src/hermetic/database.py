@@ -219,6 +219,11 @@ class Database:
                 hint="Make a new Database.",
             )
 
+    def check_not_closed(self) -> None:
+        """:raises DatabaseClosed: it takes no scopes at all, also none inside an open one."""
+        if self.server.closed:
+            self.check_open()
+
     def close(self) -> None:
         """Close every connection of threads, and cut those of event loops that no longer run.
 

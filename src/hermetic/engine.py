@@ -11,7 +11,12 @@ from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
+from sqlalchemy.pool import (
+    AsyncAdaptedQueuePool,
+    QueuePool,
+    SingletonThreadPool,
+    StaticPool,
+)
 
 from .dialects.drivers import driver_of, family_of, url_for
 from .errors import DatabaseClosed
@@ -47,11 +52,15 @@ class Server:
         name = self.registry.name
         shared = self.family.shares_one_connection(self.url)
         limit = self.family.writer_limit(self.url, options)
+        if options.poolclass in (StaticPool, SingletonThreadPool):
+            limit = 1  # they lend one connection to several at a time
         writer = Gate(name if shared else f"{name} writer", limit, options.max_waiting)
         self.registry.gates.append(writer)
         if shared or not self.family.has_readers:
             return {False: writer, True: writer}
         reader_limit = options.reader_pool_size or options.pool_size
+        if options.poolclass in (StaticPool, SingletonThreadPool):
+            reader_limit = 1
         reader = Gate(f"{name} reader", reader_limit, options.max_waiting)
         self.registry.gates.append(reader)
         return {False: writer, True: reader}
@@ -143,7 +152,8 @@ class Server:
             self._gates[reader],
             self.options.pool_timeout,
             asynchronous=world == "asyncio",
-            reads_beside=self.family.reads_beside,
+            reads_beside=self.family.reads_beside
+            and not self.family.shares_one_connection(self.url),
         )
         self._admissions.append(pool.admission)
         EngineWatch(

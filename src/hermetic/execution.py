@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from .dialects.family import Begin, Family
+from .dialects.text import head
 from .errors import CommitUnknown, RolledBack, ScopeControls
 from .options import DatabaseOptions
 from .pool import demanding
@@ -40,8 +41,8 @@ _STATEFUL = re.compile(
     r"|CREATE\s+(OR\s+REPLACE\s+)?(LOCAL\s+|GLOBAL\s+)?TEMP)",
     re.IGNORECASE,
 )
-_STATEFUL_LETTERS = frozenset("sSrRlLdDpPuUaAcC \t\r\n")
-_FIRST_LETTERS = frozenset("cCeEbBsSaArR \t\r\n")
+# locks and variables that outlive a transaction, wherever in a statement they are made
+_LASTING = re.compile(r"advisory_lock|set_config|get_lock|@\w+\s*:=", re.IGNORECASE)
 
 
 class Execution:
@@ -150,8 +151,9 @@ class Execution:
         if transaction.failure is not None or self.is_given_up(dbapi, connection):
             # SQLAlchemy takes a transaction whose commit raised for ended, and sends nothing more
             self._rollback(dbapi)
+            transaction.over = True
             raise given_up(scope, transaction)
-        transaction.commit_sent = True
+        transaction.commit_sent = transaction.over = True
         self._commit(dbapi)
         transaction.committed = True
 
@@ -168,6 +170,7 @@ class Execution:
             # a failed flush, or somebody by hand: either way the scope's transaction is over
             transaction.fail(_ended_by_hand(scope), None, gone=True)
         self._rollback(dbapi)
+        transaction.over = True
 
     def is_given_up(self, dbapi: Any, connection: ConnectionRecord) -> bool:
         """Whether the server has no transaction where we have one."""
@@ -246,8 +249,9 @@ class Execution:
     def _look(self, connection: ConnectionRecord) -> None:
         """Whether the transaction is still open on the server, as far as the driver knows.
 
-        Text does not tell: a comment before COMMIT, a procedure, a DDL statement of MariaDB's.
+        Text does not tell: a procedure commits, a function does, a statement of several.
         """
+        connection.at_rest = True
         transaction = connection.transaction
         if connection.probe is None or transaction is None or transaction.plain:
             return
@@ -277,20 +281,18 @@ class Execution:
                 self._check_control(scope, statement)
             scope.statements += 1
             scope.last_statement = statement
-        if (
-            (statement[:1] in _STATEFUL_LETTERS and _STATEFUL.match(statement))
-            or "advisory_lock" in statement
-            or "set_config" in statement
-        ):
+        if _STATEFUL.match(head(statement)) or _LASTING.search(statement):
             connection.dirty = True
+        connection.at_rest = False
         return connection
 
     def _check_control(self, scope: Scope, statement: str) -> None:
         if is_plain(scope):
             return
-        if statement[:1] in _FIRST_LETTERS and _CONTROL.match(statement):
+        first = head(statement)
+        if _CONTROL.match(first):
             what = f"{statement.strip()!r} was executed in a scope, which ends by itself."
-        elif self._family.commits_implicitly(statement):
+        elif self._family.commits_implicitly(first):
             what = f"{self._family.name} commits the transaction before {statement.strip()[:40]!r}…"
         else:
             return
@@ -357,22 +359,33 @@ def record_of(conn: Connection) -> ConnectionRecord:
     return record
 
 
-def watch(connection: ConnectionRecord, deadline: float | None) -> None:
-    """Have the watchdog break off whatever the connection is doing at the deadline."""
+def watch(connection: ConnectionRecord, deadline: float | None, *, gently: bool = False) -> None:
+    """Have the watchdog break off whatever the connection is doing at the deadline.
+
+    :param gently: only if a statement is under way: the deadline is an inner scope's, and the
+        transaction may go on after it.
+    """
     disarm(connection)
-    if deadline is None or connection.break_off is None:
+    break_off = connection.break_off
+    if deadline is None or break_off is None:
         return
+
+    def strike() -> None:
+        if not gently or not connection.at_rest:
+            break_off()
 
     # SQLite's is a mere interrupt; elsewhere the server is given time for its own limit
     grace = 0.0 if connection.server.startswith("sqlite") else _GRACE
-    connection.alarm = watchdog.arm(deadline + grace, connection.break_off)
+    connection.alarm = watchdog.arm(deadline + grace, strike)
 
 
 def rewatch(root: Scope) -> None:
     """The same again, after the deadline of a scope that holds a connection has changed."""
     connection = root.connection
     if connection is not None and connection.scope is root:
-        watch(connection, root.deadline)
+        own = root.options.timeout
+        inner = own is None or root.given_timeout != own
+        watch(connection, root.deadline, gently=inner)
 
 
 def disarm(connection: ConnectionRecord) -> None:

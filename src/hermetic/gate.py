@@ -166,6 +166,7 @@ class Gate:
             with self._lock:
                 for waiter in gone:
                     self._out.pop(waiter._ticket, None)
+                    waiter.admitted = False  # should it come back all the same, it was too late
                 woken = self._pass_on(now)
 
     def holders(self) -> tuple[Ticket, ...]:

@@ -110,7 +110,11 @@ class EngineWatch:
     def _on_checkout(self, dbapi: Any, record: Any, proxy: Any) -> None:
         connection: ConnectionRecord = record.info[KEY]
         returned, connection.returned = connection.returned, None
-        connection.beside = record.record_info.pop("hermetic.beside", False)
+        connection.beside = record.record_info.get("hermetic.beside", False)
+        if connection.beside:
+            cursor = dbapi.cursor()
+            cursor.execute("PRAGMA query_only = on")  # it is closed at its return
+            cursor.close()
         scope = demanding.get()
         if scope is None:
             connection.owner = Owner()

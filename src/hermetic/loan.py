@@ -29,7 +29,7 @@ class Loan:
     def __enter__(self) -> Any:
         scope = self._scope
         borrower = Owner()
-        if self._lender is not None:
+        if scope.root.borrower is not None:
             raise ForeignOwner(
                 f"This session is on loan to {scope.owner}, and {borrower} tried to take it too.",
                 owner=str(scope.owner),

@@ -74,7 +74,8 @@ class Owner:
 
     def is_current(self) -> bool:
         """Whether the caller is this owner."""
-        if self.thread_id != get_ident() or self._process != _Process.id:
+        # a new thread may have the number of one that is gone
+        if self.thread is not threading.current_thread() or self._process != _Process.id:
             return False
         loop = _get_running_loop()
         if loop is None:

@@ -218,6 +218,7 @@ class GatedPool(Pool):
     def _do_return_conn(self, record: Any) -> None:
         tickets = (record.record_info or {}).get("hermetic.tickets")
         try:
+            (record.record_info or {}).pop("hermetic.beside", None)
             known = record.info.get("hermetic")
             if self.admission.closed or (known is not None and (known.dirty or known.beside)):
                 # nobody will come for it any more, or nobody may have it as it is

@@ -126,6 +126,7 @@ class Scope:
         "facade",
         "failed",
         "given_timeout",
+        "handed",
         "hook_errors",
         "hooks",
         "innermost",
@@ -191,8 +192,9 @@ class Scope:
         # who has it on loan, and the place at the gate that its connection has
         self.borrower: Owner | None = None
         self.ticket: tuple[Gate, Ticket] | None = None
-        # its end has begun; it is still before anything that a cancellation must not reach; the
-        # cancellation came in the meantime; it ended with an error
+        # it was given to whoever opened it; its end has begun; it is still before anything that a
+        # cancellation must not reach; the cancellation came in the meantime; it ended with an error
+        self.handed = False
         self.ending = False
         self.interruptible = False
         self.cancelled = False
@@ -376,6 +378,7 @@ class Transaction:
         "fault",
         "gone",
         "limit",
+        "over",
         "plain",
         "rolling_back",
         "savepoints",
@@ -394,6 +397,8 @@ class Transaction:
         self.plain = False
         # seen open on the server; ended there by something that was not its scope
         self.entered = False
+        # a COMMIT was sent, or a rollback succeeded
+        self.over = False
         self.unsure = False
         self.statements = 0
         # seconds that the server was last told to give a statement
@@ -433,6 +438,7 @@ class ConnectionRecord:
     __slots__ = (
         "abandon",
         "alarm",
+        "at_rest",
         "beside",
         "born",
         "break_off",
@@ -467,6 +473,8 @@ class ConnectionRecord:
         self.engine = engine
         self.break_off = break_off
         self.abandon = abandon
+        # between two statements of a scope: nothing is being sent or awaited
+        self.at_rest = False
         # whether the driver knows of an open transaction
         self.probe = probe
         self.born = time.monotonic()

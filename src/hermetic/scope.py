@@ -65,8 +65,10 @@ def begin(
                 hint="Use the same form of 'with' inside, or propagation='requires_new'.",
             )
         outer.check_owner()
-    else:
+    elif outer is None:
         database.check_open()
+    else:
+        database.check_not_closed()  # a drain waits for this owner's open scope, and for its needs
     now = time.monotonic()
     root = outer.root if joins and outer is not None else None
     scope = Scope(registry, options, entry, current.current_scope.get(), root, place, now)
@@ -87,6 +89,11 @@ def begin(
 def _own_outer(database: Database, options: ScopeOptions) -> Scope | None:
     """The open scope, if it is the caller's own: one seen through a copied context is not."""
     found = current.open_scope(database.registry)
+    while found is not None and not found.root.handed:
+        # an interrupt struck while it was being opened: nobody holds it, nobody will end it
+        found.ended = True
+        found.registry.closed(found)
+        found = current.open_scope(database.registry)
     if found is None or found.owner.is_current():
         return found
     if options.propagation is Propagation.MANDATORY:
@@ -172,14 +179,28 @@ def end_sync(scope: Scope, error: BaseException | None, cleanup_timeout: float) 
         raised = struck
     _finished(scope, raised or error)
     if scope.root is scope and scope.hooks:
+        raised = _run_hooks_sync(scope) or raised
+    if raised is not None and raised is not error:
+        _note_outcome(raised, scope)
+        raise raised
+
+
+def _run_hooks_sync(scope: Scope) -> BaseException | None:
+    """Run every hook, outside of any scope; an interrupt waits until the last has had its turn."""
+    struck: BaseException | None = None
+    outer = current.current_scope.get()
+    current.current_scope.set(None)
+    try:
         for hook in ending_hooks(scope):
             try:
                 hook.function()
             except Exception as failed:
                 _hook_failed(scope, hook, failed)
-    if raised is not None and raised is not error:
-        _note_outcome(raised, scope)
-        raise raised
+            except BaseException as interrupt:
+                struck = struck or interrupt
+    finally:
+        current.current_scope.set(outer)
+    return struck
 
 
 # ---------------------------------------------------------------- asyncio
@@ -305,15 +326,20 @@ def _break_off(scope: Scope, task: asyncio.Task[Any]) -> None:
 async def _run_hooks(scope: Scope) -> asyncio.CancelledError | None:
     """Run every hook; a cancellation waits until the last one has had its turn."""
     cancelled: asyncio.CancelledError | None = None
-    for hook in ending_hooks(scope):
-        try:
-            answer = hook.function()
-            if inspect.isawaitable(answer):
-                await answer
-        except asyncio.CancelledError as arrived:
-            cancelled = cancelled or arrived
-        except Exception as failed:
-            _hook_failed(scope, hook, failed)
+    outer = current.current_scope.get()
+    current.current_scope.set(None)
+    try:
+        for hook in ending_hooks(scope):
+            try:
+                answer = hook.function()
+                if inspect.isawaitable(answer):
+                    await answer
+            except asyncio.CancelledError as arrived:
+                cancelled = cancelled or arrived
+            except Exception as failed:
+                _hook_failed(scope, hook, failed)
+    finally:
+        current.current_scope.set(outer)
     return cancelled
 
 

@@ -305,6 +305,12 @@ class Session(StringSession):
             self._tracked_states.add(state)
         super()._save_or_update_impl(state)
 
+    def expunge_all(self) -> None:
+        # SQLAlchemy's close() comes here too
+        if self._scope is not None and not self._scope.ending:
+            self._scope.check_owner()
+        super().expunge_all()
+
     def _check_attempt(self, state: InstanceState[Any] | None) -> None:
         refused = self._refused_states
         if refused is not None and state is not None and state in refused:
@@ -327,6 +333,7 @@ class Session(StringSession):
     expire_all = exclusive(orm.Session.expire_all)
     expunge = exclusive(orm.Session.expunge)
     connection = exclusive(orm.Session.connection)
+    _bulk_save_mappings = exclusive(orm.Session._bulk_save_mappings)
     # also when the identity map answers: the map is the owner's
     _get_impl = exclusive(orm.Session._get_impl)
 
@@ -413,6 +420,13 @@ class ScopeTransaction(SessionTransaction):
 
     def close(self, invalidate: bool = False) -> None:
         self._check_hand("close")
+        scope: Scope | None = self.session._scope  # type: ignore[attr-defined]
+        record = None if scope is None else scope.transaction
+        if scope is not None and record is not None and scope.failed and not record.over:
+            # its rollback failed: SQLAlchemy would give the connection back to the pool
+            for connection in self.connections:
+                if not connection.closed and not connection.invalidated:
+                    connection.invalidate()
         super().close(invalidate)
 
     def _check_hand(self, what: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from hermetic import Deadlock, FaultError, LockTimeout, SerializationConflict
 from tests.worlds import World
 
-_CONFLICTS: Final = {
+CONFLICTS: Final = {
     "postgresql": "DO $$ BEGIN RAISE EXCEPTION 'conflict' USING ERRCODE = '40001'; END $$",
     "mariadb": "SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213, MESSAGE_TEXT = 'conflict'",
     # Inside a transaction that holds the file.
@@ -23,7 +23,7 @@ CLASSES: Final[dict[str, type[FaultError]]] = {
 
 async def conflict(world: World, session: Any) -> None:
     """Have the server refuse a statement of this session because of some other transaction."""
-    await session.execute(_CONFLICTS[world.backend.family])
+    await session.execute(CONFLICTS[world.backend.family])
     raise AssertionError("the server did not object")
 
 

@@ -151,9 +151,7 @@ def test_a_session_is_free_again_after_an_error(world: World, plain_engine: Engi
 
 
 @on_threads
-def test_an_autoflush_inside_a_query_is_the_same_user(
-    world: World, plain_engine: Engine
-) -> None:
+def test_an_autoflush_inside_a_query_is_the_same_user(world: World, plain_engine: Engine) -> None:
     with sessionmaker(plain_engine)() as session:
         session.add(User(username="ann"))
         names = [user.username for user in session.query(User)]

@@ -1,4 +1,4 @@
-"""Ends that fail: a failed commit is always raised, a failed cleanup never masks what came first."""
+"""Ends that fail: a failed commit is raised, a failed cleanup never masks what came first."""
 
 from __future__ import annotations
 

@@ -137,9 +137,8 @@ async def test_an_error_that_passes_through_is_raised_as_it_is(world: World) -> 
     error = Boom("all the way")
 
     with pytest.raises(Boom) as caught:
-        async with world.session():
-            async with world.session():
-                raise error
+        async with world.session(), world.session():
+            raise error
 
     assert caught.value is error
     assert world.usernames() == []

@@ -3,33 +3,42 @@
 from __future__ import annotations
 
 import contextvars
+import multiprocessing
+from multiprocessing.connection import Connection
 from typing import Any
 
 import pytest
 from sqlalchemy import NullPool, select
-from sqlalchemy.exc import InvalidRequestError
 
 from hermetic import (
+    Database,
     Event,
+    HermeticError,
     NoScope,
     Outcome,
     ReadOnlyServer,
     ScopeFinished,
     ScopeOpened,
+    Session,
     async_sessionmaker,
     sessionmaker,
 )
-from tests.behaviour.aftermath import on_servers
-from tests.behaviour.watching import Boom, another, engine_of
+from tests.behaviour.aftermath import on, on_servers
+from tests.behaviour.watching import Boom, another
 from tests.databases import FreshUrl
 from tests.models import Base, Order, User
-from tests.worlds import Block, World
+from tests.worlds import PATIENCE, Block, World
 
 _CONNECTION_ID = {"postgresql": "SELECT pg_backend_pid()", "mariadb": "SELECT connection_id()"}
-_KILL = {"postgresql": "SELECT pg_terminate_backend(:id)", "mariadb": "KILL :id"}
 _DEMOTE = {
     "postgresql": "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
     "mariadb": "SET SESSION TRANSACTION READ ONLY",
+}
+
+_SETTINGS = {
+    "sqlite": ("PRAGMA cache_size = 123", "PRAGMA cache_size"),
+    "postgresql": ("SET search_path = pg_catalog", "SHOW search_path"),
+    "mariadb": ("SET SESSION sort_buffer_size = 123456", "SELECT @@sort_buffer_size"),
 }
 
 
@@ -137,19 +146,6 @@ async def test_events_tell_a_scope_from_its_opening_to_its_outcome(world: World)
 # ---------------------------------------------------------------- factories
 
 
-async def test_autobegin_can_be_off(world: World) -> None:
-    make = factory(world, autobegin=False)
-
-    async with make() as session:
-        with pytest.raises(InvalidRequestError, match="Autobegin is disabled"):
-            await session.execute("SELECT 1")
-        begun = session.begin()
-        async with begun if world.is_async else Block(begun):
-            session.add(User(username="ann"))
-
-    assert world.usernames() == ["ann"]
-
-
 async def test_a_model_can_have_a_database_of_its_own(world: World, fresh_url: FreshUrl) -> None:
     async with another(world, fresh_url(world.backend, "orders")) as orders:
         async with world.session(orders, propagation="supports") as session:
@@ -173,43 +169,24 @@ async def test_a_model_can_have_a_database_of_its_own(world: World, fresh_url: F
 # ---------------------------------------------------------------- pools
 
 
-@on_servers
-async def test_a_connection_that_died_while_it_was_idle_is_replaced(world: World) -> None:
-    world.database(ping_after=0)
-    first = await _connection_id(world)
-    world.do(_KILL[world.backend.family], id=first)
-
-    second = await _connection_id(world)
-
-    assert second != first
-
-
-async def _connection_id(world: World) -> int:
+async def test_what_a_scope_set_on_its_connection_ends_with_it(world: World) -> None:
+    change, ask = _SETTINGS[world.backend.family]
     async with world.session() as session:
-        found: int = await session.scalar(_CONNECTION_ID[world.backend.family])
-        return found
+        before = await session.scalar(ask)
+        (clean,) = world.db.snapshot().connections
 
+    async with world.session() as session:
+        await session.execute(change)
+        changed = await session.scalar(ask)
+        (dirty,) = world.db.snapshot().connections
+    async with world.session() as session:
+        after = await session.scalar(ask)
+        (fresh,) = world.db.snapshot().connections
 
-@pytest.mark.parametrize(("ping_after", "pings"), [(0, 1), (60, 0), (None, 0)])
-async def test_a_connection_is_tested_only_after_it_was_idle(
-    world: World, ping_after: float | None, pings: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world.database(ping_after=ping_after)
-    dialect = engine_of(world).dialect
-    ping = dialect.do_ping
-    pinged = []
-
-    def count(dbapi: Any) -> bool:
-        pinged.append(dbapi)
-        return bool(ping(dbapi))
-
-    monkeypatch.setattr(dialect, "do_ping", count)
-
-    for _ in range(2):
-        async with world.session() as session:
-            await session.execute("SELECT 1")
-
-    assert len(pinged) == pings
+    assert changed != before
+    assert after == before
+    assert dirty.number == clean.number
+    assert fresh.number != dirty.number
 
 
 async def test_the_number_of_connections_is_bounded_without_a_pool(world: World) -> None:
@@ -230,11 +207,10 @@ async def test_the_number_of_connections_is_bounded_without_a_pool(world: World)
 
 @on_servers
 async def test_a_server_that_became_read_only_loses_all_its_connections(world: World) -> None:
-    demote = _DEMOTE[world.backend.family]
     async with world.session() as session:
-        await session.execute(demote)
+        await session.run_sync(_demote, world.backend.family)
         async with world.session(propagation="requires_new") as second:
-            await second.execute(demote)
+            await second.run_sync(_demote, world.backend.family)
 
     with pytest.raises(ReadOnlyServer):
         async with world.session() as session:
@@ -246,3 +222,47 @@ async def test_a_server_that_became_read_only_loses_all_its_connections(world: W
             second.add(User(username="bob"))
 
     assert world.usernames() == ["ann", "bob"]
+
+
+def _demote(session: Session, family: str) -> None:
+    """Have the server behind a connection refuse writes, as one does that became a replica."""
+    session.execute("SELECT 1")
+    cursor = session.connection().connection.cursor()
+    cursor.execute(_DEMOTE[family])
+    cursor.close()
+
+
+# ---------------------------------------------------------------- processes
+
+
+@on(lambda backend: backend.family != "sqlite" and not backend.is_async)
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+async def test_a_forked_child_gets_connections_of_its_own(world: World) -> None:
+    fork = multiprocessing.get_context("fork")
+    here, there = fork.Pipe()
+
+    async with world.session() as session:
+        ask = _CONNECTION_ID[world.backend.family]
+        mine = await session.scalar(ask)
+        child = fork.Process(
+            target=_ask_in_a_child, args=(world.db, session.sync_session, ask, there), daemon=True
+        )
+        child.start()
+        assert here.poll(PATIENCE), "the child does not answer"
+        refused, childs = here.recv()
+        child.join(PATIENCE)
+        mine_still = await session.scalar(ask)
+
+    assert refused == "ForeignOwner"
+    assert childs != mine
+    assert mine_still == mine
+
+
+def _ask_in_a_child(db: Database, inherited: Session, ask: str, answer: Connection) -> None:
+    try:
+        refused = str(inherited.scalar(ask))
+    except HermeticError as error:
+        refused = type(error).__name__
+    with db.session() as session:
+        answer.send((refused, session.scalar(ask)))
+    db.close()

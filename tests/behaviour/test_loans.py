@@ -72,17 +72,16 @@ async def test_a_lent_session_is_the_borrowers_current_one(world: World) -> None
 
 
 async def test_the_lender_is_refused_meanwhile(world: World) -> None:
-    taken, done = world.signal(), world.signal()
-    errors: list[BaseException] = []
+    lent_out, taken, done, back = (world.signal() for _ in range(4))
     loans: list[Any] = []
 
     async def borrower() -> None:
-        while not loans:
-            await asyncio.sleep(0)
+        await lent_out.wait()
         async with loans[0] as borrowed:
             taken.set()
             await done.wait()
             await add_bob(borrowed)
+        back.set()
 
     async def lender() -> Any:
         async with world.session() as session:
@@ -91,34 +90,21 @@ async def test_the_lender_is_refused_meanwhile(world: World) -> None:
             loans.append(session.lend())
             lent_out.set()
             await taken.wait()
-            for use in (
-                lambda: session.execute("SELECT 1"),
-                lambda: session.get(User, 1),
-            ):
-                try:
-                    await use()
-                except ForeignOwner as error:
-                    errors.append(error)
             try:
-                session.add(User(username="never"))
-            except ForeignOwner as error:
-                errors.append(error)
-            done.set()
+                for refused in (session.execute("SELECT 1"), session.get(User, 1)):
+                    with pytest.raises(ForeignOwner):
+                        await refused
+                with pytest.raises(ForeignOwner):
+                    session.add(User(username="never"))
+            finally:
+                done.set()
             await back.wait()
             session.add(User(username="cid"))
         return session.outcome
 
-    lent_out, back = world.signal(), world.signal()
-
-    async def waiting_borrower() -> None:
-        await lent_out.wait()
-        await borrower()
-        back.set()
-
-    results = await world.together(waiting_borrower, lender)
+    results = await world.together(borrower, lender)
 
     assert results == [None, Outcome.COMMITTED]
-    assert len(errors) == 3
     assert world.usernames() == ["ann", "bob", "cid"]
 
 
@@ -270,30 +256,37 @@ async def test_a_loan_taken_after_the_end_says_that_it_is_over(world: World) -> 
     assert world.usernames() == []
 
 
-async def test_a_borrower_still_inside_when_the_scope_ends_is_told_so(world: World) -> None:
+async def test_a_scope_that_ends_while_it_is_on_loan_is_rolled_back_and_says_so(
+    world: World,
+) -> None:
     taken, ended, lent_out = world.signal(), world.signal(), world.signal()
-    loans: list[Any] = []
+    kept: list[Any] = []
 
     async def borrower() -> None:
         await lent_out.wait()
-        async with loans[0] as borrowed:
+        async with kept[0] as borrowed:
             taken.set()
             await ended.wait()
             await borrowed.execute("SELECT 1")
 
-    async def lender() -> Any:
-        async with world.session() as session:
-            session.add(User(username="ann"))
-            loans.append(session.lend())
-            lent_out.set()
-            await taken.wait()
-        ended.set()
-        return session.outcome
+    async def lender() -> None:
+        try:
+            async with world.session() as session:
+                session.add(User(username="ann"))
+                kept.extend((session.lend(), session))
+                lent_out.set()
+                await taken.wait()
+        finally:
+            ended.set()
 
-    error, outcome = await world.together(borrower, lender)
+    told_borrower, told_lender = await world.together(borrower, lender)
 
-    assert isinstance(error, ScopeEnded)
-    assert outcome in (Outcome.COMMITTED, Outcome.NOT_COMMITTED)
+    assert isinstance(told_borrower, ScopeEnded)
+    assert isinstance(told_lender, RolledBack)
+    assert isinstance(told_lender.__cause__, ForeignOwner)
+    assert "on loan" in str(told_lender)
+    assert kept[1].outcome is Outcome.NOT_COMMITTED
+    assert world.usernames() == []
     assert lent(world.db) == []
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hermetic import NoScope, Outcome, RolledBack, ScopeControls, ScopeRefused
+from hermetic import NoScope, Outcome, RolledBack, Scope, ScopeControls, ScopeRefused
 from tests.behaviour.aftermath import check_nothing_left, lent, on
 from tests.behaviour.watching import Boom, Sent, plain_session
 from tests.models import User
@@ -68,11 +68,10 @@ async def test_mandatory_with_nothing_open_is_refused(world: World) -> None:
 async def test_inside_a_transaction_with_its_session(
     world: World, propagation: str, begins: str
 ) -> None:
-    async with world.session() as outer:
-        async with world.session(propagation=propagation) as inner:
-            began = entry(inner, world)
-            same = plain_session(inner) is plain_session(outer)
-            inner.add(User(username="ann"))
+    async with world.session() as outer, world.session(propagation=propagation) as inner:
+        began = entry(inner, world)
+        same = plain_session(inner) is plain_session(outer)
+        inner.add(User(username="ann"))
 
     assert (began, same) == (begins, True)
     assert world.usernames() == ["ann"]
@@ -81,14 +80,14 @@ async def test_inside_a_transaction_with_its_session(
 @pytest.mark.parametrize(
     ("propagation", "begins"), [("requires_new", "transaction"), ("not_supported", "plain")]
 )
-async def test_inside_a_transaction_beside_it(
-    world: World, propagation: str, begins: str
-) -> None:
-    async with world.session() as outer:
-        async with world.session(propagation=propagation, readonly=True) as inner:
-            began = entry(inner, world)
-            same = plain_session(inner) is plain_session(outer)
-            seen = await inner.scalar("SELECT count(*) FROM users")
+async def test_inside_a_transaction_beside_it(world: World, propagation: str, begins: str) -> None:
+    async with (
+        world.session() as outer,
+        world.session(propagation=propagation, readonly=True) as inner,
+    ):
+        began = entry(inner, world)
+        same = plain_session(inner) is plain_session(outer)
+        seen = await inner.scalar("SELECT count(*) FROM users")
 
     assert (began, same, seen) == (begins, False, 0)
 
@@ -121,10 +120,12 @@ async def test_inside_a_plain_scope_a_transaction_of_its_own(
 
 @pytest.mark.parametrize("propagation", ["supports", "not_supported", "never"])
 async def test_inside_a_plain_scope_its_session(world: World, propagation: str) -> None:
-    async with world.session(propagation="supports") as plain:
-        async with world.session(propagation=propagation) as inner:
-            began = entry(inner, world)
-            same = plain_session(inner) is plain_session(plain)
+    async with (
+        world.session(propagation="supports") as plain,
+        world.session(propagation=propagation) as inner,
+    ):
+        began = entry(inner, world)
+        same = plain_session(inner) is plain_session(plain)
 
     assert (began, same) == ("join", True)
 
@@ -241,7 +242,7 @@ async def test_a_joined_scope_ends_nothing(world: World) -> None:
 
 
 async def test_a_joined_scope_shares_the_outcome_of_the_whole(world: World) -> None:
-    scopes = []
+    scopes: list[Scope] = []
 
     async with world.session(name="outer"):
         async with world.session(name="inner"):
@@ -294,11 +295,10 @@ async def test_every_way_of_joining_refuses_a_stronger_demand(
 
 
 async def test_asking_for_nothing_inside_a_read_only_scope_joins_it(world: World) -> None:
-    async with world.session(readonly=True) as outer:
-        async with world.session() as inner:
-            same = plain_session(inner) is plain_session(outer)
-            async with world.session(readonly=True):
-                pass
+    async with world.session(readonly=True) as outer, world.session() as inner:
+        same = plain_session(inner) is plain_session(outer)
+        async with world.session(readonly=True):
+            pass
 
     assert same
 
@@ -316,9 +316,11 @@ async def test_a_stronger_isolation_inside_a_weaker_one_is_refused(world: World)
 
 @on_two_writers
 async def test_a_weaker_isolation_joins(world: World) -> None:
-    async with world.session(isolation="SERIALIZABLE") as session:
-        async with world.session(isolation="READ COMMITTED") as inner:
-            inner.add(User(username="ann"))
+    async with (
+        world.session(isolation="SERIALIZABLE") as session,
+        world.session(isolation="READ COMMITTED") as inner,
+    ):
+        inner.add(User(username="ann"))
 
     assert session.outcome is Outcome.COMMITTED
 
@@ -326,17 +328,18 @@ async def test_a_weaker_isolation_joins(world: World) -> None:
 async def test_the_servers_own_isolation_is_no_upgrade(world: World) -> None:
     default = world.db.family.default_isolation
 
-    async with world.session() as outer:
-        async with world.session(isolation=default.value) as inner:
-            same = plain_session(inner) is plain_session(outer)
+    async with world.session() as outer, world.session(isolation=default.value) as inner:
+        same = plain_session(inner) is plain_session(outer)
 
     assert same
 
 
 async def test_a_stronger_demand_is_met_by_requires_new(world: World) -> None:
-    async with world.session(readonly=True):
-        async with world.session(propagation="requires_new", readonly=False) as inner:
-            inner.add(User(username="ann"))
+    async with (
+        world.session(readonly=True),
+        world.session(propagation="requires_new", readonly=False) as inner,
+    ):
+        inner.add(User(username="ann"))
 
     assert world.usernames() == ["ann"]
 

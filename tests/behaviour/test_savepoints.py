@@ -193,9 +193,8 @@ async def test_a_nested_scope_swallowing_its_error_keeps_the_whole_open(world: W
 async def test_a_nested_scope_in_an_empty_one_opens_the_transaction(world: World) -> None:
     sent = Sent(world)
 
-    async with world.session():
-        async with world.session(propagation="nested") as inner:
-            inner.add(User(username="ann"))
+    async with world.session(), world.session(propagation="nested") as inner:
+        inner.add(User(username="ann"))
 
     assert sent.lent == 1
     assert sent.statements.count("COMMIT") == 1
@@ -244,16 +243,15 @@ async def test_a_statement_that_fails_heals_with_a_savepoint_by_hand(world: Worl
 
 
 async def test_savepoints_by_hand_three_deep(world: World) -> None:
-    async with world.session() as session:
-        async with session.begin_nested():
-            session.add(User(username="one"))
-            with pytest.raises(Boom):
+    async with world.session() as session, session.begin_nested():
+        session.add(User(username="one"))
+        with pytest.raises(Boom):
+            async with session.begin_nested():
+                session.add(User(username="two"))
                 async with session.begin_nested():
-                    session.add(User(username="two"))
-                    async with session.begin_nested():
-                        session.add(User(username="three"))
-                    raise Boom
-            inside = await names(session)
+                    session.add(User(username="three"))
+                raise Boom
+        inside = await names(session)
 
     assert inside == ["one"]
     assert world.usernames() == ["one"]
@@ -345,8 +343,7 @@ async def test_an_object_changed_in_a_savepoint_is_read_anew_after_it(world: Wor
 async def test_a_savepoint_in_a_read_only_scope_reads(world: World) -> None:
     world.do("INSERT INTO users (username, balance) VALUES ('ann', 0)")
 
-    async with world.session(readonly=True):
-        async with world.session(propagation="nested") as inner:
-            seen = await names(inner)
+    async with world.session(readonly=True), world.session(propagation="nested") as inner:
+        seen = await names(inner)
 
     assert seen == ["ann"]

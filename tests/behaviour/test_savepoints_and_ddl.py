@@ -1,4 +1,4 @@
-"""Savepoints around what databases treat in ways of their own: DDL, and SQLite's first statement."""
+"""Savepoints and DDL, and whatever comes first in a transaction of SQLite."""
 
 from __future__ import annotations
 

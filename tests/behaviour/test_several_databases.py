@@ -35,23 +35,24 @@ async def test_each_database_has_a_current_scope_of_its_own(
 async def test_a_scope_inside_another_databases_scope_is_outermost(
     world: World, fresh_url: FreshUrl
 ) -> None:
-    async with another(world, fresh_url(world.backend, "second")) as second:
-        async with world.session():
-            async with world.session(second) as two:
-                root = two.scope.root is two.scope
-            outcome = two.outcome
+    async with another(world, fresh_url(world.backend, "second")) as second, world.session():
+        async with world.session(second) as two:
+            root = two.scope.root is two.scope
+        outcome = two.outcome
 
     assert (root, outcome) == (True, Outcome.COMMITTED)
 
 
 async def test_a_failure_in_one_database_dooms_no_other(world: World, fresh_url: FreshUrl) -> None:
-    async with another(world, fresh_url(world.backend, "second")) as second:
-        async with world.session() as one:
-            one.add(User(username="ann"))
-            with pytest.raises(Boom):
-                async with world.session(second) as two:
-                    await two.execute("SELECT 1")
-                    raise Boom
+    async with (
+        another(world, fresh_url(world.backend, "second")) as second,
+        world.session() as one,
+    ):
+        one.add(User(username="ann"))
+        with pytest.raises(Boom):
+            async with world.session(second) as two:
+                await two.execute("SELECT 1")
+                raise Boom
 
     assert one.outcome is Outcome.COMMITTED
     assert two.outcome is Outcome.NOT_COMMITTED
@@ -90,14 +91,17 @@ async def test_scopes_of_two_databases_may_end_in_any_order(
 async def test_interleaved_scopes_find_the_one_that_is_open(
     world: World, fresh_url: FreshUrl
 ) -> None:
-    async with another(world, fresh_url(world.backend, "second")) as second:
-        async with world.session() as one, world.session(second) as two:
-            async with world.session() as joined:
-                async with world.session(second) as joined_too:
-                    same = (
-                        plain_session(joined) is plain_session(one),
-                        plain_session(joined_too) is plain_session(two),
-                    )
+    async with (
+        another(world, fresh_url(world.backend, "second")) as second,
+        world.session() as one,
+        world.session(second) as two,
+        world.session() as joined,
+        world.session(second) as joined_too,
+    ):
+        same = (
+            plain_session(joined) is plain_session(one),
+            plain_session(joined_too) is plain_session(two),
+        )
 
     assert same == (True, True)
     assert (one.outcome, two.outcome) == (Outcome.COMMITTED, Outcome.COMMITTED)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import insert, text
 
 from hermetic import Deadlock, LockTimeout, RolledBack
 from tests.behaviour.aftermath import check_nothing_left, on_mariadb, on_servers
+from tests.behaviour.conflicts import CONFLICTS, conflict_class
 from tests.models import User
 from tests.proxy import Proxy
-from tests.worlds import World
+from tests.worlds import Face, World
 
 
 @on_servers
@@ -106,4 +107,29 @@ async def test_a_swallowed_lock_timeout_dooms_the_scope(world: World) -> None:
 
     assert caught.value.__cause__ is swallowed.value
     assert world.seen("SELECT username, balance FROM users") == [("ann", 7)]
+    await check_nothing_left(world)
+
+
+@on_servers
+async def test_a_plain_connection_refuses_to_commit_after_a_swallowed_conflict(
+    world: World,
+) -> None:
+    db = world.db
+    connection: Any = (
+        await db.async_engine.connect() if world.is_async else Face(db.engine.connect())
+    )
+    try:
+        await connection.execute(insert(User).values(username="ann", balance=0))
+        with pytest.raises(conflict_class(world)) as swallowed:
+            await connection.execute(text(CONFLICTS[world.backend.family]))
+        with pytest.raises(RolledBack) as caught:
+            await connection.commit()
+        await connection.rollback()
+        await connection.execute(insert(User).values(username="bob", balance=0))
+        await connection.commit()
+    finally:
+        await connection.close()
+
+    assert caught.value.__cause__ is swallowed.value
+    assert world.usernames() == ["bob"]
     await check_nothing_left(world)

@@ -84,9 +84,7 @@ async def test_a_statement_works_under_a_deadline(world: World, statement: str) 
 
 @on_mariadb
 @pytest.mark.parametrize("statement", MARIADB)
-async def test_a_statement_of_mariadb_works_under_a_deadline(
-    world: World, statement: str
-) -> None:
+async def test_a_statement_of_mariadb_works_under_a_deadline(world: World, statement: str) -> None:
     await check_under_a_deadline(world, statement)
 
 

@@ -17,9 +17,11 @@ async def test_a_scope_of_threads_inside_one_of_asyncio_is_refused(world: World)
     db = world.db
     async with db.session() as session:
         for propagation in ("required", "nested", "mandatory", "supports"):
-            with pytest.raises(ScopeRefused, match="asyncio"):
-                with db.session(propagation=propagation):
-                    pass
+            with (
+                pytest.raises(ScopeRefused, match="asyncio"),
+                db.session(propagation=propagation),
+            ):
+                pass
         session.add(User(username="ann"))
 
     assert world.usernames() == ["ann"]
@@ -43,5 +45,3 @@ def test_a_scope_of_asyncio_inside_one_of_threads_is_refused(
             assert lent(db) == []
 
     run_async(case)
-
-

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import contextvars
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
+import pytest
 from sqlalchemy import Engine, event
-from sqlalchemy.orm import Session
 
-from hermetic import Database
+from hermetic import Database, DeadlineExceeded, Session
 from tests.behaviour.aftermath import on
-from tests.worlds import World
+from tests.worlds import PATIENCE, World
 
 # How late a deadline may strike before a case calls it missed; the machine may be busy.
 SLACK = 2.0
@@ -40,7 +43,7 @@ def engine_of(world: World, db: Database | None = None, *, reader: bool = False)
 
 
 def plain_session(session: Any) -> Session:
-    """SQLAlchemy's session under what a case was given."""
+    """The sync session under what a case was given."""
     found: Session = session.sync_session
     return found
 
@@ -57,8 +60,8 @@ class Sent:
             event.listen(engine, "before_cursor_execute", self._statement)
             event.listen(engine, "connect", self._connect)
             event.listen(engine, "checkout", self._checkout)
-            for end in ("commit", "rollback"):
-                event.listen(engine, end, lambda _, word=end.upper(): self.statements.append(word))
+            event.listen(engine, "commit", lambda conn: self.statements.append("COMMIT"))
+            event.listen(engine, "rollback", lambda conn: self.statements.append("ROLLBACK"))
 
     def _statement(
         self, conn: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
@@ -87,3 +90,37 @@ async def another(world: World, url: str, **options: Any) -> AsyncIterator[Datab
             await db.aclose()
         else:
             db.close()
+
+
+async def elsewhere(world: World, party: Any) -> Any:
+    """What a child that inherits the context gets: a task, or a thread given a copy."""
+    context = contextvars.copy_context()
+    if world.is_async:
+        (result,) = await world.together(party)
+    else:
+        results: list[Any] = []
+
+        def run() -> None:
+            try:
+                party().send(None)
+            except StopIteration as done:
+                results.append(done.value)
+            except BaseException as error:
+                results.append(error)
+
+        thread = threading.Thread(target=lambda: context.run(run), name="child", daemon=True)
+        thread.start()
+        thread.join(PATIENCE)
+        (result,) = results
+    return result
+
+
+@contextmanager
+def ends_near(seconds: float) -> Iterator[pytest.ExceptionInfo[DeadlineExceeded]]:
+    """The block ends with DeadlineExceeded, not before that time and not long after it."""
+    started = time.monotonic()
+    with pytest.raises(DeadlineExceeded) as caught:
+        yield caught
+    elapsed = time.monotonic() - started
+    assert seconds - 0.05 <= elapsed, f"ended after {elapsed:.2f} s already"
+    assert elapsed < seconds + SLACK, f"ended after {elapsed:.2f} s only"

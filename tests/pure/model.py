@@ -2,13 +2,15 @@
 
 Every transaction is a tree of regions: itself, and the savepoints inside. A region keeps what
 happened directly in it, and only when it ends is the list read: what stands in it decides whether
-its rows stay. Nothing here is taken from the code under test.
+its rows stay. Nothing here is taken from the code under test but the class of an error.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Literal
+
+from hermetic.errors import RolledBack
 
 TRANSACTION = "transaction"
 SAVEPOINT = "savepoint"
@@ -51,6 +53,13 @@ class RolledBackBy:
 @dataclass(frozen=True)
 class SelfDeadlock:
     """The prediction of a PoolSelfDeadlock."""
+
+
+def behind(error: BaseException | None) -> BaseException | None:
+    """The first failure: a RolledBack only repeats what came before it."""
+    while isinstance(error, RolledBack) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 Refusal = RolledBackBy | SelfDeadlock
@@ -219,7 +228,7 @@ class Model:
             return error
         if frame.joined:
             if not frame.counts_as_success(error) and region.doomed_by is None:
-                region.doomed_by = error
+                region.doomed_by = behind(error)
             return error
         raised = self._end(frame, error)
         if region.stands and region.kind == TRANSACTION:

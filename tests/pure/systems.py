@@ -1,12 +1,11 @@
-"""Two systems that run the same programs of scopes: one pure, one on SQLite."""
+"""Two systems that run the same programs of scopes: a pure one, and a Database."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
-from sqlalchemy import Column, Engine, Integer, create_engine, text
+from sqlalchemy import Column, Engine, Integer, create_engine, make_url, text
 from sqlalchemy.orm import declarative_base
 
 from hermetic import Database
@@ -23,7 +22,7 @@ Base: Any = declarative_base()
 class Row(Base):  # type: ignore[misc]
     __tablename__ = "entries"
 
-    id = Column(Integer, primary_key=True)
+    id = Column(Integer, primary_key=True, autoincrement=False)
 
 
 # Always there, so that a second one is refused.
@@ -284,28 +283,32 @@ def _rolled_back(cause: BaseException | None) -> RolledBack:
 # ---------------------------------------------------------------- real
 
 
-class SQLiteSystem:
-    """The same programs as blocks of a Database on a file.
+def observe(url: str) -> Engine:
+    """Another's look at the database, with the table in it; on SQLite nobody waits for a disk."""
+    plain = make_url(url)
+    if plain.drivername == "mysql":
+        plain = plain.set(drivername="mysql+pymysql")
+    observer = create_engine(plain)
+    if observer.dialect.name == "sqlite":
+        with observer.connect() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode = wal")
+            connection.exec_driver_sql("PRAGMA synchronous = off")
+    Base.metadata.create_all(observer)
+    return observer
 
-    The observer stays connected from one program to the next, and nobody waits for a disk.
-    """
 
-    def __init__(self, observer: Engine) -> None:
+class DatabaseSystem:
+    """The same programs as blocks of a Database."""
+
+    def __init__(self, url: str, observer: Engine) -> None:
         self._observer = observer
         with observer.begin() as connection:
             connection.execute(text("DELETE FROM entries"))
             connection.execute(text(f"INSERT INTO entries VALUES ({SEED})"))
-        self._db = Database(observer.url, synchronous="off", pool_timeout=1)
+        # a level at which the innermost scope sees what the others have committed in the meantime
+        level = None if observer.dialect.name == "sqlite" else "READ COMMITTED"
+        self._db = Database(url, synchronous="off", pool_timeout=1, isolation=level)
         self._open: list[tuple[Any, Any]] = []
-
-    @staticmethod
-    def observe(path: Path) -> Engine:
-        observer = create_engine(f"sqlite:///{path}")
-        with observer.connect() as connection:
-            connection.exec_driver_sql("PRAGMA journal_mode = wal")
-            connection.exec_driver_sql("PRAGMA synchronous = off")
-        Base.metadata.create_all(observer)
-        return observer
 
     @property
     def _session(self) -> Any:
@@ -334,7 +337,7 @@ class SQLiteSystem:
             # after a failed flush, SQLAlchemy's session takes nothing but a rollback
             self._flush(SEED)
         else:
-            conflict = "OR ROLLBACK" if kind == "ends all" else "OR ABORT"
+            conflict = "OR ROLLBACK" if kind == "ends all" else ""
             self._session.execute(f"INSERT {conflict} INTO entries VALUES ({SEED})")
 
     def _flush(self, row: int) -> None:
@@ -371,5 +374,5 @@ class SQLiteSystem:
             self.leave(RuntimeError("abandoned"))
         snapshot = self._db.snapshot()
         self._db.close()
-        assert [pool.lent for pool in snapshot.pools] == [0, 0], "a connection was not given back"
+        assert all(pool.lent == 0 for pool in snapshot.pools), "a connection was not given back"
         assert not snapshot.scopes, "a scope is left"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hermetic.boundary import Boundary, Ending, Entry, Outer, State, ending, enter
-from hermetic.errors import Outcome, ScopeRefused
+from hermetic.errors import Outcome, RolledBack, ScopeRefused
 from hermetic.options import Isolation, Propagation, ScopeOptions
 
 LEVELS = list(Isolation)
@@ -235,6 +235,7 @@ ENDS = [
     (State.ACTIVE, Outcome.NOT_COMMITTED, State.NOT_COMMITTED),
     (State.ACTIVE, Outcome.UNKNOWN, State.UNKNOWN),
     (State.DOOMED, Outcome.NOT_COMMITTED, State.NOT_COMMITTED),
+    (State.DOOMED, Outcome.UNKNOWN, State.UNKNOWN),
     (State.COMMITTING, Outcome.COMMITTED, State.COMMITTED),
     (State.COMMITTING, Outcome.NOT_COMMITTED, State.NOT_COMMITTED),
     (State.COMMITTING, Outcome.UNKNOWN, State.UNKNOWN),
@@ -253,14 +254,37 @@ def test_a_boundary_ends_with_the_outcome_it_is_told(
     assert boundary.outcome is outcome
 
 
-@pytest.mark.parametrize("outcome", [Outcome.COMMITTED, Outcome.UNKNOWN])
-def test_a_doomed_boundary_can_only_end_uncommitted(outcome: Outcome) -> None:
+def test_a_doomed_boundary_is_never_committed() -> None:
     boundary = in_state(State.DOOMED)
 
     with pytest.raises(AssertionError, match="cannot go from doomed"):
-        boundary.end(outcome)
+        boundary.end(Outcome.COMMITTED)
 
     assert boundary.state is State.DOOMED
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_doom_by_a_refusal_keeps_what_the_refusal_came_from(depth: int) -> None:
+    """A RolledBack only repeats what failed before it."""
+    boundary = in_state(State.ACTIVE)
+    error: BaseException = CAUSE
+    for _ in range(depth):
+        refusal = RolledBack("refused")
+        refusal.__cause__ = error
+        error = refusal
+
+    boundary.doom(error)
+
+    assert boundary.cause is CAUSE
+
+
+def test_doom_by_a_refusal_without_a_cause_keeps_the_refusal() -> None:
+    boundary = in_state(State.ACTIVE)
+    refusal = RolledBack("a joined scope asked for it")
+
+    boundary.doom(refusal)
+
+    assert boundary.cause is refusal
 
 
 @pytest.mark.parametrize("state", ENDED, ids=str)

@@ -133,7 +133,10 @@ class Family:
         return None
 
     def commits_implicitly(self, statement: str) -> bool:
-        """Whether the server would commit the open transaction before this statement."""
+        """Whether the server would commit the open transaction before a statement.
+
+        :param statement: its head, without leading comments.
+        """
         return False
 
     def server_gave_up(self, dbapi: Any, driver: str, *, worked: bool) -> bool:

@@ -12,6 +12,7 @@ from sqlalchemy import URL
 
 from ..options import DatabaseOptions, Isolation
 from .family import Begin, Driver, EngineSettings, Family, break_descriptor, break_socket
+from .text import head
 
 # what SET STATEMENT … FOR may stand before; a SAVEPOINT or a SET may not
 _LIMITED = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|REPLACE|WITH|CALL|LOAD)\b", re.IGNORECASE)
@@ -23,7 +24,6 @@ _DDL = re.compile(
     r"|REVOKE\b|LOCK\s+TABLES?\b|UNLOCK\s+TABLES?\b|ANALYZE\s+TABLE\b|OPTIMIZE\b|REPAIR\b)",
     re.IGNORECASE,
 )
-_DDL_LETTERS = frozenset("cCaAdDtTrRgGlLuUoO \t\r\n")
 
 # SERVER_STATUS_IN_TRANS, of the last answer
 _IN_TRANSACTION = 1
@@ -99,12 +99,12 @@ class MySQL(Family):
     ) -> tuple[str | None, str]:
         # MariaDB 10.1+ takes the limit as part of the statement. MySQL has none for writes; there
         # the client's own watch on the deadline has to do
-        if not getattr(dialect, "is_mariadb", False) or not _LIMITED.match(statement):
+        if not getattr(dialect, "is_mariadb", False) or not _LIMITED.match(head(statement)):
             return None, statement
         return None, f"SET STATEMENT max_statement_time={max(0.001, seconds):.3f} FOR {statement}"
 
     def commits_implicitly(self, statement: str) -> bool:
-        return statement[:1] in _DDL_LETTERS and _DDL.match(statement) is not None
+        return _DDL.match(statement) is not None
 
     def server_gave_up(self, dbapi: Any, driver: str, *, worked: bool) -> bool:
         # SERVER_STATUS_IN_TRANS is off before the first statement that touches a table, and

@@ -73,7 +73,8 @@ class PostgreSQL(Family):
             cursor.execute(_session_settings(options, reader=reader))
         finally:
             cursor.close()
-            dbapi.autocommit = False
+        # not after an error: the connection is thrown away, and this would hide what happened
+        dbapi.autocommit = False
 
     def connect_timeout(self, driver: str, connect_args: dict[str, Any], remaining: float) -> None:
         if driver == "asyncpg":
@@ -108,10 +109,17 @@ class PostgreSQL(Family):
 
     def execution_options(self, begin: Begin) -> dict[str, Any]:
         options = super().execution_options(begin)
+        if begin.readonly and not begin.plain:
+            # travels with BEGIN; whatever somebody made of the session's default does not matter
+            options["postgresql_readonly"] = True
         if options.get("isolation_level") == Isolation.READ_UNCOMMITTED:
-            # what PostgreSQL makes of it; asyncpg's dialect does not know the name
-            options["isolation_level"] = Isolation.READ_COMMITTED.value
+            del options["isolation_level"]  # asyncpg's dialect does not know it
         return options
+
+    def begin_statements(self, begin: Begin) -> tuple[str, ...]:
+        if begin.isolation is Isolation.READ_UNCOMMITTED and not begin.plain:
+            return ("SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED",)
+        return ()
 
     def probe(self, dbapi: Any, driver: str) -> Callable[[], bool] | None:
         raw = getattr(dbapi, "driver_connection", dbapi)

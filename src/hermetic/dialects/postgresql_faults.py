@@ -180,9 +180,10 @@ def classify(error: BaseException) -> Fault | None:
     cause, lost = _innermost(error)
     state = getattr(cause, "sqlstate", None)
     if not isinstance(state, str):
-        behind = cause.__cause__
-        if isinstance(behind, (OSError, EOFError)):
-            return _transport(behind)
+        # an error of SQLAlchemy's adapter that stands for one of the system's
+        for behind in (cause, cause.__cause__):
+            if isinstance(behind, (OSError, EOFError)):
+                return _transport(behind)
         return _without_state(cause)
     fault = _BY_STATE.get(state) or _BY_CLASS.get(state[:2]) or _OTHER
     if state == "0A000" and _is_stale_plan(cause):
