@@ -5,7 +5,8 @@
 
 Transfers run into each other and are retried; auditors sum all balances meanwhile; one unit fails
 on purpose, tasks are cancelled. At the end the database is compared with what the workers saw. The
-exit code is 0 if all checks pass, 1 if one fails, 2 if the bank could not be opened.
+exit code is 0 if all checks pass, 1 if one fails, 2 if the bank could not be opened, 130 when it
+was interrupted.
 """
 
 from __future__ import annotations
@@ -178,6 +179,9 @@ def _run(plan: Plan, console: Console) -> int:
     try:
         _introduce(run, console)
         found, seconds = asyncio.run(run.work(Outside(engine, run.application), engine))
+    except KeyboardInterrupt:
+        console.print("Interrupted: nothing was checked.", style="red")
+        return 130
     finally:
         close_bank(engine)
         engine.dispose()
@@ -237,8 +241,8 @@ def _arguments() -> Plan:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     add = parser.add_argument
     add("url", nargs="?", default="", help="of a database; default: a SQLite file of its own")
-    add("--threads", type=_count(1), default=6, help="tellers (default %(default)s)")
-    add("--tasks", type=_count(1), default=6, help="clerks (default %(default)s)")
+    add("--threads", type=_count(1), default=4, help="tellers (default %(default)s)")
+    add("--tasks", type=_count(1), default=4, help="clerks (default %(default)s)")
     add("--transfers", type=_count(1), default=3000, help="at most (default %(default)s)")
     add("--accounts", type=_count(2), default=24, help="fewer collide more (default %(default)s)")
     add("--seconds", type=_seconds, default=6.0, help="at most (default %(default)s)")

@@ -163,8 +163,9 @@ class Boundary:
         if self.state is State.ACTIVE:
             self._move(State.DOOMED)
             # a refusal of ours only repeats what came first
-            first = cause.__cause__ if isinstance(cause, RolledBack) else None
-            self.cause = first or cause
+            while isinstance(cause, RolledBack) and cause.__cause__ is not None:
+                cause = cause.__cause__
+            self.cause = cause
 
     def ask_rollback(self, *, by_joined: bool = False) -> None:
         """It shall be rolled back without an exception.

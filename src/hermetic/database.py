@@ -278,6 +278,9 @@ class Database:
         return inside
 
     def _cut(self, inside: tuple[ScopeInfo, ...]) -> None:
+        closed = DatabaseClosed(f"Database {self.name!r} was drained and did not wait any longer.")
+        for scope in list(self.registry.scopes.values()):
+            scope.boundary.doom(closed)
         for info in inside:
             connection = self.registry.connections.get(info.connection or 0)
             if connection is not None and connection.break_off is not None:

@@ -121,11 +121,16 @@ class InvalidURL(ConfigurationError):
     """A database URL that cannot be used. The message never contains the URL's secrets."""
 
 
+# packages that no extra brings, by their modules
+_PACKAGES = {"psycopg2": "psycopg2-binary"}
+
+
 class MissingDriver(ConfigurationError, ImportError):
     """No driver for a database is installed. ``extra`` is the extra that brings one."""
 
-    def __init__(self, message: str, *, extra: str):
-        hint = f"Install one with: pip install 'hermetic[{extra}]'" if extra else "Install it."
+    def __init__(self, message: str, *, extra: str, module: str = ""):
+        package = f"'hermetic[{extra}]'" if extra else _PACKAGES.get(module, module)
+        hint = f"Install one with: pip install {package}"
         super().__init__(message, hint=hint)
         self.extra = extra
 

@@ -7,13 +7,14 @@ import os
 import weakref
 from collections.abc import Callable
 from threading import local
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from sqlalchemy import orm
 from sqlalchemy.ext import asyncio as sa_asyncio
 
 from .events import logger
 from .owner import Task, current_task
+from .redaction import redacted
 from .session import AsyncSession, Session
 from .strings import AsyncStringScopedSession, StringScopedSession
 
@@ -21,34 +22,115 @@ _S = TypeVar("_S", bound=orm.Session)
 _A = TypeVar("_A", bound=sa_asyncio.AsyncSession)
 
 
-class sessionmaker(orm.sessionmaker[Any]):
+class sessionmaker(orm.sessionmaker[_S]):
     """``sqlalchemy.orm.sessionmaker``, making hermetic.Session.
 
     It takes SQLAlchemy's arguments, at once or later through ``configure``, and differs in one
     default: ``expire_on_commit=False``, so that what a session loaded can be read after it.
     """
 
+    @overload
     def __init__(
-        self, bind: Any = None, *, class_: Any = Session, expire_on_commit: bool = False, **kw: Any
+        self: sessionmaker[Session],
+        bind: Any = None,
+        *,
+        autoflush: bool = True,
+        expire_on_commit: bool = False,
+        info: dict[Any, Any] | None = None,
+        **kw: Any,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        bind: Any = None,
+        *,
+        class_: type[_S],
+        autoflush: bool = True,
+        expire_on_commit: bool = False,
+        info: dict[Any, Any] | None = None,
+        **kw: Any,
+    ) -> None: ...
+    def __init__(
+        self,
+        bind: Any = None,
+        *,
+        class_: Any = Session,
+        autoflush: bool = True,
+        expire_on_commit: bool = False,
+        info: dict[Any, Any] | None = None,
+        **kw: Any,
     ) -> None:
-        super().__init__(bind, class_=class_, expire_on_commit=expire_on_commit, **kw)
+        super().__init__(
+            bind,
+            class_=class_,
+            autoflush=autoflush,
+            expire_on_commit=expire_on_commit,
+            info=info,
+            **kw,
+        )
+
+    def __repr__(self) -> str:
+        return _described(self, self.class_, self.kw)
 
 
-class async_sessionmaker(sa_asyncio.async_sessionmaker[Any]):
+class async_sessionmaker(sa_asyncio.async_sessionmaker[_A]):
     """``sqlalchemy.ext.asyncio.async_sessionmaker``, making hermetic.AsyncSession.
 
     It differs in one default: ``expire_on_commit=False``.
     """
 
+    @overload
+    def __init__(
+        self: async_sessionmaker[AsyncSession],
+        bind: Any = None,
+        *,
+        autoflush: bool = True,
+        expire_on_commit: bool = False,
+        info: dict[Any, Any] | None = None,
+        **kw: Any,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        bind: Any = None,
+        *,
+        class_: type[_A],
+        autoflush: bool = True,
+        expire_on_commit: bool = False,
+        info: dict[Any, Any] | None = None,
+        **kw: Any,
+    ) -> None: ...
     def __init__(
         self,
         bind: Any = None,
         *,
         class_: Any = AsyncSession,
+        autoflush: bool = True,
         expire_on_commit: bool = False,
+        info: dict[Any, Any] | None = None,
         **kw: Any,
     ) -> None:
-        super().__init__(bind, class_=class_, expire_on_commit=expire_on_commit, **kw)
+        super().__init__(
+            bind,
+            class_=class_,
+            autoflush=autoflush,
+            expire_on_commit=expire_on_commit,
+            info=info,
+            **kw,
+        )
+
+    def __repr__(self) -> str:
+        return _described(self, self.class_, self.kw)
+
+
+def _described(factory: object, class_: type[Any], kw: dict[str, Any]) -> str:
+    """A factory in words; SQLAlchemy's own show the URL of the bind with its query."""
+    shown = []
+    for name, value in kw.items():
+        engine = getattr(value, "engine", None)
+        text = repr(value) if engine is None else redacted(engine.url)
+        shown.append(f"{name}={text}")
+    return f"{type(factory).__name__}(class_={class_.__name__}, {', '.join(shown)})"
 
 
 class _Kept:
@@ -133,7 +215,7 @@ class OwnerRegistry:
 _inherited: list[_Kept] = []
 
 
-class scoped_session(StringScopedSession):
+class scoped_session(StringScopedSession[_S]):
     """``sqlalchemy.orm.scoped_session``: a session per thread, and per task under asyncio.
 
     :param session_factory: what makes the sessions, as ``sessionmaker(bind=engine)``.
@@ -150,7 +232,7 @@ class scoped_session(StringScopedSession):
         return f"<{type(self).__name__}: {inside}>"
 
 
-class async_scoped_session(AsyncStringScopedSession):
+class async_scoped_session(AsyncStringScopedSession[_A]):
     """``sqlalchemy.ext.asyncio.async_scoped_session``, with the running task as default scope.
 
     A session that its task did not ``await remove()`` is closed when the task is done.

@@ -31,10 +31,11 @@ class HeldBack:
     :param on_insistence: called at a second SIGINT, to put a bound on the wait.
     """
 
-    __slots__ = ("_frames", "_handlers", "_on_insistence")
+    __slots__ = ("_frames", "_handlers", "_insisted", "_on_insistence")
 
     def __init__(self, on_insistence: Callable[[], object]) -> None:
         self._on_insistence = on_insistence
+        self._insisted = False
         self._handlers: dict[int, Any] = {}
         self._frames: dict[int, FrameType | None] = {}
 
@@ -62,7 +63,8 @@ class HeldBack:
             raise struck
 
     def _hold(self, number: int, frame: FrameType | None) -> None:
-        if number in self._frames and number == signal.SIGINT:
+        if number in self._frames and number == signal.SIGINT and not self._insisted:
             # Ctrl-C for the second time: somebody does not want to wait any longer
+            self._insisted = True
             self._on_insistence()
         self._frames.setdefault(number, frame)

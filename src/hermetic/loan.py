@@ -19,7 +19,9 @@ class Loan:
     def __init__(self, scope: Scope, session: Any) -> None:
         self._scope = scope
         self._session = session
+        self._made_by = scope.owner
         self._lender: Owner | None = None
+        self._outer_borrower: Owner | None = None
         self._before: Scope | None = None
 
     def __repr__(self) -> str:
@@ -29,7 +31,7 @@ class Loan:
     def __enter__(self) -> Any:
         scope = self._scope
         borrower = Owner()
-        if scope.root.borrower is not None:
+        if scope.owner is not self._made_by:
             raise ForeignOwner(
                 f"This session is on loan to {scope.owner}, and {borrower} tried to take it too.",
                 owner=str(scope.owner),
@@ -38,12 +40,13 @@ class Loan:
                 hint="Wait until it was given back.",
             )
         self._lender, scope.owner = scope.owner, borrower
+        self._outer_borrower = scope.root.borrower
         scope.root.borrower = borrower
         try:
             scope.check_owner()
         except BaseException:
             scope.owner, self._lender = self._lender, None
-            scope.root.borrower = None
+            scope.root.borrower = self._outer_borrower
             raise
         self._before = current_scope.get()
         current_scope.set(scope)
@@ -52,7 +55,7 @@ class Loan:
     def __exit__(self, *exc_info: object) -> None:
         assert self._lender is not None
         self._scope.owner, self._lender = self._lender, None
-        self._scope.root.borrower = None
+        self._scope.root.borrower = self._outer_borrower
         if current_scope.get() is self._scope:
             current_scope.set(self._before)
 

@@ -302,7 +302,8 @@ async def _end_shielded(
             return None, cancelled
         broken_off = True
         until = time.monotonic() + _LAST_SECONDS
-        _break_off(scope, task)
+        if not _break_off(scope):
+            task.cancel()
     if task.cancelled():
         return asyncio.CancelledError(), cancelled
     struck = task.exception()
@@ -315,12 +316,13 @@ async def _work(
     return await greenlet_spawn(end, scope, error, cleanup_timeout)
 
 
-def _break_off(scope: Scope, task: asyncio.Task[Any]) -> None:
+def _break_off(scope: Scope) -> bool:
+    """Shut the scope's socket; a driver's own answer to a cancellation may be another long wait."""
     connection = scope.root.connection
     if connection is not None and connection.scope is scope.root and connection.break_off:
         connection.break_off()
-    if scope.transaction is None or not scope.transaction.commit_sent:
-        task.cancel()
+        return True
+    return False
 
 
 async def _run_hooks(scope: Scope) -> asyncio.CancelledError | None:

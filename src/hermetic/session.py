@@ -8,7 +8,7 @@ import time
 import weakref
 from collections.abc import Callable
 from threading import get_ident
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, inspect, orm, text
 from sqlalchemy.orm import SessionTransaction, SessionTransactionOrigin
@@ -86,9 +86,12 @@ class Session(StringSession):
 
     # ------------------------------------------------------------ what it is
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._maker = Owner()
+    if not TYPE_CHECKING:  # the signature is SQLAlchemy's
+
+        @functools.wraps(orm.Session.__init__)
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self._maker = Owner()
 
     @property
     def scope(self) -> Scope | None:
@@ -451,6 +454,15 @@ class AsyncSession(AsyncStringSession):
     def outcome(self) -> Outcome | None:
         """How its scope ended; ``None`` while that is open, or outside any scope."""
         return self.sync_session.outcome
+
+    if TYPE_CHECKING:
+
+        async def run_sync(
+            self,
+            fn: Callable[Concatenate[Session, _P], _R],
+            *arg: _P.args,
+            **kw: _P.kwargs,
+        ) -> _R: ...
 
     def __repr__(self) -> str:
         return f"Async{self.sync_session!r}".replace("Async<", "<Async", 1)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
+_S = TypeVar("_S", bound=orm.Session)
+_A = TypeVar("_A", bound=sa_asyncio.AsyncSession)
 
 
 class StringSession(orm.Session):
@@ -59,7 +61,7 @@ class StringSession(orm.Session):
         def scalars(self, *args: Any, **kwargs: Any) -> Any: ...
 
 
-class StringScopedSession(orm.scoped_session[Any]):
+class StringScopedSession(orm.scoped_session[_S]):
     """A scoped_session whose statements may be strings."""
 
     if TYPE_CHECKING:
@@ -98,7 +100,7 @@ class StringScopedSession(orm.scoped_session[Any]):
         def scalars(self, *args: Any, **kwargs: Any) -> Any: ...
 
 
-class AsyncStringScopedSession(sa_asyncio.async_scoped_session[Any]):
+class AsyncStringScopedSession(sa_asyncio.async_scoped_session[_A]):
     """An async_scoped_session whose statements may be strings."""
 
     if TYPE_CHECKING:

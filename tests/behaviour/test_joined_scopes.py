@@ -248,12 +248,35 @@ async def test_rollback_only_in_a_joined_scope_makes_the_outermost_raise(world: 
     assert world.usernames() == []
 
 
-async def test_rollback_only_by_both_is_raised(world: World) -> None:
-    with pytest.raises(RolledBack):
-        async with world.session() as outer:
+@pytest.mark.parametrize("first", ["outermost", "joined"])
+async def test_rollback_only_of_the_outermost_is_silent_whatever_a_joined_scope_asked(
+    world: World, first: str
+) -> None:
+    async with world.session() as outer:
+        outer.add(User(username="ann"))
+        if first == "outermost":
             outer.rollback_only()
-            async with world.session() as inner:
-                inner.rollback_only()
+        async with world.session() as inner:
+            inner.rollback_only()
+        if first == "joined":
+            outer.rollback_only()
+
+    assert outer.outcome is Outcome.NOT_COMMITTED
+    assert world.usernames() == []
+
+
+async def test_rollback_only_of_the_outermost_is_silent_after_a_joined_scope_failed(
+    world: World,
+) -> None:
+    async with world.session() as outer:
+        outer.add(User(username="ann"))
+        with pytest.raises(Boom):
+            async with world.session():
+                raise Boom
+        outer.rollback_only()
+
+    assert outer.outcome is Outcome.NOT_COMMITTED
+    assert world.usernames() == []
 
 
 async def test_rollback_only_of_the_outermost_called_after_a_joined_scope_is_silent(

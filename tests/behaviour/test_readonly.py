@@ -286,15 +286,20 @@ async def test_a_refused_write_in_a_joined_scope_dooms_nothing_by_itself(world: 
 
 
 @pytest.mark.usefixtures("ann")
-async def test_a_read_only_scope_that_joined_a_writable_one_writes_nothing(world: World) -> None:
-    async with world.session() as outer:
-        with pytest.raises(ReadOnlyScope):
-            async with world.session(propagation="nested", readonly=True) as inner:
-                inner.add(User(username="bob"))
-                await inner.flush()
-        outer.add(User(username="cid"))
+@pytest.mark.parametrize("propagation", ["required", "nested", "mandatory", "supports"])
+async def test_a_read_only_unit_may_be_called_from_a_writer(world: World, propagation: str) -> None:
+    @world.unit(propagation=propagation, readonly=True)
+    async def names(session: Any) -> list[str]:
+        return list(await session.scalars(select(User.username).order_by(User.username)))
 
-    assert world.usernames() == ["ann", "cid"]
+    async with world.session() as outer:
+        outer.add(User(username="pending"))
+        seen = await names()
+        outer.add(User(username="later"))
+
+    assert seen == ["ann", "pending"]
+    assert outer.outcome is Outcome.COMMITTED
+    assert world.usernames() == ["ann", "later", "pending"]
 
 
 @on_servers

@@ -79,11 +79,12 @@ def url_for(url: URL, *, asynchronous: bool) -> URL:
         chosen = next((driver for driver in candidates if _installed(driver.module)), None)
     if chosen is None or not _installed(chosen.module):
         world = "asyncio" if asynchronous else "threads"
-        wanted = chosen or candidates[-1]
+        wanted = chosen or candidates[-1 if candidates[-1].extra else 0]
         raise MissingDriver(
             f"No driver for {backend} in the world of {world} is installed"
             + (f" ({wanted.module} was asked for)." if chosen else "."),
             extra=wanted.extra,
+            module=wanted.module,
         )
     _check_version(chosen)
     name = chosen.name
