@@ -210,7 +210,7 @@ URL_WITH_SECRETS = f"postgresql+psycopg://u:{CANARY}@h/d?sslpassword={CANARY}&pa
 def test_a_session_does_not_tell_the_secrets_of_its_engine() -> None:
     engine = create_engine(URL_WITH_SECRETS)
     make = sessionmaker(bind=engine)
-    registry = scoped_session(make)
+    registry: Any = scoped_session(make)
     registry()
 
     for thing in (Session(engine), make(), make, registry, Session()):
@@ -220,7 +220,7 @@ def test_a_session_does_not_tell_the_secrets_of_its_engine() -> None:
 async def test_an_async_session_does_not_tell_the_secrets_of_its_engine() -> None:
     db = Database(URL_WITH_SECRETS)
     make = async_sessionmaker(db.async_engine)
-    registry = async_scoped_session(make)
+    registry: Any = async_scoped_session(make)
     registry()
 
     for thing in (make(), registry):

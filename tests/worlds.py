@@ -195,7 +195,7 @@ class World:
         return Signal(asynchronous=self.is_async)
 
     async def together(self, *parties: Callable[[], Awaitable[Any]]) -> list[Any]:
-        """Run parties at once, as threads or tasks; their results, or the exceptions they raised."""
+        """Run parties at once, as threads or tasks; their results, or what they raised."""
         if self.is_async:
             async with asyncio.timeout(2 * PATIENCE):
                 tasks = [asyncio.ensure_future(party()) for party in parties]

@@ -45,9 +45,10 @@ def table(results: dict[str, Any]) -> str:
     rounds = max(each["rounds"] for each in results["results"])
     return "\n".join(
         [
-            "Microseconds of CPU time for one unit of work (open, get one object by its key, commit),",
-            "and hermetic's time as a multiple of plain SQLAlchemy's `with sessionmaker.begin()`, with",
-            "the quartiles of the rounds. The raw driver makes no objects.",
+            "Microseconds of CPU time for one unit of work (open, get one object by its key,",
+            "commit), and hermetic's time as a multiple of plain SQLAlchemy's `with",
+            "sessionmaker.begin()`, with the quartiles of the rounds. The raw driver makes no",
+            "objects.",
             "",
             *rows,
             "",

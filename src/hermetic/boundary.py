@@ -29,7 +29,7 @@ class Outer:
     transactional: bool
     readonly: bool
     isolation: Isolation | None
-    described: str
+    described: object
 
 
 _P = Propagation
@@ -108,6 +108,8 @@ _OUTCOMES = {
     State.UNKNOWN: Outcome.UNKNOWN,
 }
 
+_ENDS = {outcome: state for state, outcome in _OUTCOMES.items()}
+
 _MOVES: dict[State, frozenset[State]] = {
     State.ACTIVE: frozenset({State.DOOMED, State.COMMITTING, State.NOT_COMMITTED, State.UNKNOWN}),
     State.DOOMED: frozenset({State.NOT_COMMITTED, State.UNKNOWN}),
@@ -185,7 +187,7 @@ class Boundary:
         if not self.ended:
             if outcome is Outcome.COMMITTED and self.state is State.ACTIVE:
                 self._move(State.COMMITTING)
-            self._move(next(state for state, o in _OUTCOMES.items() if o is outcome))
+            self._move(_ENDS[outcome])
 
 
 def ending(

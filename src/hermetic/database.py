@@ -33,6 +33,8 @@ from .owner import describe_current
 from .registry import Place, Registry, caller_frame
 from .retry import RetryBudget
 
+_REMEMBERED = 256
+
 
 class Database:
     """One logical database, for threads and asyncio alike.
@@ -59,6 +61,8 @@ class Database:
         self.family = self.server.family
         self.retry_budget = RetryBudget(options.retries_per_second, options.retry_burst)
         self._closing = False
+        # options that were given before, with what they come to; callers repeat themselves
+        self._merges: dict[tuple[Any, ...] | None, ScopeOptions] = {}
         self._check_isolation(options.scope, place="Database()")
 
     @classmethod
@@ -124,11 +128,19 @@ class Database:
         return Attempts(self, merged, Place(caller_frame(2)))
 
     def _merged(self, given: Mapping[str, Any], place: str) -> ScopeOptions:
-        options = self.options.scope
-        if given:
-            options = options.updated(given, place=place)
-            self._check_isolation(options, place=place)
-        return options
+        if not given:
+            return self.options.scope
+        key: tuple[Any, ...] | None = (place, *given.items())
+        try:
+            found = self._merges.get(key)
+        except TypeError:  # a value that cannot be hashed
+            key = found = None
+        if found is None:
+            found = self.options.scope.updated(given, place=place)
+            self._check_isolation(found, place=place)
+            if key is not None and len(self._merges) < _REMEMBERED:
+                self._merges[key] = found
+        return found
 
     def _check_isolation(self, options: ScopeOptions, *, place: str) -> None:
         level, known = options.isolation, self.family.isolation_levels

@@ -9,6 +9,7 @@ import inspect
 import time
 from contextlib import nullcontext
 from functools import partial
+from threading import get_ident
 
 from sqlalchemy import orm
 from sqlalchemy.util import await_only
@@ -19,10 +20,12 @@ from .errors import CommitUnknown, DeadlineExceeded, FaultError, ForeignOwner, O
 from .events import logger
 from .execution import rewatch, watch
 from .hooks import before_commit_hooks
-from .interrupts import HeldBack
+from .interrupts import HeldBack, main_thread
 from .owner import Owner
 from .registry import Scope, describe_error
 from .sealed import seal
+
+_NOTHING = nullcontext()
 
 
 def end(scope: Scope, error: BaseException | None, cleanup_timeout: float) -> BaseException | None:
@@ -118,8 +121,8 @@ def _end_root(
     scope.ending = True
     # a loop has signal handlers of its own, and other tasks run while this one waits; without a
     # connection nothing is sent that a signal could strike
-    hold = not scope.asynchronous and scope.connection is not None
-    with HeldBack(partial(_bound, scope, cleanup_timeout)) if hold else nullcontext():
+    hold = scope.connection is not None and not scope.asynchronous and get_ident() == main_thread
+    with HeldBack(partial(_bound, scope, cleanup_timeout)) if hold else _NOTHING:
         if how is Ending.COMMIT and raised is None:
             raised = _commit(scope)
         elif how is Ending.REFUSE:
@@ -143,7 +146,7 @@ def _prepare(scope: Scope) -> BaseException | None:
     They may be interrupted like any of the work.
     """
     try:
-        for hook in before_commit_hooks(scope):
+        for hook in before_commit_hooks(scope) if scope.hooks else ():
             answer = hook.function()
             if scope.asynchronous and inspect.isawaitable(answer):
                 await_only(answer)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import time
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection
@@ -44,6 +45,10 @@ _STATEFUL = re.compile(
 # locks and variables that outlive a transaction, wherever in a statement they are made
 _LASTING = re.compile(r"advisory_lock|set_config|get_lock|@\w+\s*:=", re.IGNORECASE)
 
+# traits of a statement's text, and how many statements are remembered with theirs
+_CONTROLS, _COMMITS, _DIRTIES = 1, 2, 4
+_REMEMBERED = 1000
+
 
 class Execution:
     """Stands around the methods of one engine's dialect."""
@@ -58,6 +63,7 @@ class Execution:
         self._dialect = dialect
         # the driver's connections that are in autocommit, by id, for as long as they are
         self._autocommit: set[int] = set()
+        self._traits: dict[str, int] = {}
         self._set_isolation = dialect.set_isolation_level
         self._connect = dialect.connect
         self._begin = dialect.do_begin
@@ -281,27 +287,40 @@ class Execution:
                 self._check_control(scope, statement)
             scope.statements += 1
             scope.last_statement = statement
-        if _STATEFUL.match(head(statement)) or _LASTING.search(statement):
+        if self._traits_of(statement) & _DIRTIES:
             connection.dirty = True
         connection.at_rest = False
         return connection
 
     def _check_control(self, scope: Scope, statement: str) -> None:
-        if is_plain(scope):
+        traits = self._traits_of(statement)
+        if not traits & (_CONTROLS | _COMMITS) or is_plain(scope):
             return
-        first = head(statement)
-        if _CONTROL.match(first):
+        if traits & _CONTROLS:
             what = f"{statement.strip()!r} was executed in a scope, which ends by itself."
-        elif self._family.commits_implicitly(first):
-            what = f"{self._family.name} commits the transaction before {statement.strip()[:40]!r}…"
         else:
-            return
+            what = f"{self._family.name} commits the transaction before {statement.strip()[:40]!r}…"
         raise ScopeControls(
             what,
             scope=scope.ref,
             hint="Use savepoints through propagation='nested'; send what cannot be rolled back in "
             "a scope of its own with propagation='not_supported', or through db.engine.",
         )
+
+    def _traits_of(self, statement: str) -> int:
+        """What the text of a statement tells, found once: compiled statements come again."""
+        traits = self._traits.get(statement)
+        if traits is None:
+            first = head(statement)
+            traits = (
+                (_CONTROLS if _CONTROL.match(first) else 0)
+                | (_COMMITS if self._family.commits_implicitly(first) else 0)
+                | (_DIRTIES if _STATEFUL.match(first) or _LASTING.search(statement) else 0)
+            )
+            if len(self._traits) >= _REMEMBERED:
+                self._traits.clear()
+            self._traits[statement] = traits
+        return traits
 
     def _limit(self, connection: ConnectionRecord, statement: str, context: Any) -> str:
         """Have the server end a statement at the scope's deadline; the watchdog is behind it."""
@@ -336,14 +355,17 @@ class Execution:
         return statement
 
 
+_begin = lru_cache(maxsize=64)(Begin)
+
+
 def begin_of(scope: Scope) -> Begin:
     """What the transaction of a scope promises."""
-    return Begin(scope.options.isolation, scope.readonly, is_plain(scope))
+    return _begin(scope.options.isolation, scope.readonly, is_plain(scope))
 
 
 def is_plain(scope: Scope) -> bool:
     """Whether it runs without a transaction."""
-    return scope.root.entry == "plain"
+    return (scope._root or scope).entry == "plain"
 
 
 def known(holder: Any) -> ConnectionRecord | None:

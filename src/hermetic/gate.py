@@ -132,7 +132,7 @@ class Gate:
     def leave(self, ticket: Ticket, now: float) -> None:
         """Give a place back; the first in line gets it. A ticket that is out no more is ignored."""
         with self._lock:
-            if self._out.pop(ticket, ticket) is ticket:
+            if self._out.pop(ticket, ticket) is ticket or not self._queue:
                 return
             woken = self._pass_on(now)
         self._wake(woken, now)

@@ -22,11 +22,11 @@ _RAISING = tuple(
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGALRM", "SIGUSR1", "SIGUSR2", "SIGQUIT")
     if hasattr(signal, name)
 )
-_main_thread = threading.main_thread()
+main_thread = threading.main_thread().ident
 
 
 class HeldBack:
-    """A block in which every Python signal handler waits; in the main thread alone they run at all.
+    """A block in which every Python signal handler waits. They run in the main thread alone.
 
     :param on_insistence: called at a second SIGINT, to put a bound on the wait.
     """
@@ -40,8 +40,6 @@ class HeldBack:
         self._frames: dict[int, FrameType | None] = {}
 
     def __enter__(self) -> None:
-        if threading.get_ident() != _main_thread.ident:
-            return
         for number in _RAISING:
             handler = _signal.getsignal(number)
             if callable(handler):

@@ -75,8 +75,10 @@ class Owner:
     def is_current(self) -> bool:
         """Whether the caller is this owner."""
         # a new thread may have the number of one that is gone
-        if self.thread is not threading.current_thread() or self._process != _Process.id:
+        if self.thread_id != get_ident() or self._process != _Process.id:
             return False
+        if self.thread is not threading.current_thread():
+            return False  # a new thread with the number of one that is gone
         loop = _get_running_loop()
         if loop is None:
             return self._task is None

@@ -15,7 +15,7 @@ import time
 import weakref
 from collections.abc import Callable
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import sqlalchemy
 from sqlalchemy import Engine
@@ -254,6 +254,9 @@ class Scope:
         """Name, number and opening line, as errors carry them."""
         return ScopeRef(self.name, self.number, str(self.place))
 
+    def __str__(self) -> str:
+        return str(self.ref)
+
     @property
     def state(self) -> State:
         """Where its transaction (or savepoint) stands."""
@@ -280,21 +283,26 @@ class Scope:
         """:raises ForeignOwner: the caller is another thread or task.
         :raises ScopeEnded: the scope is over.
         """
+        # several times per statement: one attribute after the other instead of properties
+        owner = (self._root or self)._owner
+        if self.ended or not owner.is_current():
+            self._refuse_use(owner)
+
+    def _refuse_use(self, owner: Owner) -> NoReturn:
         if self.ended:
             raise ScopeEnded(
                 f"The session's scope has ended ({self.outcome and self.outcome.value}).",
                 scope=self.ref,
                 hint="Open a scope of your own with db.session().",
             )
-        if not self.owner.is_current():
-            user = describe_current()
-            raise ForeignOwner(
-                f"This session belongs to {self.owner}, and {user} tried to use it.",
-                owner=str(self.owner),
-                user=user,
-                scope=self.ref,
-                hint="Open a scope of your own there, or hand this one over with session.lend().",
-            )
+        user = describe_current()
+        raise ForeignOwner(
+            f"This session belongs to {owner}, and {user} tried to use it.",
+            owner=str(owner),
+            user=user,
+            scope=self.ref,
+            hint="Open a scope of your own there, or hand this one over with session.lend().",
+        )
 
     def check_statement(self) -> None:
         """What must hold before anything is sent to the server.
@@ -508,6 +516,9 @@ class ConnectionRecord:
         )
 
 
+_COUNTERS = {outcome: outcome.name.lower() for outcome in Outcome}
+
+
 class Registry:
     """Everything that is open of one Database."""
 
@@ -532,10 +543,10 @@ class Registry:
 
     def closed(self, scope: Scope) -> None:
         self.scopes.pop(scope.number, None)
-        if scope.root is scope:
-            outcome = scope.outcome
+        if scope._root is None:
+            outcome = scope.boundary.outcome
             if outcome is not None:
-                self.counters[outcome.name.lower()] += 1
+                self.counters[_COUNTERS[outcome]] += 1
         if self.on_empty and not self.scopes:
             for tell in tuple(self.on_empty):
                 tell()

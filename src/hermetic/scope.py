@@ -26,7 +26,7 @@ from .hooks import Hook, ending_hooks
 from .options import Propagation, ScopeOptions
 from .owner import describe_current
 from .registry import Place, Scope
-from .session import AsyncSession, Session
+from .session import AsyncSession, Session, owned_session
 
 if TYPE_CHECKING:
     from .database import Database
@@ -113,7 +113,7 @@ def _as_outer(scope: Scope | None) -> Outer | None:
         return None
     root = scope.root
     transactional = root.entry is not Entry.PLAIN
-    return Outer(transactional, root.readonly, root.options.isolation, str(scope.ref))
+    return Outer(transactional, root.readonly, root.options.isolation, scope)
 
 
 def _equip(database: Database, scope: Scope, *, asynchronous: bool) -> None:
@@ -123,11 +123,13 @@ def _equip(database: Database, scope: Scope, *, asynchronous: bool) -> None:
     scope.asynchronous = asynchronous
     if asynchronous:
         bind = database.server.async_engine(reader=reader)
-        facade = AsyncSession(bind, expire_on_commit=False, **options)
+        facade = AsyncSession(
+            bind, sync_session_class=owned_session, expire_on_commit=False, **options
+        )
         scope.facade, scope.session = facade, facade.sync_session
     else:
         engine = database.server.engine(reader=reader)
-        scope.facade = scope.session = Session(engine, expire_on_commit=False, **options)
+        scope.facade = scope.session = owned_session(engine, expire_on_commit=False, **options)
     scope.session._scope = scope
 
 

@@ -387,6 +387,17 @@ class Session(StringSession):
         )
 
 
+def _owned_session(*args: Any, **kwargs: Any) -> Session:
+    session = Session.__new__(Session)
+    orm.Session.__init__(session, *args, **kwargs)
+    return session
+
+
+# makes a session for a scope, which knows whose it is: the session need not find out. SQLAlchemy's
+# AsyncSession asks for a class, and only calls it
+owned_session: Any = _owned_session
+
+
 class ScopeTransaction(SessionTransaction):
     """The transaction of a scope's session.
 

@@ -17,6 +17,11 @@ from hermetic import Database
 from tests.backends import BACKENDS, Backend
 from tests.worlds import PATIENCE, World
 
+RUNS_ON: Final = (
+    "MariaDB does not look at its client while a statement runs, and no KILL is sent: the statement"
+    " and its locks stay until it is done"
+)
+
 # A server notices the end of a connection, or of its transaction, a moment after the client.
 _MOMENT: Final = 2.0
 
@@ -47,6 +52,12 @@ on_sqlite: Final = on(lambda backend: backend.family == "sqlite")
 on_servers: Final = on(lambda backend: backend.family != "sqlite")
 on_asyncio: Final = on(lambda backend: backend.is_async)
 on_servers_in_asyncio: Final = on(lambda backend: backend.is_async and backend.family != "sqlite")
+
+
+def known_limit(request: pytest.FixtureRequest, world: World, reason: str, *backends: str) -> None:
+    """Expect a case to fail on some drivers, for a reason that is documented."""
+    if world.backend.name in backends:
+        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
 
 
 async def eventually(world: World, condition: Callable[[], object], within: float = _MOMENT) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -104,12 +105,14 @@ def test_a_session_at_work_in_one_thread_is_refused_to_another(
 def test_a_session_handed_from_thread_to_thread_in_turns_is_nobodys_business(
     world: World, plain_engine: Engine
 ) -> None:
+    def add(session: Any, name: str) -> None:
+        session.add(User(username=name))
+        session.flush()
+
     with sessionmaker(plain_engine)() as session:
         for number in range(4):
-            thread, results = in_a_thread(
-                lambda n=number: session.add(User(username=f"user{n}")) or session.flush(),  # type: ignore[misc]
-                f"turn {number}",
-            )
+            work = partial(add, session, f"user{number}")
+            thread, results = in_a_thread(work, f"turn {number}")
             thread.join(PATIENCE)
             assert results == [None]
         session.commit()

@@ -231,7 +231,7 @@ async def test_retrying_ends_when_its_time_is_over(world: World) -> None:
 async def test_the_deadline_of_a_unit_is_one_for_all_its_attempts(world: World) -> None:
     bodies = 0
 
-    @world.unit(timeout=0.3, retry=Retry(attempts=1000, within=None, base=0.05, cap=0.05))
+    @world.unit(timeout=1.0, retry=Retry(attempts=1000, within=None, base=0.05, cap=0.05))
     async def unit(session: Any) -> None:
         nonlocal bodies
         bodies += 1
@@ -243,7 +243,7 @@ async def test_the_deadline_of_a_unit_is_one_for_all_its_attempts(world: World) 
         await unit()
 
     assert bodies > 1
-    assert time.monotonic() - begun < 1.5
+    assert time.monotonic() - begun < 3
     await check_nothing_left(world)
 
 

@@ -152,7 +152,7 @@ async def test_it_is_the_same_under_asyncio(ground: Ground) -> None:
     async with ground.async_engine() as engine:
         Session = async_sessionmaker(bind=engine)  # noqa: N806
         session = Session()
-        await session.begin()
+        _ = await session.begin()
         session.add(User(username="ann"))
         await session.commit()
         with pytest.raises(Failure) as raised:

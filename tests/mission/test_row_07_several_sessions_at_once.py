@@ -96,7 +96,7 @@ def test_threads_see_each_others_changes_only_when_committed(engine: Engine) -> 
             session.commit()
             committed.set()
 
-    def look() -> tuple[int, int]:
+    def look() -> tuple[Any, Any]:
         with Session() as session:
             wait_for(written)
             before = session.execute(COUNT).scalar()

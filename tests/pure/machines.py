@@ -261,8 +261,8 @@ class GateMachine(RuleBasedStateMachine):
             self.counters["admitted"] += 1
             self.counters["waited"] += 1
             self.waited += self.now - waiter.since
-            assert waiter.ticket is not None
             if waiter not in self.gone:
+                assert waiter.ticket is not None
                 self.out.append((str(waiter.holder), waiter.ticket))
         # those that are gone make room for more: several at once may be woken out of order
         assert sorted(map(id, self.woken)) == sorted(map(id, admitted))
