@@ -19,7 +19,7 @@ from .dialects.classify import classify
 from .errors import CommitUnknown, DeadlineExceeded, FaultError, ForeignOwner, Outcome, RolledBack
 from .events import logger
 from .execution import rewatch, watch
-from .hooks import before_commit_hooks
+from .hooks import Hook, next_before_commit
 from .interrupts import HeldBack, main_thread
 from .owner import Owner
 from .registry import Scope, describe_error
@@ -146,7 +146,9 @@ def _prepare(scope: Scope) -> BaseException | None:
     They may be interrupted like any of the work.
     """
     try:
-        for hook in before_commit_hooks(scope) if scope.hooks else ():
+        done: list[Hook] = []
+        while hook := next_before_commit(scope, done) if scope.hooks else None:
+            done.append(hook)
             answer = hook.function()
             if scope.asynchronous and inspect.isawaitable(answer):
                 await_only(answer)

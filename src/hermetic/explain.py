@@ -44,15 +44,31 @@ def _world(
         return [f"  {world}: {error.message}"]
     driver = driver_of(url)
     settings = server.family.engine_settings(url, driver, options, reader=False)
-    arguments = {**settings.connect_args, **options.connect_args}
-    shown = [f"    {key}: {_shown(key, value)}" for key, value in arguments.items()]
+    ours = {k: v for k, v in settings.connect_args.items() if k not in options.connect_args}
+    shown = [f"    {key}: {_shown(key, value)}" for key, value in ours.items()]
+    shown += [f"    {key}: {_given(key, value)}" for key, value in options.connect_args.items()]
     return [f"  {world}: driver {driver}", *shown]
 
 
-def _shown(name: str, value: Any) -> str:
+# strings that a driver takes and that hold no secret; any other may be a whole connection string
+_HARMLESS = frozenset({"application_name", "charset", "sslmode", "ssl_ca", "sslrootcert", "host"})
+
+
+def _given(name: str, value: Any) -> str:
+    """What a user gave a driver: its value where that cannot be a secret, its type where it can."""
     if is_secret(name):
         return "***"
     if isinstance(value, Mapping):
-        inner = ", ".join(f"{key}: {_shown(key, each)}" for key, each in value.items())
+        inner = ", ".join(f"{key}: {_given(key, each)}" for key, each in value.items())
         return "{" + inner + "}"
+    if value is None or isinstance(value, (bool, int, float)):
+        return repr(value)
+    if isinstance(value, str) and name.lower() in _HARMLESS:
+        return repr(value)
+    return f"<{getattr(value, '__name__', type(value).__name__)}>"
+
+
+def _shown(name: str, value: Any) -> str:
+    if isinstance(value, Mapping):
+        return _given(name, value)
     return value.__name__ if isinstance(value, type) else repr(value)

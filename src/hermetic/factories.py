@@ -31,9 +31,10 @@ class sessionmaker(orm.sessionmaker[_S]):
 
     @overload
     def __init__(
-        self: sessionmaker[Session],
+        self,
         bind: Any = None,
         *,
+        class_: type[_S],
         autoflush: bool = True,
         expire_on_commit: bool = False,
         info: dict[Any, Any] | None = None,
@@ -41,10 +42,9 @@ class sessionmaker(orm.sessionmaker[_S]):
     ) -> None: ...
     @overload
     def __init__(
-        self,
+        self: sessionmaker[Session],
         bind: Any = None,
         *,
-        class_: type[_S],
         autoflush: bool = True,
         expire_on_commit: bool = False,
         info: dict[Any, Any] | None = None,
@@ -81,9 +81,10 @@ class async_sessionmaker(sa_asyncio.async_sessionmaker[_A]):
 
     @overload
     def __init__(
-        self: async_sessionmaker[AsyncSession],
+        self,
         bind: Any = None,
         *,
+        class_: type[_A],
         autoflush: bool = True,
         expire_on_commit: bool = False,
         info: dict[Any, Any] | None = None,
@@ -91,10 +92,9 @@ class async_sessionmaker(sa_asyncio.async_sessionmaker[_A]):
     ) -> None: ...
     @overload
     def __init__(
-        self,
+        self: async_sessionmaker[AsyncSession],
         bind: Any = None,
         *,
-        class_: type[_A],
         autoflush: bool = True,
         expire_on_commit: bool = False,
         info: dict[Any, Any] | None = None,
@@ -222,8 +222,13 @@ class scoped_session(StringScopedSession[_S]):
     :param scopefunc: as SQLAlchemy's: what tells the callers apart, in place of thread and task.
     """
 
-    def __init__(self, session_factory: Any, scopefunc: Callable[[], Any] | None = None) -> None:
-        super().__init__(session_factory, scopefunc)
+    def __init__(
+        self,
+        session_factory: orm.sessionmaker[_S] | Callable[..., _S],
+        scopefunc: Callable[[], Any] | None = None,
+    ) -> None:
+        factory: Any = session_factory
+        super().__init__(factory, scopefunc)
         if scopefunc is None:
             self.registry: Any = OwnerRegistry(session_factory, _close_forgotten)
 
@@ -238,8 +243,13 @@ class async_scoped_session(AsyncStringScopedSession[_A]):
     A session that its task did not ``await remove()`` is closed when the task is done.
     """
 
-    def __init__(self, session_factory: Any, scopefunc: Callable[[], Any] | None = None) -> None:
-        super().__init__(session_factory, scopefunc or current_task)
+    def __init__(
+        self,
+        session_factory: sa_asyncio.async_sessionmaker[_A] | Callable[..., _A],
+        scopefunc: Callable[[], Any] | None = None,
+    ) -> None:
+        factory: Any = session_factory
+        super().__init__(factory, scopefunc or current_task)
         if scopefunc is None:
             self.registry: Any = OwnerRegistry(session_factory, _aclose_forgotten)
 

@@ -61,9 +61,16 @@ def add_hook(scope: Scope, session: Any, hook: Hook) -> None:
     scope.hooks.append(hook)
 
 
-def before_commit_hooks(scope: Scope) -> list[Hook]:
-    """The hooks to run before the COMMIT, in order."""
-    return [hook for hook in scope.hooks if hook.kind is HookKind.BEFORE_COMMIT]
+def next_before_commit(scope: Scope, done: list[Hook]) -> Hook | None:
+    """The next hook to run before the COMMIT; one may have added another."""
+    return next(
+        (
+            hook
+            for hook in scope.hooks
+            if hook.kind is HookKind.BEFORE_COMMIT and not any(hook is each for each in done)
+        ),
+        None,
+    )
 
 
 def ending_hooks(scope: Scope) -> list[Hook]:
@@ -78,9 +85,12 @@ def ending_hooks(scope: Scope) -> list[Hook]:
 
 
 def _drop_of(scope: Scope) -> Callable[[Any, SessionTransaction], None]:
-    def drop(session: Any, ended: SessionTransaction) -> None:
-        if not ended.nested:
-            return
+    def drop(session: Any, ended: Any) -> None:
+        # a failed flush ends with a transaction of its own, inside the savepoint it dooms
+        while not ended.nested:
+            if ended.parent is None:
+                return
+            ended = ended.parent
         kept = []
         for hook in scope.hooks:
             if not _within(hook.savepoint, ended):

@@ -338,8 +338,8 @@ class DatabaseOptions:
     journal_mode: str = "wal"
     synchronous: str = "full"
     connect_args: Mapping[str, Any] = field(default_factory=_frozen_mapping, repr=False)
-    engine_options: Mapping[str, Any] = field(default_factory=_frozen_mapping)
-    session_options: Mapping[str, Any] = field(default_factory=_frozen_mapping)
+    engine_options: Mapping[str, Any] = field(default_factory=_frozen_mapping, repr=False)
+    session_options: Mapping[str, Any] = field(default_factory=_frozen_mapping, repr=False)
     scope: ScopeOptions = field(default_factory=ScopeOptions)
 
     def __post_init__(self) -> None:

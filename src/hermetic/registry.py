@@ -42,7 +42,7 @@ from .events import (
 from .faults import Fault
 from .gate import Gate, Ticket
 from .options import ScopeOptions
-from .owner import Owner, current_task, describe_current
+from .owner import Owner, describe_current
 
 _scope_numbers = itertools.count(1)
 _connection_numbers = itertools.count(1)
@@ -71,11 +71,14 @@ def user_frame() -> FrameType:
         frame = frame.f_back
     if frame is not None:
         return frame
-    # in a greenlet, whose frames do not lead to the coroutine that waits for it
-    task = current_task()
-    for outer in reversed(task.get_stack()) if task is not None else ():
-        if not _is_inner(outer):
-            return outer
+    # in a greenlet of SQLAlchemy's, whose frames do not lead to those of the coroutine
+    bridge = sys.modules.get("greenlet")
+    parent = None if bridge is None else bridge.getcurrent().parent
+    frame = None if parent is None else parent.gr_frame
+    while frame is not None and _is_inner(frame):
+        frame = frame.f_back
+    if frame is not None:
+        return frame
     assert first is not None
     return first
 

@@ -219,24 +219,23 @@ async def begin_async(
 
 async def end_async(scope: Scope, error: BaseException | None, cleanup_timeout: float) -> None:
     """As ``end_sync``; a cancellation that arrives in the meantime is raised once, afterwards."""
-    cancelled: asyncio.CancelledError | None = None
+    struck: BaseException | None = None
     if _get_running_loop() is None:
         raised = None
         _abandon(scope)
     elif _sends_nothing(scope, error):
         raised = end(scope, error, cleanup_timeout)
     else:
-        raised, cancelled = await _end_shielded(scope, error, cleanup_timeout)
+        raised, struck = await _end_shielded(scope, error, cleanup_timeout)
     _finished(scope, raised or error)
     if scope.root is scope and scope.hooks:
-        cancelled = await _run_hooks(scope) or cancelled
-    if isinstance(error, asyncio.CancelledError):
-        # it is on its way out already, and one is enough
-        cancelled = None
-    if cancelled is not None:
-        if raised is not None and raised is not cancelled:
-            cancelled.__context__ = raised
-        raised = cancelled
+        struck = await _run_hooks(scope) or struck
+    if isinstance(error, asyncio.CancelledError) and isinstance(struck, asyncio.CancelledError):
+        struck = None  # one is on its way out already, and enough
+    if struck is not None:
+        if raised is not None and raised is not struck:
+            struck.__context__ = raised
+        raised = struck
     if raised is not None and raised is not error:
         _note_outcome(raised, scope)
         raise raised
@@ -327,9 +326,9 @@ def _break_off(scope: Scope) -> bool:
     return False
 
 
-async def _run_hooks(scope: Scope) -> asyncio.CancelledError | None:
+async def _run_hooks(scope: Scope) -> BaseException | None:
     """Run every hook; a cancellation waits until the last one has had its turn."""
-    cancelled: asyncio.CancelledError | None = None
+    struck: BaseException | None = None
     outer = current.current_scope.get()
     current.current_scope.set(None)
     try:
@@ -338,13 +337,13 @@ async def _run_hooks(scope: Scope) -> asyncio.CancelledError | None:
                 answer = hook.function()
                 if inspect.isawaitable(answer):
                     await answer
-            except asyncio.CancelledError as arrived:
-                cancelled = cancelled or arrived
             except Exception as failed:
                 _hook_failed(scope, hook, failed)
+            except BaseException as arrived:
+                struck = struck or arrived
     finally:
         current.current_scope.set(outer)
-    return cancelled
+    return struck
 
 
 # ---------------------------------------------------------------- both

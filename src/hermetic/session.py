@@ -310,8 +310,9 @@ class Session(StringSession):
 
     def expunge_all(self) -> None:
         # SQLAlchemy's close() comes here too
-        if self._scope is not None and not self._scope.ending:
-            self._scope.check_owner()
+        scope = self._scope
+        if scope is not None and (scope.ended or not scope.ending):
+            scope.check_owner()
         super().expunge_all()
 
     def _check_attempt(self, state: InstanceState[Any] | None) -> None:
