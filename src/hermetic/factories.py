@@ -224,7 +224,7 @@ class scoped_session(StringScopedSession[_S]):
 
     def __init__(
         self,
-        session_factory: orm.sessionmaker[_S] | Callable[..., _S],
+        session_factory: Callable[..., _S],
         scopefunc: Callable[[], Any] | None = None,
     ) -> None:
         factory: Any = session_factory
@@ -245,7 +245,7 @@ class async_scoped_session(AsyncStringScopedSession[_A]):
 
     def __init__(
         self,
-        session_factory: sa_asyncio.async_sessionmaker[_A] | Callable[..., _A],
+        session_factory: Callable[..., _A],
         scopefunc: Callable[[], Any] | None = None,
     ) -> None:
         factory: Any = session_factory

@@ -21,7 +21,6 @@ from tests.models import User
 from tests.proxy import ROLLBACK, Proxy
 from tests.worlds import PATIENCE, World
 
-
 # The scope's own limit for cleaning up, what it may take beyond it, and the last second that a
 # hanging end is given when its socket was destroyed.
 CLEANUP = 0.3
