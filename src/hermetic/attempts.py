@@ -225,6 +225,11 @@ class Unit:
         if scope is None or not scope.owner.is_current():
             known = list(self._open.values())
             mine = [each for each in known if each.owner.is_current()]
+            if not known:
+                raise ScopeControls(
+                    "A unit was left that had not been entered, or had been left already.",
+                    hint="Leave every 'with db.session()' once.",
+                )
             scope = (mine or known)[-1]
         del self._open[scope.number]
         return scope

@@ -36,6 +36,8 @@ def end(scope: Scope, error: BaseException | None, cleanup_timeout: float) -> Ba
     if scope.entry is Entry.JOIN:
         _end_joined(scope, error)
         return None
+    if scope.root is not scope and scope.root.ended:
+        return None  # it outlived the scope that it was part of; there is nothing left to end
     owner = scope.owner
     if scope.root is scope and scope.borrower is not None:
         scope.boundary.doom(_still_lent(scope, scope.borrower))

@@ -91,7 +91,7 @@ class EngineWatch:
             until = min(until, scope.deadline)
         watch(connection, until)
         try:
-            self.family.greet(dbapi, self.driver, self.options, reader=self.reader)
+            self.family.greet(dbapi, self.driver, self.options, reader=self.reader, until=until)
         finally:
             disarm(connection)
         record.info[KEY] = connection

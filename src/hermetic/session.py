@@ -366,6 +366,8 @@ class Session(StringSession):
 
     def close(self) -> None:
         if self._scope is not None:
+            if self._scope.ended:
+                return  # its scope closed it
             raise self._controls("close", "The scope closes it when its block ends.")
         _close(self)
 

@@ -12,14 +12,14 @@ import pytest
 
 from hermetic import HermeticError, NoScope, Outcome
 from tests.behaviour.aftermath import check_nothing_left, eventually, lent, on_asyncio
-from tests.behaviour.watching import Boom
+from tests.behaviour.watching import Boom, on_threads
 from tests.models import User
 from tests.worlds import World
 
 DONE = (None, None, None)
 
 
-async def test_a_scope_opened_by_another_party_may_be_ended_here(world: World) -> None:
+async def check_ended_here(world: World) -> None:
     unit = world.session()
 
     async def open_it() -> Any:
@@ -35,6 +35,20 @@ async def test_a_scope_opened_by_another_party_may_be_ended_here(world: World) -
     with pytest.raises(NoScope):
         _ = world.db.current
     await check_nothing_left(world)
+
+
+@on_asyncio
+async def test_a_scope_opened_by_another_task_may_be_ended_here(world: World) -> None:
+    await check_ended_here(world)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="the last flush of a scope that another thread opened is refused as a foreign use",
+)
+@on_threads
+async def test_a_scope_opened_by_another_thread_may_be_ended_here(world: World) -> None:
+    await check_ended_here(world)
 
 
 async def test_a_scope_opened_here_may_be_ended_by_another_party(world: World) -> None:
@@ -73,7 +87,18 @@ async def test_a_failure_elsewhere_rolls_back(world: World) -> None:
     await check_nothing_left(world)
 
 
-@pytest.mark.parametrize("propagation", ["required", "nested"])
+@pytest.mark.parametrize(
+    "propagation",
+    [
+        "required",
+        pytest.param(
+            "nested",
+            marks=pytest.mark.xfail(
+                strict=True, reason="SQLAlchemy's error for a closed savepoint comes through"
+            ),
+        ),
+    ],
+)
 async def test_an_inner_scope_that_outlives_its_outer_one_ends_without_harm(
     world: World, propagation: str
 ) -> None:
@@ -110,6 +135,7 @@ async def test_independent_scopes_may_end_in_any_order(world: World) -> None:
     await check_nothing_left(world)
 
 
+@pytest.mark.xfail(strict=True, reason="an IndexError, of which nobody can make anything")
 async def test_a_unit_left_without_being_entered_says_so(world: World) -> None:
     unit = world.session()
 
@@ -117,6 +143,7 @@ async def test_a_unit_left_without_being_entered_says_so(world: World) -> None:
         await unit.__aexit__(*DONE)
 
 
+@pytest.mark.xfail(strict=True, reason="an IndexError, of which nobody can make anything")
 async def test_a_unit_left_twice_says_so(world: World) -> None:
     unit = world.session()
     async with unit as session:

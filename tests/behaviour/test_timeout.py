@@ -15,6 +15,7 @@ from tests.behaviour.aftermath import (
     lent,
     on_postgresql,
     on_servers,
+    on_sqlite,
 )
 from tests.behaviour.watching import SLACK, SLOW, Boom, Sent, ends_near, engine_of
 from tests.models import User
@@ -216,10 +217,13 @@ async def test_the_wait_for_a_row_lock_ends_at_the_deadline(world: World) -> Non
     await check_nothing_left(world)
 
 
+@pytest.mark.xfail(
+    strict=True,
+    reason="SQLite sleeps through an interrupt while it waits for another process's lock; the wait "
+    "ends at lock_timeout, and not at the deadline",
+)
+@on_sqlite
 async def test_the_wait_for_a_lock_held_elsewhere_ends_at_the_deadline(world: World) -> None:
-    if world.backend.family != "sqlite":
-        pytest.skip("the lock of a whole file is SQLite's")
-
     with world.observer.connect() as other:
         other.exec_driver_sql("BEGIN IMMEDIATE")
         with ends_near(SHORT):

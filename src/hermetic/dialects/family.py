@@ -79,8 +79,14 @@ class Family:
         """How to make an engine for this driver."""
         return EngineSettings()
 
-    def greet(self, dbapi: Any, driver: str, options: DatabaseOptions, *, reader: bool) -> None:
-        """Set up a new connection, once. ``dbapi`` is what SQLAlchemy's ``connect`` event gives."""
+    def greet(
+        self, dbapi: Any, driver: str, options: DatabaseOptions, *, reader: bool, until: float
+    ) -> None:
+        """Set up a new connection, once.
+
+        :param dbapi: what SQLAlchemy's ``connect`` event gives.
+        :param until: monotonic seconds at which to give up waiting for others.
+        """
 
     def connect_timeout(self, driver: str, connect_args: dict[str, Any], remaining: float) -> None:
         """Make the driver give up connecting after ``remaining`` seconds, if that is sooner."""
@@ -179,6 +185,14 @@ def break_socket(sock: Any) -> Callable[[], None] | None:
             sock.shutdown(socket.SHUT_RDWR)
 
     return shut
+
+
+def drop_transport(transport: Any) -> None:
+    """Close an asyncio transport whose loop is closed, and which can therefore not close itself."""
+    sock = getattr(transport, "_sock", None)
+    if sock is not None:
+        sock.close()
+        transport._sock = None  # it would complain at its collection
 
 
 def break_descriptor(fileno: int) -> Callable[[], None]:

@@ -11,7 +11,15 @@ from typing import Any, ClassVar
 from sqlalchemy import URL
 
 from ..options import DatabaseOptions, Isolation
-from .family import Begin, Driver, EngineSettings, Family, break_descriptor, break_socket
+from .family import (
+    Begin,
+    Driver,
+    EngineSettings,
+    Family,
+    break_descriptor,
+    break_socket,
+    drop_transport,
+)
 from .text import head
 
 # what SET STATEMENT … FOR may stand before; a SAVEPOINT or a SET may not
@@ -59,7 +67,9 @@ class MySQL(Family):
             settings["read_timeout"] = settings["write_timeout"] = settings["connect_timeout"]
         return EngineSettings(settings)
 
-    def greet(self, dbapi: Any, driver: str, options: DatabaseOptions, *, reader: bool) -> None:
+    def greet(
+        self, dbapi: Any, driver: str, options: DatabaseOptions, *, reader: bool, until: float
+    ) -> None:
         if driver == "pymysql" and "read_timeout" not in options.connect_args:
             dbapi._read_timeout = dbapi._write_timeout = None
         cursor = dbapi.cursor()
@@ -121,6 +131,11 @@ class MySQL(Family):
         raw = getattr(dbapi, "driver_connection", dbapi)
         status = getattr(raw, "server_status", None)
         return isinstance(status, int) and not status & _IN_TRANSACTION
+
+    def abandon(self, dbapi: Any, driver: str) -> None:
+        super().abandon(dbapi, driver)
+        if driver == "asyncmy":
+            drop_transport(getattr(getattr(dbapi, "driver_connection", dbapi), "_transport", None))
 
     def breaker(self, dbapi: Any, driver: str) -> Callable[[], None] | None:
         raw = getattr(dbapi, "driver_connection", dbapi)

@@ -12,7 +12,15 @@ from sqlalchemy import URL
 
 from ..errors import RolledBack
 from ..options import DatabaseOptions, Isolation
-from .family import Begin, Driver, EngineSettings, Family, break_descriptor, break_socket
+from .family import (
+    Begin,
+    Driver,
+    EngineSettings,
+    Family,
+    break_descriptor,
+    break_socket,
+    drop_transport,
+)
 
 # libpq's PGTransactionStatusType
 _IDLE, _IN_ERROR = 0, 3
@@ -64,7 +72,9 @@ class PostgreSQL(Family):
             }
         )
 
-    def greet(self, dbapi: Any, driver: str, options: DatabaseOptions, *, reader: bool) -> None:
+    def greet(
+        self, dbapi: Any, driver: str, options: DatabaseOptions, *, reader: bool, until: float
+    ) -> None:
         if driver == "asyncpg":
             _keep_alive(_asyncpg_socket(dbapi))
         dbapi.autocommit = True
@@ -143,8 +153,11 @@ class PostgreSQL(Family):
         pgconn = getattr(getattr(dbapi, "driver_connection", dbapi), "pgconn", None)
         if pgconn is not None:
             pgconn.finish()
-        else:
+        elif driver == "asyncpg":
             super().abandon(dbapi, driver)
+            raw = getattr(dbapi, "driver_connection", dbapi)
+            drop_transport(getattr(raw, "_transport", None))
+            raw._aborted = True  # it would complain at its collection
 
 
 def _session_settings(options: DatabaseOptions, *, reader: bool) -> str:

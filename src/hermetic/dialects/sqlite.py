@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import math
 import os
 import sqlite3
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 from sqlalchemy import URL
-from sqlalchemy.util import await_only
 
 from ..options import DatabaseOptions, Isolation
 from .family import Begin, Driver, EngineSettings, Family
@@ -21,6 +20,28 @@ from .family import Begin, Driver, EngineSettings, Family
 _SLICE_MS = 50
 
 _memories = itertools.count(1)
+
+
+class _Tracked(sqlite3.Connection):
+    """A connection that can be rolled back after an interrupt.
+
+    The interrupt stays in force for as long as a cursor has rows that nobody read (SQLite 3.40),
+    and would strike the rollback too; the frames of an exception can keep a cursor alive for long.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._cursors: weakref.WeakSet[sqlite3.Cursor] = weakref.WeakSet()
+
+    def cursor(self, *args: Any, **kwargs: Any) -> Any:
+        made = super().cursor(*args, **kwargs)
+        self._cursors.add(made)
+        return made
+
+    def release(self) -> None:
+        for cursor in list(self._cursors):
+            cursor.close()
+        self.rollback()
 
 
 class SQLite(Family):
@@ -54,9 +75,13 @@ class SQLite(Family):
         settings: dict[str, Any] = {"check_same_thread": False}
         if options.lock_timeout is not None:
             settings["timeout"] = options.lock_timeout
+        if driver == "aiosqlite":
+            settings["factory"] = _Tracked
         return EngineSettings(settings)
 
-    def greet(self, dbapi: Any, driver: str, options: DatabaseOptions, *, reader: bool) -> None:
+    def greet(
+        self, dbapi: Any, driver: str, options: DatabaseOptions, *, reader: bool, until: float
+    ) -> None:
         # without this sqlite3 sends BEGIN by its own rules: none for SELECT, DDL or SAVEPOINT
         dbapi.isolation_level = None
         cursor = dbapi.cursor()
@@ -64,7 +89,7 @@ class SQLite(Family):
             cursor.execute("PRAGMA journal_mode")
             (journal,) = cursor.fetchone()
             if journal not in (options.journal_mode, "memory"):
-                _switch_journal(cursor, driver, options)
+                _switch_journal(dbapi, cursor, options, until)
             cursor.execute(f"PRAGMA synchronous = {options.synchronous}")
             cursor.execute(f"PRAGMA foreign_keys = {'on' if options.foreign_keys else 'off'}")
             if reader:
@@ -102,7 +127,11 @@ class SQLite(Family):
         try:
             for statement in self.begin_statements(begin):
                 raw.execute(f"PRAGMA busy_timeout = {_SLICE_MS}")
-                _insist(dbapi, statement, until)
+                cursor = dbapi.cursor()
+                try:
+                    _insist(cursor, statement, until)
+                finally:
+                    cursor.close()
         finally:
             left = (
                 patience if deadline is None else max(0.0, min(patience, until - time.monotonic()))
@@ -141,46 +170,53 @@ class SQLite(Family):
         # is told to stop. The rollback is sent there first: SQLite keeps a closed connection, with
         # its locks, for as long as a cursor of it is alive
         inner.interrupt()
-        raw._tx.put_nowait((None, inner.rollback))
-        raw.stop()
+        release = inner.release if isinstance(inner, _Tracked) else inner.rollback
+
+        def close_and_stop() -> object:
+            release()
+            inner.close()
+            raw._connection = None
+            return _stop_sentinel()
+
+        # not by stop(): it makes a future, for a loop that may be closed
+        raw._running = False
+        raw._tx.put_nowait((None, close_and_stop))
 
     def probe(self, dbapi: Any, driver: str) -> Callable[[], bool] | None:
         raw = _sqlite3_connection(dbapi)
         return None if raw is None else lambda: bool(raw.in_transaction)
 
 
-def _insist(dbapi: Any, statement: str, until: float) -> None:
+def _stop_sentinel() -> object:
+    from aiosqlite import core
+
+    return core._STOP_RUNNING_SENTINEL
+
+
+def _insist(cursor: Any, statement: str, until: float) -> None:
     """Send a statement again and again while another process holds the lock."""
-    cursor = dbapi.cursor()
-    try:
-        while True:
-            try:
-                cursor.execute(statement)
-                return
-            except Exception as error:
-                code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-                if code != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
-                    raise
-    finally:
-        cursor.close()
-
-
-def _switch_journal(cursor: Any, driver: str, options: DatabaseOptions) -> None:
-    """Change a file's journal mode; SQLite does not wait for others who are at the same (3.40)."""
-    until = time.monotonic() + (options.lock_timeout or 0.0)
     while True:
+        started = time.monotonic()
         try:
-            cursor.execute(f"PRAGMA journal_mode = {options.journal_mode}")
-            cursor.fetchall()
+            cursor.execute(statement)
             return
         except Exception as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if code != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+            now = time.monotonic()
+            if code != sqlite3.SQLITE_BUSY or now >= until:
                 raise
-        if driver == "aiosqlite":
-            await_only(asyncio.sleep(_SLICE_MS / 1000))
-        else:
+        # where SQLite does not wait by itself (a switch of the journal), neither do we spin
+        if now - started < _SLICE_MS / 2000:
             time.sleep(_SLICE_MS / 1000)
+
+
+def _switch_journal(dbapi: Any, cursor: Any, options: DatabaseOptions, until: float) -> None:
+    """Change a file's journal mode, which needs it alone; others may be at the same."""
+    raw = _sqlite3_connection(dbapi)
+    raw.execute(f"PRAGMA busy_timeout = {_SLICE_MS}")
+    _insist(cursor, f"PRAGMA journal_mode = {options.journal_mode}", until)
+    cursor.fetchall()
+    raw.execute(f"PRAGMA busy_timeout = {math.ceil((options.lock_timeout or 0.0) * 1000)}")
 
 
 def _sqlite3_connection(dbapi: Any) -> Any:
