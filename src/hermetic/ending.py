@@ -12,13 +12,14 @@ from functools import partial
 from threading import get_ident
 
 from sqlalchemy import orm
+from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.util import await_only
 
 from .boundary import Ending, Entry, State, ending
 from .dialects.classify import classify
 from .errors import CommitUnknown, DeadlineExceeded, FaultError, ForeignOwner, Outcome, RolledBack
 from .events import logger
-from .execution import rewatch, watch
+from .execution import given_up, rewatch, watch
 from .hooks import Hook, next_before_commit
 from .interrupts import HeldBack, main_thread
 from .owner import Owner
@@ -41,8 +42,9 @@ def end(scope: Scope, error: BaseException | None, cleanup_timeout: float) -> Ba
     owner = scope.owner
     if scope.root is scope and scope.borrower is not None:
         scope.boundary.doom(_still_lent(scope, scope.borrower))
-    if scope.asynchronous:
-        # this may run in a task of its own, which owns the scope for the time of its ending
+    if not owner.is_current():
+        # in a task of its own under asyncio; in another thread than it was opened in, where a
+        # framework runs the two halves of a generator so. Whoever ends it owns it meanwhile
         scope.owner = Owner()
     try:
         if scope.entry is Entry.SAVEPOINT:
@@ -178,7 +180,8 @@ def _commit(scope: Scope) -> BaseException | None:
         # without a transaction the session touched nothing that could be committed
         if scope.session.in_transaction() or has_commit_listeners(scope):
             orm.Session.commit(scope.session)
-    except BaseException as failed:
+    except BaseException as struck:
+        failed = _own_words(scope, struck)
         outcome = _outcome_of(scope, failed)
         if not plain:
             scope.boundary.end(outcome)
@@ -194,6 +197,18 @@ def _commit(scope: Scope) -> BaseException | None:
     if not plain:
         scope.boundary.end(Outcome.COMMITTED)
     return None
+
+
+def _own_words(scope: Scope, failed: BaseException) -> BaseException:
+    """What SQLAlchemy says of a transaction that was ended under it, with the cause it has."""
+    transaction = scope.transaction
+    if (
+        transaction is not None
+        and transaction.failure is not None
+        and isinstance(failed, InvalidRequestError)
+    ):
+        return given_up(scope, transaction)
+    return failed
 
 
 def has_commit_listeners(scope: Scope) -> bool:

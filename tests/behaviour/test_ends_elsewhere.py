@@ -42,10 +42,6 @@ async def test_a_scope_opened_by_another_task_may_be_ended_here(world: World) ->
     await check_ended_here(world)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the last flush of a scope that another thread opened is refused as a foreign use",
-)
 @on_threads
 async def test_a_scope_opened_by_another_thread_may_be_ended_here(world: World) -> None:
     await check_ended_here(world)
@@ -91,12 +87,7 @@ async def test_a_failure_elsewhere_rolls_back(world: World) -> None:
     "propagation",
     [
         "required",
-        pytest.param(
-            "nested",
-            marks=pytest.mark.xfail(
-                strict=True, reason="SQLAlchemy's error for a closed savepoint comes through"
-            ),
-        ),
+        "nested",
     ],
 )
 async def test_an_inner_scope_that_outlives_its_outer_one_ends_without_harm(
@@ -135,7 +126,6 @@ async def test_independent_scopes_may_end_in_any_order(world: World) -> None:
     await check_nothing_left(world)
 
 
-@pytest.mark.xfail(strict=True, reason="an IndexError, of which nobody can make anything")
 async def test_a_unit_left_without_being_entered_says_so(world: World) -> None:
     unit = world.session()
 
@@ -143,7 +133,6 @@ async def test_a_unit_left_without_being_entered_says_so(world: World) -> None:
         await unit.__aexit__(*DONE)
 
 
-@pytest.mark.xfail(strict=True, reason="an IndexError, of which nobody can make anything")
 async def test_a_unit_left_twice_says_so(world: World) -> None:
     unit = world.session()
     async with unit as session:

@@ -189,10 +189,6 @@ async def test_an_ending_around_the_session_that_is_swallowed_is_never_reported_
     await check_nothing_left(world)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the end raises SQLAlchemy's own error for a transaction that is closed or invalid",
-)
 @pytest.mark.parametrize("control", ["commit", "rollback"])
 async def test_an_ending_around_the_session_that_is_swallowed_is_told_at_the_end(
     world: World, control: str

@@ -217,11 +217,6 @@ async def test_the_wait_for_a_row_lock_ends_at_the_deadline(world: World) -> Non
     await check_nothing_left(world)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="SQLite sleeps through an interrupt while it waits for another process's lock; the wait "
-    "ends at lock_timeout, and not at the deadline",
-)
 @on_sqlite
 async def test_the_wait_for_a_lock_held_elsewhere_ends_at_the_deadline(world: World) -> None:
     with world.observer.connect() as other:
