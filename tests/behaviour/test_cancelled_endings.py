@@ -251,7 +251,8 @@ async def test_a_failing_sibling_of_a_task_group_cancels_a_scope_cleanly(
 async def test_one_of_many_scopes_of_a_group_is_cancelled_alone(
     world: World, request: pytest.FixtureRequest
 ) -> None:
-    known_limit(request, world, RUNS_ON, "asyncmy")
+    # the victim may be struck before it has sent its endless statement
+    known_limit(request, world, RUNS_ON, "asyncmy", always=False)
 
     async def unit(name: str) -> None:
         async with world.session() as session:
