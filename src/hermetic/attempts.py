@@ -23,7 +23,8 @@ from .dialects.classify import classify
 from .errors import ScopeControls
 from .events import RetryRefused, RetryScheduled, emit
 from .options import Propagation, Retry, ScopeOptions
-from .registry import Place, Scope, caller_frame, describe_error
+from .place import Place, caller_frame
+from .registry import Scope, describe_error
 from .retry import Again, decide, failure_of
 from .scope import begin_async, begin_sync, end_async, end_sync
 from .session import AsyncSession, Session

@@ -30,7 +30,8 @@ from .events import Listener, ScopeInfo, Snapshot
 from .explain import explain
 from .options import DatabaseOptions, Retry, ScopeOptions
 from .owner import describe_current
-from .registry import Place, Registry, caller_frame
+from .place import Place, caller_frame
+from .registry import Registry
 from .retry import RetryBudget
 
 _REMEMBERED = 256

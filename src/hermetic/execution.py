@@ -14,12 +14,13 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from .connection import ConnectionRecord, Transaction
 from .dialects.family import Begin, Family
 from .dialects.text import head
 from .errors import CommitUnknown, RolledBack, ScopeControls
 from .options import DatabaseOptions
 from .pool import demanding
-from .registry import ConnectionRecord, Scope, Transaction, describe_error
+from .registry import Scope, describe_error
 from .watchdog import watchdog
 
 # the key of a ConnectionRecord in its pool record's ``info``

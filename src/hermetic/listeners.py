@@ -11,6 +11,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy import exc as sa_exc
 from sqlalchemy.engine import ExceptionContext
 
+from .connection import ConnectionRecord
 from .dialects.classify import classify
 from .dialects.family import Family
 from .errors import FaultError, HermeticError, ReadOnlyScope, fault_error
@@ -21,7 +22,7 @@ from .faults import Transaction as Left
 from .options import DatabaseOptions
 from .owner import Owner
 from .pool import demanding
-from .registry import ConnectionRecord, Registry, Scope, describe_error
+from .registry import Registry, Scope, describe_error
 
 # how long a connection that was idle has to answer before it is lent
 _PING_SECONDS = 1.0

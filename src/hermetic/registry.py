@@ -6,21 +6,15 @@ moment old in one field and not in the next, and never blocks anyone.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import itertools
 import os
-import sys
 import time
 import weakref
 from collections.abc import Callable
-from types import CodeType, FrameType
 from typing import Any, NoReturn
 
-import sqlalchemy
-from sqlalchemy import Engine
-
 from .boundary import Boundary, Entry, State
+from .connection import ConnectionRecord, Transaction
 from .dialects.family import Family
 from .errors import (
     DeadlineExceeded,
@@ -32,77 +26,18 @@ from .errors import (
     ScopeRef,
 )
 from .events import (
-    ConnectionInfo,
     Listener,
     PoolInfo,
     ScopeInfo,
     SessionInfo,
     Snapshot,
 )
-from .faults import Fault
 from .gate import Gate, Ticket
 from .options import ScopeOptions
 from .owner import Owner, describe_current
+from .place import Place
 
 _scope_numbers = itertools.count(1)
-_connection_numbers = itertools.count(1)
-_PACKAGE = __file__.rpartition("/")[0] + "/"
-_INNER = (
-    _PACKAGE,
-    sqlalchemy.__file__.rpartition("/")[0] + "/",
-    asyncio.__file__.rpartition("/")[0] + "/",
-    contextlib.__file__,
-)
-
-
-def caller_frame(depth: int = 1) -> FrameType:
-    """The frame of the user's code that called into hermetic."""
-    frame: FrameType | None = sys._getframe(depth)
-    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        last, frame = frame, frame.f_back
-    return frame if frame is not None else last
-
-
-def user_frame() -> FrameType:
-    """The frame of the user's code, from beneath SQLAlchemy, also under its bridge to asyncio."""
-    frame: FrameType | None = sys._getframe(1)
-    first = frame
-    while frame is not None and _is_inner(frame):
-        frame = frame.f_back
-    if frame is not None:
-        return frame
-    # in a greenlet of SQLAlchemy's, whose frames do not lead to those of the coroutine
-    bridge = sys.modules.get("greenlet")
-    parent = None if bridge is None else bridge.getcurrent().parent
-    frame = None if parent is None else parent.gr_frame
-    while frame is not None and _is_inner(frame):
-        frame = frame.f_back
-    if frame is not None:
-        return frame
-    assert first is not None
-    return first
-
-
-def _is_inner(frame: FrameType) -> bool:
-    name = frame.f_code.co_filename
-    return name.startswith(_INNER) or name.startswith("<sqlalchemy")
-
-
-class Place:
-    """A line of code, kept as cheaply as can be and put into words when asked."""
-
-    __slots__ = ("_code", "_line")
-
-    def __init__(self, frame: FrameType) -> None:
-        self._code: CodeType = frame.f_code
-        self._line = frame.f_lineno
-
-    def __str__(self) -> str:
-        return f"{self._code.co_filename}:{self._line} in {self._code.co_name}"
-
-    @property
-    def function(self) -> str:
-        return self._code.co_name
 
 
 class Scope:
@@ -369,154 +304,6 @@ def describe_error(error: BaseException | None) -> str:
     said = getattr(error, "orig", None) if isinstance(error, FaultError) else None
     first = str(said or error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
-
-
-class Transaction:
-    """What is known of the transaction that is open on a connection.
-
-    ``failure`` is the first error that the transaction cannot survive, ``depth`` how many
-    savepoints surrounded it: rolling one of those back heals it, unless the server had given up
-    the whole.
-    """
-
-    __slots__ = (
-        "begun",
-        "commit_sent",
-        "committed",
-        "depth",
-        "entered",
-        "failure",
-        "fault",
-        "gone",
-        "limit",
-        "over",
-        "plain",
-        "rolling_back",
-        "savepoints",
-        "statements",
-        "unsure",
-    )
-
-    def __init__(self) -> None:
-        self.savepoints: list[str] = []
-        self.failure: BaseException | None = None
-        self.fault: Fault | None = None
-        self.depth = 0
-        self.gone = False
-        self.begun = False
-        # autocommit: there is nothing to lose or to roll back
-        self.plain = False
-        # seen open on the server; ended there by something that was not its scope
-        self.entered = False
-        # a COMMIT was sent, or a rollback succeeded
-        self.over = False
-        self.unsure = False
-        self.statements = 0
-        # seconds that the server was last told to give a statement
-        self.limit: float | None = None
-        self.rolling_back = False
-        self.commit_sent = False
-        self.committed = False
-
-    def fail(self, error: BaseException, fault: Fault | None, *, gone: bool) -> None:
-        """A statement failed in a way that the transaction does not survive.
-
-        The first one counts.
-        """
-        if self.failure is None:
-            self.failure = error
-            self.fault = fault
-            self.depth = len(self.savepoints)
-        self.gone = self.gone or gone
-
-    def rolled_back_to(self, name: str) -> None:
-        if name in self.savepoints:
-            del self.savepoints[self.savepoints.index(name) :]
-            if self.limit is not None:
-                self.limit = -1.0  # the server's setting is that of before the savepoint again
-            if not self.gone and self.depth > len(self.savepoints):
-                self.failure = self.fault = None
-
-    def released(self, name: str) -> None:
-        if name in self.savepoints:
-            del self.savepoints[self.savepoints.index(name) :]
-            self.depth = min(self.depth, len(self.savepoints))
-
-
-class ConnectionRecord:
-    """One connection to a server, for as long as it lives. Kept in its pool record's ``info``."""
-
-    __slots__ = (
-        "abandon",
-        "alarm",
-        "at_rest",
-        "beside",
-        "born",
-        "break_off",
-        "dirty",
-        "engine",
-        "last_statement",
-        "number",
-        "owner",
-        "probe",
-        "returned",
-        "role",
-        "scope",
-        "server",
-        "transaction",
-        "world",
-    )
-
-    def __init__(
-        self,
-        server: str,
-        role: str,
-        world: str,
-        engine: Engine,
-        break_off: Callable[[], None] | None,
-        abandon: Callable[[], None],
-        probe: Callable[[], bool] | None,
-    ) -> None:
-        self.number = next(_connection_numbers)
-        self.server = server
-        self.role = role
-        self.world = world
-        self.engine = engine
-        self.break_off = break_off
-        self.abandon = abandon
-        # between two statements of a scope: nothing is being sent or awaited
-        self.at_rest = False
-        # whether the driver knows of an open transaction
-        self.probe = probe
-        self.born = time.monotonic()
-        self.returned: float | None = None
-        self.scope: Scope | None = None
-        self.transaction: Transaction | None = None
-        self.last_statement: str | None = None
-        # who has it outside of any scope
-        self.owner: Owner | None = None
-        # a statement left something on it that a rollback does not undo
-        self.dirty = False
-        # lent past the gate to somebody who holds SQLite's one writer already: for reading
-        self.beside = False
-        self.alarm: Any = None
-
-    def info(self, now: float) -> ConnectionInfo:
-        scope = self.scope
-        lent = self.returned is None
-        owner = self.owner if scope is None else scope.owner
-        state = "idle" if not lent else "in transaction" if self.transaction else "lent"
-        return ConnectionInfo(
-            number=self.number,
-            server=self.server,
-            role=self.role,
-            world=self.world,
-            state=state,
-            age=now - self.born,
-            holder=str(owner) if lent and owner is not None else None,
-            scope=scope.number if lent and scope is not None else None,
-            last_statement=self.last_statement,
-        )
 
 
 _COUNTERS = {outcome: outcome.name.lower() for outcome in Outcome}

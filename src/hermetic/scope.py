@@ -25,7 +25,8 @@ from .execution import rewatch
 from .hooks import Hook, ending_hooks
 from .options import Propagation, ScopeOptions
 from .owner import describe_current
-from .registry import Place, Scope
+from .place import Place
+from .registry import Scope
 from .session import AsyncSession, Session, owned_session
 
 if TYPE_CHECKING:

@@ -28,9 +28,10 @@ from .execution import KEY, begin_of
 from .hooks import Hook, HookKind, add_hook
 from .loan import Loan
 from .owner import Owner, current_task, describe_current
+from .place import Place, user_frame
 from .pool import demanding
 from .redaction import redacted
-from .registry import Place, Scope, loose_sessions, user_frame
+from .registry import Scope, loose_sessions
 from .strings import AsyncStringSession, StringSession
 
 _F = TypeVar("_F", bound=Callable[..., Any])

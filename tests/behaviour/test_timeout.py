@@ -165,7 +165,10 @@ async def test_a_slow_commit_is_ended_at_the_deadline(world: World) -> None:
 
     assert elapsed < SHORT + SLACK
     assert session.outcome is not Outcome.COMMITTED
-    world.do("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'COMMIT%'")
+    world.do(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND state = 'active' AND query LIKE 'COMMIT%'"
+    )
     assert world.usernames() == []
     await check_nothing_left(world)
 

@@ -63,12 +63,14 @@ async def test_an_inner_scope_never_has_more_time_than_its_outer_one(world: Worl
     await check_nothing_left(world)
 
 
+@pytest.mark.slow
 async def test_the_deadline_of_an_inner_scope_ends_with_it(world: World) -> None:
     async with world.session() as outer:
+        await outer.execute("SELECT 1")
         for propagation in ("required", "nested"):
-            async with world.session(propagation=propagation, timeout=0.1) as inner:
+            async with world.session(propagation=propagation, timeout=0.5) as inner:
                 await inner.execute("SELECT 1")
-                deadline = time.monotonic() + 0.1
+                deadline = time.monotonic() + 0.5
             assert await eventually(world, lambda end=deadline: time.monotonic() > end)  # type: ignore[misc]
             await outer.execute("SELECT 2")
         outer.add(User(username="ann"))

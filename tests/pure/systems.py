@@ -10,10 +10,11 @@ from sqlalchemy.orm import declarative_base
 
 from hermetic import Database
 from hermetic.boundary import Boundary, Ending, Entry, Outer, State, ending, enter
+from hermetic.connection import Transaction
 from hermetic.current import current_scope
 from hermetic.errors import Outcome, RolledBack
 from hermetic.options import Isolation, Propagation, ScopeOptions
-from hermetic.registry import Scope, Transaction
+from hermetic.registry import Scope
 from tests.pure.model import Expected, Trouble
 
 Base: Any = declarative_base()

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hermetic.connection import Transaction
 from hermetic.faults import Fault, FaultKind, Rerun
 from hermetic.faults import Transaction as Left
-from hermetic.registry import Transaction
 
 FAULT = Fault(FaultKind.UNIQUE, "23505", Rerun.NEVER, Left.DOOMED)
 ERROR = ValueError("first")
