@@ -69,15 +69,17 @@ def known_limit(
         request.applymarker(pytest.mark.xfail(strict=always, reason=reason))
 
 
-async def eventually(world: World, condition: Callable[[], object], within: float = _MOMENT) -> Any:
+async def eventually(
+    world: World, condition: Callable[[], object], within: float = _MOMENT, every: float = 0.01
+) -> Any:
     """The condition's first true answer, or its last."""
     deadline = time.monotonic() + within
     pause = threading.Event()
     while not (answer := condition()) and time.monotonic() < deadline:
         if world.is_async:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(every)
         else:
-            pause.wait(0.01)
+            pause.wait(every)
     return answer
 
 
@@ -130,7 +132,8 @@ async def check_nothing_left(world: World, db: Database | None = None) -> None:
     db = db or world.db
     await eventually(world, lambda: not lent(db))
     assert lent(db) == []
-    await eventually(world, lambda: not at_work(world))
+    # InnoDB renews its view of transactions only when nobody has looked at it for 0.1 s
+    await eventually(world, lambda: not at_work(world), every=0.15)
     assert at_work(world) == []
     nonce = uuid4().hex
     async with world.session(db, propagation="requires_new") as session:
