@@ -1,0 +1,55 @@
+"""The compiled modules; everything else about the build is in pyproject.toml.
+
+Without Cython or a C compiler the package is built without them, and runs their Python files, unless
+``HERMETIC_REQUIRE_COMPILED=1`` asks for a failure.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+from pathlib import Path
+
+from setuptools import Extension, setup
+
+SOURCE = Path("src")
+REQUIRED = os.environ.get("HERMETIC_REQUIRE_COMPILED", "") not in ("", "0")
+DISABLED = os.environ.get("HERMETIC_DISABLE_COMPILED", "") not in ("", "0")
+
+
+def compiled_modules() -> list[str]:
+    """The list in the package, read without importing it."""
+    tree = ast.parse((SOURCE / "hermetic" / "fast" / "modules.py").read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") == "COMPILED":
+            assert node.value is not None
+            return list(ast.literal_eval(node.value))
+    raise SystemExit("hermetic.fast.modules has no list COMPILED")
+
+
+def extensions() -> list[Extension]:
+    if DISABLED:
+        return []
+    try:
+        from Cython.Build import cythonize
+    except ImportError:
+        if REQUIRED:
+            raise
+        return []
+    wanted = [
+        Extension(
+            name,
+            [str(SOURCE / Path(*name.split(".")).with_suffix(".py"))],
+            optional=not REQUIRED,
+        )
+        for name in compiled_modules()
+    ]
+    found: list[Extension] = cythonize(
+        wanted,
+        # annotations are for people and mypy; C types are declared as such
+        compiler_directives={"language_level": "3", "annotation_typing": False},
+    )
+    return found
+
+
+setup(ext_modules=extensions())

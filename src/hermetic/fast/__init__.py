@@ -1,0 +1,1 @@
+"""Compiled fast paths, each with itself, uncompiled, as its twin."""
