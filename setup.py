@@ -1,6 +1,6 @@
 """The compiled modules; everything else about the build is in pyproject.toml.
 
-Without Cython or a C compiler the package is built without them, and runs their Python files, unless
+Without Cython or a C compiler the package is built without them and runs their Python files, unless
 ``HERMETIC_REQUIRE_COMPILED=1`` asks for a failure.
 """
 
