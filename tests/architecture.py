@@ -48,9 +48,11 @@ LAYERS: Final[Mapping[str, int]] = {
     "registry": 3,
     "sealed": 3,
     "session": 3,
+    "transaction": 3,
     "watchdog": 3,
     # Shells
     "attempts": 4,
+    "block": 4,
     "decorated": 4,
     "redaction": 0,
     "database": 4,

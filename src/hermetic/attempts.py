@@ -12,11 +12,12 @@ import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 from sqlalchemy.orm.state import InstanceState
 
 from . import current
+from .block import Block
 from .boundary import Entry
 from .decorated import SessionSlot, check_decorated, new_objects_among
 from .dialects.classify import classify
@@ -53,6 +54,8 @@ class Run:
         self.policy = self._own_policy()
         self.deadline = self._deadline(time.monotonic())
         self.errors: list[BaseException] = []
+        # of the attempt that runs
+        self.session: Session | None = None
         self.refused: weakref.WeakSet[InstanceState[Any]] | None = None
         # new objects that came as arguments; after a rollback they are new again
         self.given: list[tuple[InstanceState[Any], set[str]]] = []
@@ -102,6 +105,7 @@ class Run:
         scope.handed = True
         if self.policy is not None and scope.entry is Entry.TRANSACTION:
             session: Session = scope.session
+            self.session = session
             session._refused_states = self.refused
             session._tracked_states = weakref.WeakSet()
 
@@ -150,95 +154,18 @@ class Run:
     def _refuse_objects_of(self, scope: Scope) -> None:
         if self.refused is None:
             self.refused = weakref.WeakSet()
-        if scope.session is not None and scope.session._tracked_states is not None:
-            self.refused |= scope.session._tracked_states
+        session, self.session = self.session, None
+        if session is not None and session._scope is scope:
+            self.refused |= session._tracked_states
             self.refused -= {state for state, _ in self.given}
 
 
-class Unit:
+class Unit(Block):
     """A unit of work, as ``db.session(…)`` gives it: a block, ``with`` or ``async with``, or a
     decorator.
 
     The same object may be used many times, also by several threads and tasks at once.
     """
-
-    def __init__(self, database: Database, options: ScopeOptions, *, retry_given: bool) -> None:
-        self._database = database
-        self._options = options
-        self._retry_given = retry_given
-        # by number; which of them a leave belongs to is found through the context first
-        self._open: dict[int, Scope] = {}
-
-    def __repr__(self) -> str:
-        return f"<Unit of {self._database.name!r}, {self._options}>"
-
-    # ------------------------------------------------------------ a block
-
-    def __enter__(self) -> Session:
-        self._check_block()
-        scope = begin_sync(self._database, self._options, Place(caller_frame(2)))
-        self._opened(scope)
-        facade: Session = scope.facade
-        return facade
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> Literal[False]:
-        end_sync(self._take(), error, self._database.options.cleanup_timeout)
-        return False
-
-    async def __aenter__(self) -> AsyncSession:
-        self._check_block()
-        scope = await begin_async(self._database, self._options, Place(caller_frame(2)))
-        self._opened(scope)
-        facade: AsyncSession = scope.facade
-        return facade
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> Literal[False]:
-        await end_async(self._take(), error, self._database.options.cleanup_timeout)
-        return False
-
-    def _check_block(self) -> None:
-        if self._retry_given and self._options.retry is not None:
-            raise ScopeControls(
-                "A block cannot be run again, so retry= does nothing for 'with db.session(…)'.",
-                hint="Decorate a function with it, or write "
-                "'for attempt in db.attempts(…): with attempt as session: …'.",
-            )
-
-    def _take(self) -> Scope:
-        """The scope that this leave ends: the caller's innermost one of this unit.
-
-        A generator or a fixture may be left in another context, thread or task than it was entered
-        in; there the caller's last one is taken, or the last one at all.
-        """
-        scope = current.current_scope.get()
-        while scope is not None and (scope.unit is not self or scope.number not in self._open):
-            scope = scope.parent
-        if scope is None or not scope.owner.is_current():
-            known = list(self._open.values())
-            mine = [each for each in known if each.owner.is_current()]
-            if not known:
-                raise ScopeControls(
-                    "A unit was left that had not been entered, or had been left already.",
-                    hint="Leave every 'with db.session()' once.",
-                )
-            scope = (mine or known)[-1]
-        del self._open[scope.number]
-        return scope
-
-    def _opened(self, scope: Scope) -> None:
-        scope.unit = self
-        self._open[scope.number] = scope
-        scope.handed = True
 
     # ------------------------------------------------------------ a decorator
 
@@ -270,7 +197,7 @@ class Unit:
 
             @functools.wraps(function)
             async def run_async(*args: Any, **kwargs: Any) -> Any:
-                run = Run(database, options, Place(caller_frame(2)))
+                run = Run(database, options, Place(caller_frame()))
                 run.given = _given(run, args, kwargs)
                 return await _call_async(run, function, slot, args, kwargs)
 
@@ -279,7 +206,7 @@ class Unit:
 
         @functools.wraps(function)
         def run_sync(*args: Any, **kwargs: Any) -> Any:
-            run = Run(database, options, Place(caller_frame(2)))
+            run = Run(database, options, Place(caller_frame()))
             run.given = _given(run, args, kwargs)
             return _call_sync(run, function, slot, args, kwargs)
 

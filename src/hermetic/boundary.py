@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import NoReturn
 
 from .errors import Outcome, RolledBack, ScopeRefused
 from .options import Isolation, Propagation, ScopeOptions
@@ -102,24 +103,6 @@ class State(enum.StrEnum):
     UNKNOWN = "unknown"
 
 
-_OUTCOMES = {
-    State.COMMITTED: Outcome.COMMITTED,
-    State.NOT_COMMITTED: Outcome.NOT_COMMITTED,
-    State.UNKNOWN: Outcome.UNKNOWN,
-}
-
-_ENDS = {outcome: state for state, outcome in _OUTCOMES.items()}
-
-_MOVES: dict[State, frozenset[State]] = {
-    State.ACTIVE: frozenset({State.DOOMED, State.COMMITTING, State.NOT_COMMITTED, State.UNKNOWN}),
-    State.DOOMED: frozenset({State.NOT_COMMITTED, State.UNKNOWN}),
-    State.COMMITTING: frozenset({State.COMMITTED, State.NOT_COMMITTED, State.UNKNOWN}),
-    State.COMMITTED: frozenset(),
-    State.NOT_COMMITTED: frozenset(),
-    State.UNKNOWN: frozenset(),
-}
-
-
 class Ending(enum.Enum):
     """What the end of a boundary has to do."""
 
@@ -149,21 +132,24 @@ class Boundary:
     @property
     def outcome(self) -> Outcome | None:
         """How it ended, or ``None`` while it has not."""
-        return _OUTCOMES.get(self.state)
+        state = self.state
+        if state is State.COMMITTED:
+            return Outcome.COMMITTED
+        if state is State.NOT_COMMITTED:
+            return Outcome.NOT_COMMITTED
+        return Outcome.UNKNOWN if state is State.UNKNOWN else None
 
     @property
     def ended(self) -> bool:
-        return self.state in _OUTCOMES
+        return self.outcome is not None
 
-    def _move(self, to: State) -> None:
-        if to not in _MOVES[self.state]:
-            raise AssertionError(f"a boundary cannot go from {self.state} to {to}")
-        self.state = to
+    def _refuse(self, to: State) -> NoReturn:
+        raise AssertionError(f"a boundary cannot go from {self.state} to {to}")
 
     def doom(self, cause: BaseException) -> None:
         """It can only be rolled back from now on. The first cause is kept."""
         if self.state is State.ACTIVE:
-            self._move(State.DOOMED)
+            self.state = State.DOOMED
             # a refusal of ours only repeats what came first
             while isinstance(cause, RolledBack) and cause.__cause__ is not None:
                 cause = cause.__cause__
@@ -180,14 +166,27 @@ class Boundary:
             self.asked = True
 
     def committing(self) -> None:
-        self._move(State.COMMITTING)
+        if self.state is not State.ACTIVE:
+            self._refuse(State.COMMITTING)
+        self.state = State.COMMITTING
 
     def end(self, outcome: Outcome) -> None:
-        """It is over. The first outcome stands."""
-        if not self.ended:
-            if outcome is Outcome.COMMITTED and self.state is State.ACTIVE:
-                self._move(State.COMMITTING)
-            self._move(_ENDS[outcome])
+        """It is over. The first outcome stands.
+
+        By identity alone: while a COMMIT is noted nothing may run that a signal could interrupt, as
+        a member's own hash could.
+        """
+        state = self.state
+        if state is State.COMMITTED or state is State.NOT_COMMITTED or state is State.UNKNOWN:
+            return
+        if outcome is Outcome.COMMITTED:
+            if state is State.DOOMED:
+                self._refuse(State.COMMITTED)
+            self.state = State.COMMITTED
+        elif outcome is Outcome.NOT_COMMITTED:
+            self.state = State.NOT_COMMITTED
+        else:
+            self.state = State.UNKNOWN
 
 
 def ending(

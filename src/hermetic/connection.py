@@ -36,6 +36,7 @@ class Transaction:
         "failure",
         "fault",
         "gone",
+        "in_hand",
         "limit",
         "over",
         "plain",
@@ -63,6 +64,8 @@ class Transaction:
         # seconds that the server was last told to give a statement
         self.limit: float | None = None
         self.rolling_back = False
+        # begun by a fast path, and not yet known to SQLAlchemy
+        self.in_hand = False
         self.commit_sent = False
         self.committed = False
 
@@ -101,16 +104,20 @@ class ConnectionRecord:
         "beside",
         "born",
         "break_off",
+        "cursor",
         "dirty",
         "engine",
+        "entry",
         "last_statement",
         "number",
         "owner",
         "probe",
+        "ready",
         "returned",
         "role",
         "scope",
         "server",
+        "started",
         "transaction",
         "world",
     )
@@ -148,6 +155,14 @@ class ConnectionRecord:
         # lent past the gate to somebody who holds SQLite's one writer already: for reading
         self.beside = False
         self.alarm: Any = None
+        # SQLAlchemy's record of it in its pool, and a cursor that fast paths keep
+        self.entry: Any = None
+        self.cursor: Any = None
+        # whether a fast path may begin on it: a scope without a transaction may have set it up for
+        # itself
+        self.ready = True
+        # the moment of its birth in SQLAlchemy's clock, while a fast path hides it from the pool
+        self.started: float | None = None
 
     def info(self, now: float) -> ConnectionInfo:
         scope = self.scope

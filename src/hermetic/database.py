@@ -65,6 +65,7 @@ class Database:
         # options that were given before, with what they come to; callers repeat themselves
         self._merges: dict[tuple[Any, ...] | None, ScopeOptions] = {}
         self._check_isolation(options.scope, place="Database()")
+        self._plain = Unit(self, options.scope, retry_given=False)
 
     @classmethod
     def from_env(
@@ -112,6 +113,8 @@ class Database:
         :param options: the fields of ScopeOptions.
         :raises InvalidOption: an option is unknown, or its value outside its limits.
         """
+        if not options:
+            return self._plain  # a unit may be used many times at once
         merged = self._merged(options, "db.session()")
         return Unit(self, merged, retry_given="retry" in options)
 
@@ -126,7 +129,7 @@ class Database:
         merged = self._merged(options, "db.attempts()")
         if merged.retry is None and "retry" not in options:
             merged = merged.updated({"retry": Retry()}, place="db.attempts()")
-        return Attempts(self, merged, Place(caller_frame(2)))
+        return Attempts(self, merged, Place(caller_frame()))
 
     def _merged(self, given: Mapping[str, Any], place: str) -> ScopeOptions:
         if not given:

@@ -20,6 +20,8 @@ from .dialects.classify import classify
 from .errors import CommitUnknown, DeadlineExceeded, FaultError, ForeignOwner, Outcome, RolledBack
 from .events import logger
 from .execution import given_up, rewatch, watch
+from .fast import lean
+from .fast.listening import is_heard
 from .hooks import Hook, next_before_commit
 from .interrupts import HeldBack, main_thread
 from .owner import Owner
@@ -125,7 +127,12 @@ def _end_root(
     scope.ending = True
     # a loop has signal handlers of its own, and other tasks run while this one waits; without a
     # connection nothing is sent that a signal could strike
-    hold = scope.connection is not None and not scope.asynchronous and get_ident() == main_thread
+    hold = (
+        scope.connection is not None
+        and not scope.asynchronous
+        and get_ident() == main_thread
+        and not (scope.in_hand and how is Ending.COMMIT and lean.commits_in_one_step(scope))
+    )
     with HeldBack(partial(_bound, scope, cleanup_timeout)) if hold else _NOTHING:
         if how is Ending.COMMIT and raised is None:
             raised = _commit(scope)
@@ -177,8 +184,10 @@ def _commit(scope: Scope) -> BaseException | None:
     if not plain:
         scope.boundary.committing()
     try:
+        if scope.in_hand and lean.commit(scope.session, scope):
+            pass
         # without a transaction the session touched nothing that could be committed
-        if scope.session.in_transaction() or has_commit_listeners(scope):
+        elif scope.session.in_transaction() or has_commit_listeners(scope):
             orm.Session.commit(scope.session)
     except BaseException as struck:
         failed = _own_words(scope, struck)
@@ -213,6 +222,8 @@ def _own_words(scope: Scope, failed: BaseException) -> BaseException:
 
 def has_commit_listeners(scope: Scope) -> bool:
     """Whether SQLAlchemy's own hooks wait for a commit, also for one of nothing."""
+    if not is_heard(scope.session):
+        return False  # without a look at the session's own collections, which would make them
     return bool(scope.session.dispatch.before_commit or scope.session.dispatch.after_commit)
 
 
@@ -270,7 +281,12 @@ def _clean_up(
 ) -> None:
     """Roll back where that is due, and close: the connection goes back, or is destroyed."""
     session = scope.session
+    if not rollback and lean.may_close(session):
+        lean.close(session, scope)
+        return
     try:
+        if scope.in_hand:
+            session._autobegin_t().adopted(scope.side.engine)
         if rollback and session.in_transaction():
             _set_apart_untouched(scope)
             if _is_broken_off(scope):
@@ -283,7 +299,7 @@ def _clean_up(
         _destroy(scope)
     try:
         if session.identity_map:
-            seal(session.identity_map.all_states(), scope.ref)
+            seal(session.identity_map.all_states(), scope)
         orm.Session.close(session)
     except BaseException as failed:
         _attach(error, "closing failed too, and the connection was destroyed", failed)
@@ -315,7 +331,7 @@ def _set_apart_untouched(scope: Scope) -> None:
         if not state.modified and state not in touched
     ]
     if untouched:
-        seal(untouched, scope.ref)
+        seal(untouched, scope)
         session._expunge_states(untouched)
 
 

@@ -20,6 +20,7 @@ from sqlalchemy.pool import (
 
 from .dialects.drivers import driver_of, family_of, url_for
 from .errors import DatabaseClosed
+from .fast.side import Side
 from .gate import Gate
 from .listeners import EngineWatch
 from .options import DatabaseOptions
@@ -39,6 +40,7 @@ class Server:
         # guards the making of engines; making one does no I/O
         self._lock = threading.Lock()
         self._sync: dict[bool, Engine] = {}
+        self.sides: dict[bool, Side] = {}
         self._async: dict[asyncio.AbstractEventLoop, dict[bool, AsyncEngine]] = {}
         self._gates = self._make_gates()
         self._anchor = self._hold_memory()
@@ -90,6 +92,22 @@ class Server:
                 self._outfit(found, url, reader, world="threads")
                 self._sync[reader] = found
             return found
+
+    def side(self, *, reader: bool) -> Side:
+        """The engine for threads, with what the fast paths know of it."""
+        found = self.sides.get(reader)
+        if found is None:
+            engine = self.engine(reader=reader)
+            driver = driver_of(engine.url)
+            found = self.sides[reader] = Side(
+                engine,
+                self.family,
+                driver,
+                self.options,
+                self.registry.fast,
+                reader=reader and self.family.has_readers,
+            )
+        return found
 
     def async_engine(self, *, reader: bool) -> AsyncEngine:
         """The engine for the running event loop. Its connections never meet another loop."""
@@ -174,7 +192,7 @@ class Server:
         """
         self._shut()
         with self._lock:
-            engines, self._sync = list(self._sync.values()), {}
+            engines, self._sync, self.sides = list(self._sync.values()), {}, {}
             loops = list(self._async.items())
             self._async.clear()
         for engine in engines:

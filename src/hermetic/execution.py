@@ -124,6 +124,9 @@ class Execution:
             self._begin(dbapi)
             return
         scope = demanding.get()
+        if connection.transaction is not None and connection.transaction.in_hand:
+            connection.transaction.in_hand = False  # a fast path has begun it
+            return
         transaction = connection.transaction = Transaction()
         connection.scope = scope
         if scope is None:
@@ -141,6 +144,7 @@ class Execution:
         self._begin(dbapi)
         deadline = None if scope is None else scope.deadline
         self._family.start(dbapi, self._driver, begin, self._options, deadline)
+        connection.ready = not begin.plain
         transaction.begun = True
 
     def do_commit(self, dbapi: Any) -> None:

@@ -95,6 +95,7 @@ class EngineWatch:
             self.family.greet(dbapi, self.driver, self.options, reader=self.reader, until=until)
         finally:
             disarm(connection)
+        connection.entry = record
         record.info[KEY] = connection
         self.registry.connections[connection.number] = connection
 
@@ -103,6 +104,7 @@ class EngineWatch:
         if connection is not None:
             disarm(connection)
             self.execution.forget(dbapi)
+            connection.entry = connection.cursor = None
             self.registry.connections.pop(connection.number, None)
 
     def _on_detach(self, dbapi: Any, record: Any) -> None:
@@ -110,6 +112,9 @@ class EngineWatch:
 
     def _on_checkout(self, dbapi: Any, record: Any, proxy: Any) -> None:
         connection: ConnectionRecord = record.info[KEY]
+        if connection.started is not None:
+            # out of a fast path's hand: the pool may know again how old it is
+            record.starttime, connection.started = connection.started, None
         returned, connection.returned = connection.returned, None
         connection.beside = record.record_info.get("hermetic.beside", False)
         if connection.beside:

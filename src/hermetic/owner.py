@@ -25,6 +25,7 @@ class _Process:
     def forked(cls) -> None:
         cls.id = os.getpid()
         cls.forks += 1
+        _here.__dict__.clear()  # the thread that forked is another owner in the child
 
     @classmethod
     def name(cls) -> str:
@@ -74,6 +75,8 @@ class Owner:
 
     def is_current(self) -> bool:
         """Whether the caller is this owner."""
+        if self._task is None and getattr(_here, "owner", None) is self:
+            return _get_running_loop() is None
         # a new thread may have the number of one that is gone
         if self.thread_id != get_ident() or self._process != _Process.id:
             return False
@@ -121,6 +124,20 @@ class Owner:
             return None
         stack = task.get_stack()
         return stack[-1] if stack else None
+
+
+# of each thread: itself as an owner, for as long as it runs no loop
+_here = threading.local()
+
+
+def current_owner() -> Owner:
+    """The caller; always the same object for a thread outside of any event loop."""
+    if _get_running_loop() is not None:
+        return Owner()
+    found: Owner | None = getattr(_here, "owner", None)
+    if found is None:
+        found = _here.owner = Owner()
+    return found
 
 
 def describe_current() -> str:

@@ -18,9 +18,10 @@ _INNER = (
 )
 
 
-def caller_frame(depth: int = 1) -> FrameType:
+def caller_frame() -> FrameType:
     """The frame of the user's code that called into hermetic."""
-    frame: FrameType | None = sys._getframe(depth)
+    # from the innermost one on: compiled functions have no frames to count
+    frame: FrameType | None = sys._getframe(0)
     while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         last, frame = frame, frame.f_back
     return frame if frame is not None else last
@@ -28,7 +29,7 @@ def caller_frame(depth: int = 1) -> FrameType:
 
 def user_frame() -> FrameType:
     """The frame of the user's code, from beneath SQLAlchemy, also under its bridge to asyncio."""
-    frame: FrameType | None = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(0)
     first = frame
     while frame is not None and _is_inner(frame):
         frame = frame.f_back
@@ -54,14 +55,22 @@ def _is_inner(frame: FrameType) -> bool:
 class Place:
     """A line of code, kept as cheaply as can be and put into words when asked."""
 
-    __slots__ = ("_code", "_line")
+    __slots__ = ("_at", "_code")
 
     def __init__(self, frame: FrameType) -> None:
         self._code: CodeType = frame.f_code
-        self._line = frame.f_lineno
+        # an instruction's number; its line is looked up when somebody asks
+        self._at = frame.f_lasti
 
     def __str__(self) -> str:
-        return f"{self._code.co_filename}:{self._line} in {self._code.co_name}"
+        return f"{self._code.co_filename}:{self.line} in {self._code.co_name}"
+
+    @property
+    def line(self) -> int:
+        for start, end, line in self._code.co_lines():
+            if start <= self._at < end and line is not None:
+                return line
+        return self._code.co_firstlineno
 
     @property
     def function(self) -> str:

@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from threading import Lock
 from typing import Any
 
-from sqlalchemy.pool import Pool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool, QueuePool
 from sqlalchemy.util import await_only
 
 from .errors import DatabaseClosed, PoolError, PoolOverloaded, PoolSelfDeadlock, PoolTimeout
@@ -191,6 +191,9 @@ class GatedPool(Pool):
     admission: Admission
 
     def _do_get(self) -> Any:
+        scope = demanding.get()
+        if scope is not None and scope.in_hand:
+            return scope.hand_over()
         if self.admission.closed:
             raise DatabaseClosed(
                 f"Pool {self.admission.gate.name!r} is closed: its Database was.",
@@ -234,11 +237,60 @@ class GatedPool(Pool):
         return fresh  # type: ignore[no-any-return]
 
 
+class IdleStack(QueuePool):
+    """A QueuePool behind a gate, which bounds it: what is left is a stack of idle connections.
+
+    SQLAlchemy's queue, with its lock and its conditions, has nobody to make wait here.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # append and pop are one step each under the GIL
+        self.idle: list[Any] = []
+
+    def _do_get(self) -> Any:
+        try:
+            return self.idle.pop()
+        except IndexError:
+            pass
+        self._inc_overflow()
+        try:
+            return self._create_connection()
+        except BaseException:
+            self._dec_overflow()
+            raise
+
+    def _do_return_conn(self, record: Any) -> None:
+        self.idle.append(record)
+
+    def dispose(self) -> None:
+        idle = self.idle
+        while idle:
+            idle.pop().close()
+        super().dispose()
+
+    def checkedin(self) -> int:
+        return len(self.idle)
+
+    def checkedout(self) -> int:
+        return super().checkedout() - len(self.idle)
+
+
+class AsyncIdleStack(IdleStack, AsyncAdaptedQueuePool):
+    """The same under asyncio."""
+
+
+# what takes the place of a pool class that a gate makes simpler
+_SIMPLER: dict[type[Pool], type[Pool]] = {
+    QueuePool: IdleStack,
+    AsyncAdaptedQueuePool: AsyncIdleStack,
+}
 _gated: dict[type[Pool], type[Pool]] = {}
 
 
 def gated(base: type[Pool]) -> type[Pool]:
     """The pool class with a gate in front of it."""
     if base not in _gated:
-        _gated[base] = type(f"Gated{base.__name__}", (GatedPool, base), {})
+        behind = _SIMPLER.get(base, base)
+        _gated[base] = type(f"Gated{base.__name__}", (GatedPool, behind), {})
     return _gated[base]

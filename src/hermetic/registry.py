@@ -7,6 +7,7 @@ moment old in one field and not in the next, and never blocks anyone.
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import time
 import weakref
@@ -34,7 +35,7 @@ from .events import (
 )
 from .gate import Gate, Ticket
 from .options import ScopeOptions
-from .owner import Owner, describe_current
+from .owner import Owner, current_owner, describe_current
 from .place import Place
 
 _scope_numbers = itertools.count(1)
@@ -67,6 +68,7 @@ class Scope:
         "handed",
         "hook_errors",
         "hooks",
+        "in_hand",
         "innermost",
         "interruptible",
         "last_statement",
@@ -84,6 +86,7 @@ class Scope:
         "savepoint",
         "seconds",
         "session",
+        "side",
         "started",
         "statements",
         "ticket",
@@ -122,6 +125,9 @@ class Scope:
         # the sync session, and what the user was given: the same, or the AsyncSession over it
         self.session: Any = None
         self.facade: Any = None
+        # what the fast paths may do for it, and whether one of them holds its connection
+        self.side: Any = None
+        self.in_hand = False
         self.transaction: Transaction | None = None
         # what opened it, so that it can find it again
         self.unit: Any = None
@@ -144,7 +150,7 @@ class Scope:
         self.given_timeout = options.timeout
         if root is None:
             self._root: Scope | None = None
-            self._owner = Owner()
+            self._owner = current_owner()
             self.innermost = self.boundary = Boundary()
             self.parent_boundary = self.boundary
             self.parent_savepoint = None
@@ -169,11 +175,26 @@ class Scope:
         """The scope that owns session and transaction: itself, or the one it joined."""
         return self._root or self
 
+    def hand_over(self) -> Any:
+        """Give the connection in hand to SQLAlchemy, as its pool's record.
+
+        The record's age is hidden until it was taken: SQLAlchemy would make a new connection in the
+        place of one that is past its time, and what was begun on it would be lost.
+        """
+        connection = self.connection
+        assert connection is not None
+        self.in_hand = False
+        entry = connection.entry
+        connection.started, entry.starttime = entry.starttime, math.inf
+        return entry
+
     def forget(self) -> None:
         """Let go, at the end, of what would keep a session, a connection or a traceback alive."""
         if self.connection is not None and self.connection.transaction is self.transaction:
             self.connection.transaction = None
         self.connection = self.transaction = self.ticket = None
+        # the session knows its scope for as long as somebody has it; both ways would be a cycle
+        self.session = self.facade = None
 
     @property
     def owner(self) -> Owner:
@@ -306,9 +327,6 @@ def describe_error(error: BaseException | None) -> str:
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
-_COUNTERS = {outcome: outcome.name.lower() for outcome in Outcome}
-
-
 class Registry:
     """Everything that is open of one Database."""
 
@@ -321,6 +339,8 @@ class Registry:
         self.counters: dict[str, int] = dict.fromkeys(
             ("scopes", "committed", "not_committed", "unknown", "retries", "destroyed"), 0
         )
+        # how often the fast paths ran, and why they stepped aside
+        self.fast: dict[str, int] = {}
         self.listeners: tuple[Listener, ...] = ()
         # called, each time, when the last open scope has ended
         self.on_empty: list[Callable[[], None]] = []
@@ -335,8 +355,10 @@ class Registry:
         self.scopes.pop(scope.number, None)
         if scope._root is None:
             outcome = scope.boundary.outcome
-            if outcome is not None:
-                self.counters[_COUNTERS[outcome]] += 1
+            if outcome is Outcome.COMMITTED:
+                self.counters["committed"] += 1
+            elif outcome is not None:
+                self.counters[outcome.name.lower()] += 1
         if self.on_empty and not self.scopes:
             for tell in tuple(self.on_empty):
                 tell()

@@ -22,6 +22,7 @@ from .ending import end, has_commit_listeners
 from .errors import ForeignOwner, Outcome, ScopeRefused
 from .events import HookFailed, ScopeFinished, ScopeOpened, emit, logger
 from .execution import rewatch
+from .fast import lean
 from .hooks import Hook, ending_hooks
 from .options import Propagation, ScopeOptions
 from .owner import describe_current
@@ -54,37 +55,51 @@ def begin(
     :raises DatabaseClosed: no new scopes are taken.
     """
     registry = database.registry
-    outer = _own_outer(database, options)
-    entry = enter(options, _as_outer(outer), database.family.default_isolation)
-    joins = entry in (Entry.JOIN, Entry.SAVEPOINT)
-    if joins:
-        assert outer is not None
-        if outer.root.asynchronous is not asynchronous:
-            raise ScopeRefused(
-                "A scope of threads and one of asyncio cannot share a session.",
-                scope=outer.ref,
-                hint="Use the same form of 'with' inside, or propagation='requires_new'.",
-            )
-        outer.check_owner()
-    elif outer is None:
-        database.check_open()
+    parent = current.current_scope.get()
+    root = outer = None
+    if parent is None:
+        # nothing of any Database is open here
+        if options.propagation is Propagation.REQUIRED:
+            entry = Entry.TRANSACTION
+        else:
+            entry = enter(options, None, database.family.default_isolation)
     else:
+        outer = _own_outer(database, options)
+        parent = current.current_scope.get()
+        entry = enter(options, _as_outer(outer), database.family.default_isolation)
+        if outer is not None and entry in (Entry.JOIN, Entry.SAVEPOINT):
+            root = _joined(outer, asynchronous)
+    if outer is None:
+        if database._closing or database.server.closed:
+            database.check_open()
+    elif root is None:
         database.check_not_closed()  # a drain waits for this owner's open scope, and for its needs
     now = time.monotonic()
-    root = outer.root if joins and outer is not None else None
-    scope = Scope(registry, options, entry, current.current_scope.get(), root, place, now)
+    scope = Scope(registry, options, entry, parent, root, place, now)
     if root is None:
-        _equip(database, scope, asynchronous=asynchronous)
+        _equip(database, scope, asynchronous)
         if deadline is not None:
             scope.deadline = deadline
     else:
         _attach_to(scope, root, now)
     registry.opened(scope)
-    current.enter(scope)
+    current.current_scope.set(scope)
     if registry.listeners:
         opened = ScopeOpened(registry.name, scope.ref, str(scope.owner), str(entry))
         emit(registry.listeners, opened)
     return scope
+
+
+def _joined(outer: Scope, asynchronous: bool) -> Scope:
+    """The scope whose session is joined."""
+    if outer.root.asynchronous is not asynchronous:
+        raise ScopeRefused(
+            "A scope of threads and one of asyncio cannot share a session.",
+            scope=outer.ref,
+            hint="Use the same form of 'with' inside, or propagation='requires_new'.",
+        )
+    outer.check_owner()
+    return outer.root
 
 
 def _own_outer(database: Database, options: ScopeOptions) -> Scope | None:
@@ -117,21 +132,35 @@ def _as_outer(scope: Scope | None) -> Outer | None:
     return Outer(transactional, root.readonly, root.options.isolation, scope)
 
 
-def _equip(database: Database, scope: Scope, *, asynchronous: bool) -> None:
+def _equip(database: Database, scope: Scope, asynchronous: bool) -> None:
     """Give a scope its session, bound to the pool that its promise asks for."""
     options = database.options.session_options
-    reader = scope.readonly
+    server, reader = database.server, scope.readonly
     scope.asynchronous = asynchronous
     if asynchronous:
-        bind = database.server.async_engine(reader=reader)
+        bind = server.async_engine(reader=reader)
         facade = AsyncSession(
             bind, sync_session_class=owned_session, expire_on_commit=False, **options
         )
         scope.facade, scope.session = facade, facade.sync_session
+        scope.session._scope = scope
+        return
+    side = server.sides.get(reader) or server.side(reader=reader)
+    if options:
+        session = owned_session(side.engine, expire_on_commit=False, **options)
+    elif side.session_dict is None:
+        session = owned_session(side.engine, expire_on_commit=False)
+        lean.remember_session(side, session)
     else:
-        engine = database.server.engine(reader=reader)
-        scope.facade = scope.session = owned_session(engine, expire_on_commit=False, **options)
-    scope.session._scope = scope
+        session = lean.new_session(side)
+    scope.facade = scope.session = session
+    session._scope = scope
+    if (
+        side.begin is not None
+        and scope.entry is Entry.TRANSACTION
+        and scope.options.isolation is None
+    ):
+        scope.side = side
 
 
 def _attach_to(scope: Scope, root: Scope, now: float) -> None:

@@ -10,7 +10,8 @@ fails when it changes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from sqlalchemy.orm.base import LoaderCallableStatus
 from sqlalchemy.orm.exc import DetachedInstanceError
@@ -21,6 +22,30 @@ from .errors import DetachedAccess, ScopeRef
 _Loader = Callable[[Any, Any], Any]
 
 
+class Named(Protocol):
+    """A scope, as far as its words go."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def number(self) -> int: ...
+    @property
+    def place(self) -> object: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Late:
+    """A scope's name and place, in words only when they are wanted; the scope itself may go."""
+
+    name: str
+    number: int
+    place: object
+
+    @property
+    def ref(self) -> ScopeRef:
+        return ScopeRef(self.name, self.number, str(self.place))
+
+
 class Sealed(dict[str, _Loader]):
     """The ``callables`` of the objects of one ended scope; it has an answer for every key.
 
@@ -28,11 +53,16 @@ class Sealed(dict[str, _Loader]):
     ``Session.merge`` is what it would have been.
     """
 
-    __slots__ = ("scope",)
+    __slots__ = ("_scope",)
 
-    def __init__(self, scope: ScopeRef, own: dict[str, _Loader]) -> None:
+    def __init__(self, scope: ScopeRef | _Late, own: dict[str, _Loader]) -> None:
         super().__init__(own)
-        self.scope = scope
+        self._scope = scope
+
+    @property
+    def scope(self) -> ScopeRef:
+        scope = self._scope
+        return scope if isinstance(scope, ScopeRef) else scope.ref
 
     def __contains__(self, key: object) -> bool:
         return True
@@ -66,15 +96,20 @@ class Sealed(dict[str, _Loader]):
         return Sealed, (self.scope, dict(self.items()))
 
 
-def seal(states: Iterable[InstanceState[Any]], scope: ScopeRef) -> None:
+def seal(states: Iterable[InstanceState[Any]], scope: Named | ScopeRef) -> None:
     """Mark the objects of a scope that ends."""
-    shared = Sealed(scope, {})
+    if isinstance(scope, ScopeRef):
+        late: ScopeRef | _Late = scope
+    else:
+        late = _Late(scope.name, scope.number, scope.place)
+    shared = Sealed(late, {})
+    # one bound method for all of them
+    load_expired = shared.load_expired
     for state in states:
         # a state of its own only where there is something of its own in it
         own = state.callables
-        sealed = Sealed(scope, dict(own)) if len(own) else shared
-        state.callables = sealed
-        state._load_expired = sealed.load_expired  # type: ignore[method-assign]
+        state.callables = Sealed(late, dict(own)) if len(own) else shared
+        state._load_expired = load_expired  # type: ignore[method-assign]
 
 
 def _worded(state: InstanceState[Any], attribute: str, scope: ScopeRef) -> DetachedAccess:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
-from sqlalchemy import Connection, Engine, inspect, orm, text
+from sqlalchemy import inspect, orm, text
 from sqlalchemy.orm import SessionTransaction, SessionTransactionOrigin
 from sqlalchemy.orm.state import InstanceState
 
@@ -24,15 +24,16 @@ from .errors import (
     StaleInstance,
 )
 from .events import SessionInfo
-from .execution import KEY, begin_of
+from .execution import KEY
+from .fast import lean
 from .hooks import Hook, HookKind, add_hook
 from .loan import Loan
 from .owner import Owner, current_task, describe_current
 from .place import Place, user_frame
-from .pool import demanding
 from .redaction import redacted
 from .registry import Scope, loose_sessions
 from .strings import AsyncStringSession, StringSession
+from .transaction import ScopeTransaction
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _P = ParamSpec("_P")
@@ -294,6 +295,15 @@ class Session(StringSession):
                 return f"the changed object {_described(instance)}"
         return None
 
+    def in_transaction(self) -> bool:
+        scope = self._scope
+        return self._transaction is not None or (scope is not None and scope.in_hand)
+
+    def get_transaction(self) -> SessionTransaction | None:
+        if self._scope is not None and self._scope.in_hand:
+            self._autobegin_t()  # a fast path has begun, without one
+        return super().get_transaction()
+
     def _autobegin_t(self, begin: bool = False) -> SessionTransaction:
         if self._transaction is None:
             if self._scope is not None:
@@ -315,6 +325,16 @@ class Session(StringSession):
         if scope is not None and (scope.ended or not scope.ending):
             scope.check_owner()
         super().expunge_all()
+
+    if not TYPE_CHECKING:  # the signature is SQLAlchemy's
+
+        @functools.wraps(orm.Session.get)
+        def get(self, entity, ident, **more):
+            if not more and self._scope is not None:
+                found = lean.get(self, entity, ident)
+                if found is not lean.ASIDE:
+                    return found
+            return super().get(entity, ident, **more)
 
     def _check_attempt(self, state: InstanceState[Any] | None) -> None:
         refused = self._refused_states
@@ -400,58 +420,6 @@ def _owned_session(*args: Any, **kwargs: Any) -> Session:
 # makes a session for a scope, which knows whose it is: the session need not find out. SQLAlchemy's
 # AsyncSession asks for a class, and only calls it
 owned_session: Any = _owned_session
-
-
-class ScopeTransaction(SessionTransaction):
-    """The transaction of a scope's session.
-
-    Every way in which SQLAlchemy takes a connection for a session, a flush or a savepoint ends in
-    this one method (private, checked on 2.1.7 to 2.1.9); here the scope goes along with it.
-    """
-
-    def _connection_for_bind(self, bind: Any, execution_options: Any) -> Connection:
-        scope: Scope | None = self.session._scope  # type: ignore[attr-defined]
-        if scope is None or bind in self._connections or not isinstance(bind, Engine):
-            return super()._connection_for_bind(bind, execution_options)
-        scope.check_statement()
-        if execution_options and "isolation_level" in execution_options:
-            session: Any = self.session
-            raise session._controls(
-                "connection(execution_options=…)", "Open the scope with isolation=… instead."
-            )
-        family = scope.registry.family
-        if family is not None and (options := family.execution_options(begin_of(scope))):
-            execution_options = {**options, **(execution_options or {})}
-        token = demanding.set(scope)
-        try:
-            return super()._connection_for_bind(bind, execution_options)
-        finally:
-            demanding.reset(token)
-
-    def commit(self, _to_root: bool = False) -> None:
-        self._check_hand("commit")
-        super().commit(_to_root=_to_root)
-
-    def rollback(self, _capture_exception: bool = False, _to_root: bool = False) -> None:
-        self._check_hand("rollback")
-        super().rollback(_capture_exception=_capture_exception, _to_root=_to_root)
-
-    def close(self, invalidate: bool = False) -> None:
-        self._check_hand("close")
-        scope: Scope | None = self.session._scope  # type: ignore[attr-defined]
-        record = None if scope is None else scope.transaction
-        if scope is not None and record is not None and scope.failed and not record.over:
-            # its rollback failed: SQLAlchemy would give the connection back to the pool
-            for connection in self.connections:
-                if not connection.closed and not connection.invalidated:
-                    connection.invalidate()
-        super().close(invalidate)
-
-    def _check_hand(self, what: str) -> None:
-        session: Any = self.session
-        scope: Scope | None = session._scope
-        if scope is not None and not scope.ending:
-            raise session._controls(what, "The scope ends its transaction when its block ends.")
 
 
 class AsyncSession(AsyncStringSession):

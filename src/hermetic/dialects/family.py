@@ -103,6 +103,15 @@ class Family:
         """Statements to send where a transaction begins, where the driver sends none itself."""
         return ()
 
+    def lean_begin(
+        self, driver: str, options: DatabaseOptions, begin: Begin
+    ) -> tuple[str, ...] | None:
+        """What to send on the driver's connection to begin an ordinary transaction.
+
+        :return: ``None`` where that takes more than statements, so that SQLAlchemy has to do it.
+        """
+        return None
+
     def start(
         self,
         dbapi: Any,

@@ -104,6 +104,14 @@ class MySQL(Family):
         start = "START TRANSACTION READ ONLY" if begin.readonly else "START TRANSACTION"
         return (f"SET TRANSACTION ISOLATION LEVEL {begin.isolation.value}", start)
 
+    def lean_begin(
+        self, driver: str, options: DatabaseOptions, begin: Begin
+    ) -> tuple[str, ...] | None:
+        # the driver's own transactions begin with the first statement
+        return (
+            () if driver in ("pymysql", "mysqldb") and not self.execution_options(begin) else None
+        )
+
     def limit_statement(
         self, dialect: Any, statement: str, seconds: float
     ) -> tuple[str | None, str]:

@@ -95,6 +95,12 @@ class PostgreSQL(Family):
                 int(connect_args.get("connect_timeout", whole)), whole
             )
 
+    def lean_begin(
+        self, driver: str, options: DatabaseOptions, begin: Begin
+    ) -> tuple[str, ...] | None:
+        # the driver's own transactions begin with the first statement
+        return () if driver == "psycopg" and not self.execution_options(begin) else None
+
     def limit_statement(
         self, dialect: Any, statement: str, seconds: float
     ) -> tuple[str | None, str]:

@@ -94,6 +94,8 @@ class SQLite(Family):
             cursor.execute(f"PRAGMA foreign_keys = {'on' if options.foreign_keys else 'off'}")
             if reader:
                 cursor.execute("PRAGMA query_only = on")
+            elif options.journal_mode == "wal":
+                cursor.execute(f"PRAGMA busy_timeout = {_SLICE_MS}")  # see start()
         finally:
             cursor.close()
 
@@ -104,6 +106,13 @@ class SQLite(Family):
         if begin.plain:
             return ()
         return ("BEGIN",) if begin.readonly else ("BEGIN IMMEDIATE",)
+
+    def lean_begin(
+        self, driver: str, options: DatabaseOptions, begin: Begin
+    ) -> tuple[str, ...] | None:
+        if options.journal_mode != "wal":
+            return None
+        return self.begin_statements(begin)
 
     def start(
         self,
@@ -118,25 +127,30 @@ class SQLite(Family):
         SQLite's own wait can neither be cancelled nor interrupted (sqlite3_interrupt does not wake
         its busy handler, 3.40), and would outlast any deadline.
         """
-        patience = float(options.connect_args.get("timeout", options.lock_timeout or 0.0))
-        until = time.monotonic() + patience
-        until = until if deadline is None else min(until, deadline)
         # straight on the sqlite3 connection: nothing else is under way on it, and aiosqlite's way
         # there costs more than the whole BEGIN
         raw = _sqlite3_connection(dbapi.dbapi_connection)
+        patience = _patience(options)
+        if begin.plain:
+            raw.execute(f"PRAGMA busy_timeout = {math.ceil(patience * 1000)}")
+            return
+        if begin.readonly:
+            cursor = dbapi.cursor()
+            cursor.execute("BEGIN")  # waits for nobody; the first statement does
+            cursor.close()
+            return
+        until = time.monotonic() + patience
+        until = until if deadline is None else min(until, deadline)
+        raw.execute(f"PRAGMA busy_timeout = {_SLICE_MS}")
+        cursor = dbapi.cursor()
         try:
-            for statement in self.begin_statements(begin):
-                raw.execute(f"PRAGMA busy_timeout = {_SLICE_MS}")
-                cursor = dbapi.cursor()
-                try:
-                    _insist(cursor, statement, until)
-                finally:
-                    cursor.close()
+            _insist(cursor, "BEGIN IMMEDIATE", until)
         finally:
-            left = (
-                patience if deadline is None else max(0.0, min(patience, until - time.monotonic()))
-            )
-            raw.execute(f"PRAGMA busy_timeout = {math.ceil(left * 1000)}")
+            cursor.close()
+            if options.journal_mode != "wal":
+                # under WAL nothing waits any more once the write lock is there
+                left = patience if deadline is None else min(patience, until - time.monotonic())
+                raw.execute(f"PRAGMA busy_timeout = {math.ceil(max(0.0, left) * 1000)}")
 
     def is_clean(self, dbapi: Any, driver: str) -> bool:
         raw = _sqlite3_connection(dbapi)
@@ -185,6 +199,11 @@ class SQLite(Family):
     def probe(self, dbapi: Any, driver: str) -> Callable[[], bool] | None:
         raw = _sqlite3_connection(dbapi)
         return None if raw is None else lambda: bool(raw.in_transaction)
+
+
+def _patience(options: DatabaseOptions) -> float:
+    """Seconds that a statement waits for another process's lock."""
+    return float(options.connect_args.get("timeout", options.lock_timeout or 0.0))
 
 
 def _stop_sentinel() -> object:

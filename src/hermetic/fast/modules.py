@@ -19,7 +19,23 @@ from pathlib import Path
 from types import ModuleType
 
 # read by setup.py too, which must not import the package to build it
-COMPILED: tuple[str, ...] = ()
+COMPILED: tuple[str, ...] = (
+    "hermetic.block",
+    "hermetic.boundary",
+    "hermetic.connection",
+    "hermetic.current",
+    "hermetic.ending",
+    "hermetic.fast.lean",
+    "hermetic.fast.listening",
+    "hermetic.fast.plans",
+    "hermetic.fast.side",
+    "hermetic.gate",
+    "hermetic.owner",
+    "hermetic.place",
+    "hermetic.pool",
+    "hermetic.registry",
+    "hermetic.scope",
+)
 
 _PACKAGE = __name__.partition(".")[0]
 

@@ -1,0 +1,42 @@
+cdef class Transaction:
+    cdef public object begun
+    cdef public object commit_sent
+    cdef public object committed
+    cdef public object depth
+    cdef public object entered
+    cdef public object failure
+    cdef public object fault
+    cdef public object gone
+    cdef public object in_hand
+    cdef public object limit
+    cdef public object over
+    cdef public object plain
+    cdef public object rolling_back
+    cdef public object savepoints
+    cdef public Py_ssize_t statements
+    cdef public object unsure
+
+
+cdef class ConnectionRecord:
+    cdef public object abandon
+    cdef public object alarm
+    cdef public object at_rest
+    cdef public object beside
+    cdef public object born
+    cdef public object break_off
+    cdef public object cursor
+    cdef public object dirty
+    cdef public object engine
+    cdef public object entry
+    cdef public object last_statement
+    cdef public object number
+    cdef public object owner
+    cdef public object probe
+    cdef public object ready
+    cdef public object returned
+    cdef public object role
+    cdef public object scope
+    cdef public object server
+    cdef public object started
+    cdef public object transaction
+    cdef public object world

@@ -1,0 +1,49 @@
+cimport cython
+
+from ..connection cimport ConnectionRecord, Transaction
+from ..registry cimport Scope
+from .plans cimport Entity
+from .side cimport Side
+
+
+@cython.locals(scope=Scope, side=Side, plan=Entity, connection=ConnectionRecord)
+cpdef get(object session, object entity, object ident)
+
+cpdef bint may_run(object session, Scope scope, Side side, Entity plan)
+
+cpdef ConnectionRecord in_hand(object session, Scope scope, Side side)
+
+@cython.locals(connection=ConnectionRecord, now=double)
+cpdef ConnectionRecord take(object session, Scope scope, Side side)
+
+cdef bint _is_fit(ConnectionRecord connection, object entry, object pool, Side side, double now)
+
+@cython.locals(transaction=Transaction)
+cdef bint _begin(Scope scope, Side side, ConnectionRecord connection)
+
+@cython.locals(transaction=Transaction)
+cpdef list fetch(object session, Scope scope, Side side, ConnectionRecord connection, Entity plan, object parameters)
+
+@cython.locals(values=dict, known=dict, told=dict, at=Py_ssize_t)
+cpdef instance_of(object session, Entity plan, object row, object runid)
+
+cdef _parameters(Entity plan, tuple key)
+
+@cython.locals(connection=ConnectionRecord, transaction=Transaction, side=Side)
+cpdef bint commit(object session, Scope scope)
+
+cpdef bint may_close(object session)
+
+@cython.locals(states=dict)
+cpdef close(object session, Scope scope)
+
+@cython.locals(connection=ConnectionRecord)
+cpdef give_back(Scope scope)
+
+cpdef remember_session(Side side, object session)
+
+@cython.locals(values=dict)
+cpdef new_session(Side side)
+
+@cython.locals(side=Side)
+cpdef bint commits_in_one_step(Scope scope)

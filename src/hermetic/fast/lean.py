@@ -1,0 +1,371 @@
+"""The way of one small unit of work: a connection in hand, a plan, a row, an object.
+
+A scope that asks for nothing special takes its connection here, straight from the pool, with the
+same gate, records and guards as everywhere; nothing of SQLAlchemy's is made for it. As soon as
+SQLAlchemy needs a connection for the scope it is given this one, in the middle of its transaction,
+and goes on with it (``Scope.hand_over``, ``Execution.do_begin``).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from weakref import ref
+
+from sqlalchemy.orm.session import SessionTransactionState
+from sqlalchemy.orm.state import InstanceState
+
+from ..connection import ConnectionRecord, Transaction
+from ..execution import KEY, watch
+from ..pool import demanding
+from ..registry import Scope
+from ..sealed import seal
+from .counts import aside
+from .listening import is_heard
+from .plans import Entity
+from .private import KeyedRef, WeakInstanceDict, new_runid, new_sessionid, sessions
+from .side import Side
+
+_COMPILED = not __file__.endswith(".py")
+
+# the answer of a fast path that leaves the work to SQLAlchemy
+ASIDE: Any = object()
+
+_ACTIVE = SessionTransactionState.ACTIVE
+
+
+def get(session: Any, entity: Any, ident: Any) -> Any:
+    """``session.get(entity, ident)``, or ``ASIDE``."""
+    scope: Scope = session._scope
+    side: Side | None = scope.side
+    if side is None:
+        return ASIDE
+    scope.check_owner()
+    plan = side.entities.get(entity)
+    if plan is None:
+        plan = side.entity(entity)
+        if plan is None:
+            aside(side.counts, "entity")
+            return ASIDE
+    key = ident if type(ident) is tuple else (ident,)
+    if len(key) != len(plan.key_at) or None in key or not plan.current():
+        return ASIDE
+    found = session.identity_map._dict.get((plan.identity_class, key, None))
+    if found is not None:
+        instance = found.obj()
+        if instance is None or found.expired or not isinstance(instance, entity):
+            return ASIDE
+        return instance
+    if not may_run(session, scope, side, plan):
+        return ASIDE
+    if session._new or session._deleted or session.identity_map._modified:
+        session._autoflush()
+    connection = in_hand(session, scope, side)
+    if connection is None:
+        return ASIDE
+    rows = fetch(session, scope, side, connection, plan, _parameters(plan, key))
+    if not rows:
+        return None
+    return instance_of(session, plan, rows[0], new_runid())
+
+
+def _parameters(plan: Entity, key: tuple[Any, ...]) -> Any:
+    if plan.named:
+        return {
+            name: value if process is None else process(value)
+            for (name, process), value in zip(plan.binds, key, strict=True)
+        }
+    if plan.as_they_are:
+        return key
+    return tuple(
+        [
+            value if process is None else process(value)
+            for (_, process), value in zip(plan.binds, key, strict=True)
+        ]
+    )
+
+
+def may_run(session: Any, scope: Scope, side: Side, plan: Entity) -> bool:
+    """Whether nobody could see that SQLAlchemy was not asked."""
+    scope.check_statement()
+    if plan.heard() or is_heard(session):
+        aside(side.counts, "listeners of the session or the entity")
+    elif side.watched():
+        aside(side.counts, "listeners of the engine")
+    elif session.bind is not side.engine or session.binds or session.execution_options:
+        aside(side.counts, "binds or execution options of the session")
+    elif scope.deadline is not None and side.limits:
+        aside(side.counts, "a deadline that the server has to be told")
+    else:
+        return True
+    return False
+
+
+def in_hand(session: Any, scope: Scope, side: Side) -> ConnectionRecord | None:
+    """The scope's connection, begun; ``None`` where SQLAlchemy has to see to it."""
+    if scope.in_hand:
+        return scope.connection if scope.transaction is not None else None
+    transaction = session._transaction
+    if transaction is None:
+        return take(session, scope, side)
+    if session._nested_transaction is not None or transaction._state is not _ACTIVE:
+        return None
+    return _borrowed(scope, transaction, side)
+
+
+def _borrowed(scope: Scope, transaction: Any, side: Side) -> ConnectionRecord | None:
+    """The connection that SQLAlchemy has taken, as it stands."""
+    connection, record = scope.connection, scope.transaction
+    if connection is None or record is None or record.failure is not None or record.over:
+        return None
+    if connection.scope is not scope or connection.transaction is not record:
+        return None
+    held = transaction._connections.get(side.engine)
+    if held is None or held[0].invalidated or held[0]._execution_options:
+        return None
+    return connection
+
+
+def take(session: Any, scope: Scope, side: Side) -> ConnectionRecord | None:
+    """Take a connection from the pool, and begin on it."""
+    pool: Any = side.engine.pool
+    if not pool.idle:
+        return None  # SQLAlchemy connects
+    token = demanding.set(scope)
+    try:
+        entry = pool._do_get()
+    finally:
+        demanding.reset(token)
+    connection: ConnectionRecord | None = entry.info.get(KEY)
+    if connection is None:
+        pool._do_return_conn(entry)
+        return None
+    scope.connection = connection
+    scope.in_hand = True
+    if not _is_fit(connection, entry, pool, side, time.monotonic()):
+        return None  # in hand, and not begun: SQLAlchemy looks at it once more, and begins
+    connection.returned = None
+    connection.scope = scope
+    return connection if _begin(scope, side, connection) else None
+
+
+def _is_fit(connection: ConnectionRecord, entry: Any, pool: Any, side: Side, now: float) -> bool:
+    """Whether it may be used as it is: alive as far as is known, not too old, not evicted."""
+    if entry.dbapi_connection is None or not connection.ready:
+        return False
+    started = entry.starttime
+    if pool._invalidate_time > started or entry._soft_invalidate_time > started:
+        return False
+    if pool._recycle > -1 and time.time() - started > pool._recycle:
+        return False
+    returned, after = connection.returned, side.ping_after
+    return returned is not None and (after is None or now - returned < after)
+
+
+def _begin(scope: Scope, side: Side, connection: ConnectionRecord) -> bool:
+    transaction = Transaction()
+    if connection.cursor is None:
+        connection.cursor = connection.entry.dbapi_connection.cursor()
+    assert side.begin is not None
+    try:
+        for statement in side.begin:
+            connection.cursor.execute(statement)
+    except Exception:
+        # somebody else holds the lock, or worse: SQLAlchemy's way waits, and says it in full
+        connection.scope = None
+        connection.cursor = None
+        return False
+    if scope.deadline is not None:
+        watch(connection, scope.deadline)
+    transaction.begun = transaction.in_hand = True
+    connection.transaction = scope.transaction = transaction
+    return True
+
+
+def fetch(
+    session: Any,
+    scope: Scope,
+    side: Side,
+    connection: ConnectionRecord,
+    plan: Entity,
+    parameters: Any,
+) -> list[Any]:
+    """Execute a plan's statement, and take all its rows."""
+    transaction = connection.transaction
+    assert transaction is not None
+    transaction.statements += 1
+    scope.statements += 1
+    scope.last_statement = connection.last_statement = plan.sql
+    connection.at_rest = False
+    cursor = connection.cursor
+    if cursor is None:
+        cursor = connection.cursor = connection.entry.dbapi_connection.cursor()
+    try:
+        cursor.execute(plan.sql, parameters)
+        rows: list[Any] = cursor.fetchall()
+    except BaseException as error:
+        connection.cursor = None
+        failed(session, side, error, plan.sql, parameters, cursor)
+        raise
+    connection.at_rest = True
+    if plan.processors is None:
+        plan.describe(side.dialect, cursor.description)
+    return rows
+
+
+def failed(
+    session: Any, side: Side, error: BaseException, sql: str | None, parameters: Any, cursor: Any
+) -> None:
+    """Have a driver's error wrapped, worded and noted as every other: it is raised from here."""
+    connection: Any = session._autobegin_t().adopted(side.engine)
+    connection._handle_dbapi_exception(error, sql, parameters, cursor, None)
+
+
+def instance_of(session: Any, plan: Entity, row: Any, runid: int) -> Any:
+    """The object of a row: the one that the session has, or a new one, persistent in it."""
+    processors = plan.processors
+    if processors:
+        row = [
+            value if process is None else process(value)
+            for value, process in zip(row, processors, strict=True)
+        ]
+    if len(plan.key_at) == 1:
+        key: tuple[Any, ...] = (row[plan.key_at[0]],)
+    else:
+        key = tuple([row[at] for at in plan.key_at])
+    identity = (plan.identity_class, key, None)
+    identity_map = session.identity_map
+    known = identity_map._dict
+    if identity in known:
+        instance = known[identity].obj()
+        if instance is not None:
+            return instance
+    class_: Any = plan.class_
+    instance = class_.__new__(class_)
+    # what InstanceState.__init__ does, and the loader after it
+    state: Any = InstanceState.__new__(InstanceState)
+    state.class_ = plan.class_
+    state.manager = plan.manager
+    state.obj = ref(instance, state._cleanup)
+    state.committed_state = {}
+    state.expired_attributes = set()
+    values = instance.__dict__
+    values["_sa_instance_state"] = state
+    for at in range(len(plan.keys)):
+        values[plan.keys[at]] = row[at]
+    told = state.__dict__
+    told["key"] = identity
+    told["identity_token"] = None
+    told["session_id"] = session.hash_key
+    told["_instance_dict"] = identity_map._wr
+    told["load_options"] = ()
+    told["load_path"] = plan.load_path
+    told["runid"] = runid
+    known[identity] = state
+    return instance
+
+
+# ---------------------------------------------------------------- the end
+
+
+def commits_in_one_step(scope: Scope) -> bool:
+    """Whether no bytecode runs, after which Python looks for signals, from COMMIT to its record."""
+    side: Side = scope.side
+    return _COMPILED and side.one_step
+
+
+def commit(session: Any, scope: Scope) -> bool:
+    """Commit what is in hand.
+
+    :return: whether it was; if not, nothing was sent, and SQLAlchemy has to.
+    """
+    connection, transaction = scope.connection, scope.transaction
+    assert connection is not None
+    assert transaction is not None
+    side: Side = scope.side
+    dbapi = connection.entry.dbapi_connection
+    worked = transaction.statements > 0
+    if is_heard(session) or side.family.server_gave_up(dbapi, side.driver, worked=worked):
+        session._autobegin_t().adopted(side.engine)
+        return False
+    transaction.commit_sent = transaction.over = True
+    try:
+        dbapi.commit()
+    except BaseException as error:
+        failed(session, side, error, None, None, None)
+        raise
+    transaction.committed = True
+    begun = session._transaction
+    if begun is not None:
+        # somebody asked whether there is one
+        begun._state = SessionTransactionState.CLOSED
+        session._transaction = None
+    return True
+
+
+def may_close(session: Any) -> bool:
+    """Whether ``close`` will do: nobody listens, and SQLAlchemy has nothing to end."""
+    return session._transaction is None and not session._new and not is_heard(session)
+
+
+def close(session: Any, scope: Scope) -> None:
+    """What ``Session.close`` does for a session that has no transaction and no listeners."""
+    states = session.identity_map._dict
+    if states:
+        loaded = list(states.values())
+        seal(loaded, scope)
+        for state in loaded:
+            state.session_id = state._strong_obj = None
+    session.identity_map._kill()
+    # nothing is ever added to it: the session of an ended scope refuses to be used
+    session.identity_map = _NOTHING_LOADED
+    sessions.data.pop(session.hash_key, None)
+    if scope.in_hand:
+        give_back(scope)
+
+
+def give_back(scope: Scope) -> None:
+    """Return the connection in hand, on which nothing is open."""
+    connection = scope.connection
+    assert connection is not None
+    if connection.alarm is not None:
+        connection.alarm.cancel()
+        connection.alarm = None
+    scope.in_hand = False
+    connection.returned = time.monotonic()
+    connection.scope = connection.transaction = connection.owner = None
+    scope.side.engine.pool._do_return_conn(connection.entry)
+
+
+# ---------------------------------------------------------------- the beginning
+
+
+def remember_session(side: Side, session: Any) -> None:
+    """Keep what a session has in it that SQLAlchemy has just made, for those that come after."""
+    side.session_class = type(session)
+    side.session_dict = {
+        name: value for name, value in session.__dict__.items() if name not in _OWN
+    }
+
+
+def new_session(side: Side) -> Any:
+    """A session like the one that was remembered."""
+    session = side.session_class.__new__(side.session_class)
+    identity_map: Any = WeakInstanceDict.__new__(WeakInstanceDict)
+    identity_map._dict = {}
+    identity_map._modified = set()
+    identity_map._wr = ref(identity_map)
+    number = new_sessionid()
+    values = side.session_dict.copy()  # type: ignore[union-attr]
+    values["identity_map"] = identity_map
+    values["_new"] = {}
+    values["_deleted"] = {}
+    values["hash_key"] = number
+    session.__dict__ = values
+    sessions.data[number] = KeyedRef(session, sessions._remove, number)
+    return session
+
+
+# what no two sessions share
+_OWN = frozenset({"identity_map", "_new", "_deleted", "hash_key", "dispatch"})
+_NOTHING_LOADED = WeakInstanceDict()

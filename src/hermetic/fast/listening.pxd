@@ -1,0 +1,12 @@
+cimport cython
+
+cdef dict _collections
+
+cpdef bint is_silent(object listeners)
+
+cpdef bint is_alone(object listeners)
+
+cpdef bint is_logged(object engine)
+
+@cython.locals(found=list)
+cpdef bint is_heard(object session)

@@ -1,0 +1,17 @@
+cdef class Side:
+    cdef public object engine
+    cdef public object dialect
+    cdef public object family
+    cdef public object driver
+    cdef public object counts
+    cdef public object reader
+    cdef public object ping_after
+    cdef public object begin
+    cdef public dict entities
+    cdef public object session_class
+    cdef public dict session_dict
+    cdef public bint limits
+    cdef public bint one_step
+
+    cpdef bint watched(self)
+    cpdef entity(self, object entity)
