@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine
 
+from .dialects.family import Family
 from .events import ConnectionInfo
 from .faults import Fault
 from .owner import Owner
@@ -103,6 +104,7 @@ class ConnectionRecord:
         "break_off",
         "dirty",
         "engine",
+        "family",
         "last_statement",
         "number",
         "owner",
@@ -117,6 +119,7 @@ class ConnectionRecord:
 
     def __init__(
         self,
+        family: Family,
         server: str,
         role: str,
         world: str,
@@ -126,6 +129,7 @@ class ConnectionRecord:
         probe: Callable[[], bool] | None,
     ) -> None:
         self.number = next(_connection_numbers)
+        self.family = family
         self.server = server
         self.role = role
         self.world = world

@@ -78,6 +78,7 @@ class EngineWatch:
 
     def _on_connect(self, dbapi: Any, record: Any) -> None:
         connection = ConnectionRecord(
+            self.family,
             self.server,
             "reader" if self.reader else "writer",
             self.world,
@@ -113,9 +114,7 @@ class EngineWatch:
         returned, connection.returned = connection.returned, None
         connection.beside = record.record_info.get("hermetic.beside", False)
         if connection.beside:
-            cursor = dbapi.cursor()
-            cursor.execute("PRAGMA query_only = on")  # it is closed at its return
-            cursor.close()
+            self.family.keep_from_writing(dbapi)  # it is closed at its return
         scope = demanding.get()
         if scope is None:
             connection.owner = Owner()
@@ -182,8 +181,8 @@ class EngineWatch:
         """Remember what the error, as it is raised, leaves of transaction, connection and pool."""
         transaction = connection.transaction
         exiting = not isinstance(error, Exception)
-        if exiting and connection.break_off is not None and self.family.name == "sqlite":
-            # a cancelled await leaves aiosqlite's thread at work, with its locks
+        if exiting and connection.break_off is not None and self.family.embedded:
+            # a cancelled await leaves the driver's thread at work, with its locks
             connection.break_off()
         if fault is not None and self._is_wrong_server(connection, fault):
             context.is_disconnect = context.invalidate_pool_on_disconnect = True
@@ -205,7 +204,7 @@ class EngineWatch:
                 scope.boundary.doom(error)
         elif fault is not None and fault.transaction is Left.DOOMED:
             transaction.fail(error, fault, gone=False)
-        elif self.family.name == "sqlite" and self._is_given_up_now(context, connection):
+        elif self.family.ends_unannounced and self._is_given_up_now(context, connection):
             transaction.fail(error, fault, gone=True)
 
     def _is_given_up_now(self, context: ExceptionContext, connection: ConnectionRecord) -> bool:
@@ -218,7 +217,7 @@ class EngineWatch:
         return (
             fault.kind is FaultKind.READ_ONLY
             and not self.reader
-            and self.family.name != "sqlite"
+            and not self.family.embedded
             and not (scope is not None and scope.readonly)
         )
 

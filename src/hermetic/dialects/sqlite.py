@@ -62,12 +62,21 @@ class SQLite(Family):
     has_readers: ClassVar[bool] = True
     sends_begin: ClassVar[bool] = True
     reads_beside: ClassVar[bool] = True
+    embedded: ClassVar[bool] = True
+    ends_unannounced: ClassVar[bool] = True
 
     def writer_limit(self, url: URL, options: DatabaseOptions) -> int:
         return 1
 
     def shares_one_connection(self, url: URL) -> bool:
         return "vfs" in url.query and url.query["vfs"] == "memdb"
+
+    def anchor(self, url: URL) -> Any:
+        # a memdb vanishes with its last connection
+        if not self.shares_one_connection(url):
+            return None
+        target = f"{url.database}?vfs=memdb"
+        return sqlite3.connect(target, uri=True, check_same_thread=False)
 
     def engine_settings(
         self, url: URL, driver: str, options: DatabaseOptions, *, reader: bool
@@ -92,10 +101,15 @@ class SQLite(Family):
                 _switch_journal(dbapi, cursor, options, until)
             cursor.execute(f"PRAGMA synchronous = {options.synchronous}")
             cursor.execute(f"PRAGMA foreign_keys = {'on' if options.foreign_keys else 'off'}")
-            if reader:
-                cursor.execute("PRAGMA query_only = on")
         finally:
             cursor.close()
+        if reader:
+            self.keep_from_writing(dbapi)
+
+    def keep_from_writing(self, dbapi: Any) -> None:
+        cursor = dbapi.cursor()
+        cursor.execute("PRAGMA query_only = on")
+        cursor.close()
 
     def execution_options(self, begin: Begin) -> dict[str, Any]:
         return {}
@@ -160,6 +174,9 @@ class SQLite(Family):
                 pass  # closed meanwhile
 
         return interrupt
+
+    def terminates_waiting(self, driver: str) -> bool:
+        return driver == "aiosqlite"
 
     def abandon(self, dbapi: Any, driver: str) -> None:
         raw = getattr(dbapi, "driver_connection", dbapi)
