@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -108,6 +109,7 @@ class ConnectionRecord:
         "last_statement",
         "number",
         "owner",
+        "pool_record",
         "probe",
         "returned",
         "role",
@@ -141,6 +143,8 @@ class ConnectionRecord:
         # whether the driver knows of an open transaction
         self.probe = probe
         self.born = time.monotonic()
+        # by whose end the collector tells that the pool does not have it any more
+        self.pool_record: weakref.ref[object] | None = None
         self.returned: float | None = None
         self.scope: Scope | None = None
         self.transaction: Transaction | None = None

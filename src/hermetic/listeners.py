@@ -5,6 +5,8 @@ errors.
 from __future__ import annotations
 
 import time
+import weakref
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Engine, event
@@ -97,6 +99,7 @@ class EngineWatch:
         finally:
             disarm(connection)
         record.info[KEY] = connection
+        connection.pool_record = weakref.ref(record, partial(self._lost, connection.number))
         self.registry.connections[connection.number] = connection
 
     def _on_close(self, dbapi: Any, record: Any) -> None:
@@ -105,6 +108,18 @@ class EngineWatch:
             disarm(connection)
             self.execution.forget(dbapi)
             self.registry.connections.pop(connection.number, None)
+
+    def _lost(self, number: int, _: object) -> None:
+        """An interrupt struck where the pool hands a connection from one variable to the next."""
+        connection = self.registry.connections.pop(number, None)
+        if connection is None:
+            return
+        disarm(connection)
+        if self.world == "asyncio" and not self.family.embedded and connection.break_off:
+            connection.break_off()  # its loop may run on, and sees the end of its socket
+        else:
+            connection.abandon()
+        self._destroyed(connection, "the pool has lost it")
 
     def _on_detach(self, dbapi: Any, record: Any) -> None:
         self._on_close(dbapi, record)
@@ -181,8 +196,9 @@ class EngineWatch:
         """Remember what the error, as it is raised, leaves of transaction, connection and pool."""
         transaction = connection.transaction
         exiting = not isinstance(error, Exception)
-        if exiting and connection.break_off is not None and self.family.embedded:
-            # a cancelled await leaves the driver's thread at work, with its locks
+        if exiting and self.family.embedded and self.world == "asyncio" and connection.break_off:
+            # a cancelled await leaves the driver's thread at work, with its locks. In threads nothing
+            # is at work any more, and an interrupt would strike the rollback too
             connection.break_off()
         if fault is not None and self._is_wrong_server(connection, fault):
             context.is_disconnect = context.invalidate_pool_on_disconnect = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import os
@@ -22,7 +23,23 @@ _SLICE_MS = 50
 _memories = itertools.count(1)
 
 
-class _Tracked(sqlite3.Connection):
+class _Releasing(sqlite3.Connection):
+    """A connection that lets go of its locks when it is closed.
+
+    SQLite keeps a closed connection, with its locks, for as long as a cursor of it is alive (sqlite3
+    no longer finalizes them since Python 3.11); the frames of an exception keep one for long.
+    """
+
+    def close(self) -> None:
+        with contextlib.suppress(sqlite3.Error):  # closed already, or interrupted
+            self.release()
+        super().close()
+
+    def release(self) -> None:
+        self.rollback()
+
+
+class _Tracked(_Releasing):
     """A connection that can be rolled back after an interrupt.
 
     The interrupt stays in force for as long as a cursor has rows that nobody read (SQLite 3.40),
@@ -41,7 +58,7 @@ class _Tracked(sqlite3.Connection):
     def release(self) -> None:
         for cursor in list(self._cursors):
             cursor.close()
-        self.rollback()
+        super().release()
 
 
 class SQLite(Family):
@@ -84,8 +101,7 @@ class SQLite(Family):
         settings: dict[str, Any] = {"check_same_thread": False}
         if options.lock_timeout is not None:
             settings["timeout"] = options.lock_timeout
-        if driver == "aiosqlite":
-            settings["factory"] = _Tracked
+        settings["factory"] = _Tracked if driver == "aiosqlite" else _Releasing
         return EngineSettings(settings)
 
     def greet(
@@ -187,7 +203,7 @@ class SQLite(Family):
         # is told to stop. The rollback is sent there first: SQLite keeps a closed connection, with
         # its locks, for as long as a cursor of it is alive
         inner.interrupt()
-        release = inner.release if isinstance(inner, _Tracked) else inner.rollback
+        release = inner.release if isinstance(inner, _Releasing) else inner.rollback
 
         def close_and_stop() -> object:
             release()
