@@ -82,6 +82,12 @@ VAGUE_NAMES: Final = frozenset(
     {"common", "helper", "helpers", "manager", "managers", "misc", "util", "utils"}
 )
 
+# The families and their drivers, which the machinery knows by what they answer alone.
+DATABASE_NAMES: Final = frozenset(
+    {"sqlite", "pysqlite", "aiosqlite", "postgresql", "psycopg", "psycopg2", "asyncpg"}
+    | {"mysql", "mariadb", "mysqldb", "pymysql", "asyncmy"}
+)
+
 # What the core may import when it is itself imported.
 REQUIRED_LIBRARIES: Final = frozenset({"sqlalchemy", "typing_extensions"})
 # Compiled files are ordinary Python where Cython is not installed, so they try.
@@ -374,6 +380,17 @@ def decisions_do_not_wait(tree: Tree) -> list[str]:
     return found
 
 
+def databases_are_named_in_dialects_alone(tree: Tree) -> list[str]:
+    """Whoever asks for a name wants an answer that a family should give."""
+    return [
+        f"{module.name}:{node.lineno}: names {node.value!r}: let the family say what is meant"
+        for module in tree.values()
+        if DECISIONS <= module.layer < EDGES
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Constant) and node.value in DATABASE_NAMES
+    ]
+
+
 def files_are_short(tree: Tree) -> list[str]:
     return [
         f"{module.name}: {lines} lines, more than {MAX_FILE_LINES}"
@@ -410,6 +427,7 @@ RULES: Final[tuple[Rule, ...]] = (
     the_core_starts_without_optional_libraries,
     lower_layers_use_only_the_facts_of_sqlalchemy,
     decisions_do_not_wait,
+    databases_are_named_in_dialects_alone,
     files_are_short,
     functions_are_short,
     names_say_something,

@@ -151,6 +151,11 @@ VIOLATIONS = [
         {"hermetic.routing": "async def choose(): ..."},
         "a decision awaits",
     ),
+    (
+        architecture.databases_are_named_in_dialects_alone,
+        {"hermetic.listeners": 'def quick(family):\n    return family.name == "sqlite"'},
+        "hermetic.listeners:2: names 'sqlite'",
+    ),
     (architecture.files_are_short, {"hermetic.scope": "work()\n" * 601}, "601 lines"),
     (
         architecture.functions_are_short,

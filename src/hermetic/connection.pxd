@@ -27,7 +27,8 @@ cdef class ConnectionRecord:
     cdef public object cursor
     cdef public object dirty
     cdef public object engine
-    cdef public object entry
+    cdef public object family
+    cdef public object pool_record
     cdef public object last_statement
     cdef public object number
     cdef public object owner

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import time
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine
 
+from .dialects.family import Family
 from .events import ConnectionInfo
 from .faults import Fault
 from .owner import Owner
@@ -107,10 +109,11 @@ class ConnectionRecord:
         "cursor",
         "dirty",
         "engine",
-        "entry",
+        "family",
         "last_statement",
         "number",
         "owner",
+        "pool_record",
         "probe",
         "ready",
         "returned",
@@ -124,6 +127,7 @@ class ConnectionRecord:
 
     def __init__(
         self,
+        family: Family,
         server: str,
         role: str,
         world: str,
@@ -133,6 +137,7 @@ class ConnectionRecord:
         probe: Callable[[], bool] | None,
     ) -> None:
         self.number = next(_connection_numbers)
+        self.family = family
         self.server = server
         self.role = role
         self.world = world
@@ -144,6 +149,8 @@ class ConnectionRecord:
         # whether the driver knows of an open transaction
         self.probe = probe
         self.born = time.monotonic()
+        # by whose end the collector tells that the pool does not have it any more
+        self.pool_record: weakref.ref[object] | None = None
         self.returned: float | None = None
         self.scope: Scope | None = None
         self.transaction: Transaction | None = None
@@ -155,8 +162,7 @@ class ConnectionRecord:
         # lent past the gate to somebody who holds SQLite's one writer already: for reading
         self.beside = False
         self.alarm: Any = None
-        # SQLAlchemy's record of it in its pool, and a cursor that fast paths keep
-        self.entry: Any = None
+        # a cursor that the fast paths keep
         self.cursor: Any = None
         # whether a fast path may begin on it: a scope without a transaction may have set it up for
         # itself

@@ -311,7 +311,7 @@ def _is_broken_off(scope: Scope) -> bool:
     connection = scope.connection
     if connection is None or connection.alarm is None or connection.scope is not scope:
         return False
-    return bool(connection.alarm.fired) and not connection.server.startswith("sqlite")
+    return bool(connection.alarm.fired) and not connection.family.embedded
 
 
 def _set_apart_untouched(scope: Scope) -> None:

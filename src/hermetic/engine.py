@@ -43,7 +43,7 @@ class Server:
         self.sides: dict[bool, Side] = {}
         self._async: dict[asyncio.AbstractEventLoop, dict[bool, AsyncEngine]] = {}
         self._gates = self._make_gates()
-        self._anchor = self._hold_memory()
+        self._anchor = self.family.anchor(url)
         self._admissions: list[Admission] = []
         # of a parent process: kept, so that no collector closes sockets that are not ours
         self._inherited: list[object] = []
@@ -66,15 +66,6 @@ class Server:
         reader = Gate(f"{name} reader", reader_limit, options.max_waiting)
         self.registry.gates.append(reader)
         return {False: writer, True: reader}
-
-    def _hold_memory(self) -> Any:
-        """A connection that keeps an in-memory SQLite database from vanishing between two uses."""
-        if not self.family.shares_one_connection(self.url):
-            return None
-        import sqlite3
-
-        target = f"{self.url.database}?vfs=memdb"
-        return sqlite3.connect(target, uri=True, check_same_thread=False)
 
     # ------------------------------------------------------------ engines
 

@@ -76,7 +76,7 @@ class Execution:
         self._savepoint = dialect.do_savepoint
         self._rollback_to = dialect.do_rollback_to_savepoint
         self._release = dialect.do_release_savepoint
-        if driver == "aiosqlite":
+        if family.terminates_waiting(driver):
             dialect.do_terminate = self.do_terminate
         for name in (
             "connect", "do_begin", "do_commit", "do_rollback", "do_execute", "do_executemany",
@@ -342,11 +342,11 @@ class Execution:
         else:
             limit = max(0.001, scope.deadline - time.monotonic())
             limit = limit if own is None else min(limit, own)
-            first, statement = self._family.limit_statement(self._dialect, statement, limit)
-            if first is not None and transaction.plain:
-                # nothing ends a setting here: the connection is destroyed at its return
-                first = first.replace("SET LOCAL", "SET")
-                connection.dirty = True
+            first, statement = self._family.limit_statement(
+                self._dialect, statement, limit, plain=transaction.plain
+            )
+            # nothing ends a setting in autocommit: the connection is destroyed at its return
+            connection.dirty |= transaction.plain and first is not None
             last = transaction.limit
             if first is None or (last is not None and limit <= last <= limit + _GRACE):
                 return statement
@@ -401,8 +401,8 @@ def watch(connection: ConnectionRecord, deadline: float | None, *, gently: bool 
         if not gently or not connection.at_rest:
             break_off()
 
-    # SQLite's is a mere interrupt; elsewhere the server is given time for its own limit
-    grace = 0.0 if connection.server.startswith("sqlite") else _GRACE
+    # a server is given time for its own limit
+    grace = 0.0 if connection.family.embedded else _GRACE
     connection.alarm = watchdog.arm(deadline + grace, strike)
 
 

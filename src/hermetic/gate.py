@@ -5,6 +5,9 @@ keeps the order (first come, first served), the bound on who is out, the bound o
 the list of holders. Whoever may not enter yet is given a ``Waiter``; the shell waits on it in its
 own way.
 
+Tickets and waiters are remembered weakly. What nobody keeps any more, because an interrupt struck
+between two steps of whoever was to keep it, leaves when the collector finds it.
+
 One lock guards the whole state. Under it nothing is called but list and dict operations; waiters
 are woken after it was let go.
 """
@@ -14,34 +17,46 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
+from weakref import ref
+
+_T = TypeVar("_T")
 
 
 class Ticket:
-    """The right to hold one connection: whose (``holder``, ``label`` in words), and since when."""
+    """The right to hold one connection: whose (``holder``, ``label`` in words), and since when.
 
-    __slots__ = ("holder", "label", "since")
+    It lasts for as long as somebody keeps it.
+    """
+
+    __slots__ = ("__weakref__", "entry", "holder", "label", "since")
 
     def __init__(self, holder: object, label: Callable[[], str], since: float) -> None:
         self.holder = holder
         self.label = label
         self.since = since
+        # the gate's mark of it, from its making until it is given back
+        self.entry: ref[Ticket] | None = None
 
 
 class Waiter:
     """A place in the queue.
 
     ``wake`` is called once, by whoever gives it its ticket, under no lock; it answers whether there
-    is still somebody to wake.
+    is still somebody to wake. Whoever does not keep it waits no more.
     """
 
-    __slots__ = ("_ticket", "admitted", "holder", "since", "wake")
+    __slots__ = ("__weakref__", "_place", "_ticket", "admitted", "entry", "holder", "since", "wake")
 
-    def __init__(self, ticket: Ticket, wake: Callable[[], bool]) -> None:
+    def __init__(self, ticket: Ticket, place: ref[Ticket], wake: Callable[[], bool]) -> None:
         self._ticket = ticket
+        self._place = place
         self.holder = ticket.holder
         self.since = ticket.since
         self.wake = wake
         self.admitted = False
+        # the gate's mark of it, for as long as it is in the queue
+        self.entry: ref[Waiter] | None = None
 
     @property
     def ticket(self) -> Ticket | None:
@@ -77,8 +92,8 @@ class Gate:
         self.counters = GateCounters()
         # re-entrant: the collector may find a forgotten connection while this thread holds it
         self._lock = threading.RLock()
-        self._out: dict[Ticket, None] = {}
-        self._queue: dict[Waiter, None] = {}
+        self._out: dict[ref[Ticket], None] = {}
+        self._queue: dict[ref[Waiter], None] = {}
 
     def __repr__(self) -> str:
         return (
@@ -106,15 +121,18 @@ class Gate:
         :param make_wake: called, under no lock, only when there is a wait.
         """
         ticket = Ticket(holder, label, now)
+        entry = ticket.entry = ref(ticket, self._forgotten)
         with self._lock:
             if len(self._out) < self.limit and not self._queue:
-                self._out[ticket] = None
+                self._out[entry] = None
                 self.counters.admitted += 1
                 return ticket
-        waiter = Waiter(ticket, make_wake())
+        waiter = Waiter(ticket, entry, make_wake())
+        line = waiter.entry = ref(waiter, self._forgotten)
         with self._lock:
+            self._sweep()
             if len(self._out) < self.limit and not self._queue:
-                self._out[ticket] = None
+                self._out[entry] = None
                 self.counters.admitted += 1
                 return ticket
             if self._would_wait_for_itself(holder):
@@ -123,7 +141,7 @@ class Gate:
             if self.max_waiting is not None and len(self._queue) >= self.max_waiting:
                 self.counters.refused += 1
                 return Refused(self_deadlock=False)
-            self._queue[waiter] = None
+            self._queue[line] = None
             # a place may have come free, by the collector, since the look above
             woken = self._pass_on(now)
         self._wake(woken, now)
@@ -132,16 +150,22 @@ class Gate:
     def leave(self, ticket: Ticket, now: float) -> None:
         """Give a place back; the first in line gets it. A ticket that is out no more is ignored."""
         with self._lock:
-            if self._out.pop(ticket, ticket) is ticket or not self._queue:
+            entry = ticket.entry
+            if entry is None or entry not in self._out:
                 return
-            woken = self._pass_on(now)
-        self._wake(woken, now)
+            del self._out[entry]
+            woken = self._pass_on(now) if self._queue else None
+        if woken:
+            self._wake(woken, now)
+        # last: until here the end of the ticket passes the place on, should an interrupt strike
+        ticket.entry = None
 
     def give_up(self, waiter: Waiter) -> Ticket | None:
         """Leave the queue. The ticket, when it had been given already: use it or give it back."""
         with self._lock:
-            if waiter in self._queue:
-                del self._queue[waiter]
+            entry = waiter.entry
+            if entry is not None and entry in self._queue:
+                del self._queue[entry]
                 self.counters.timed_out += 1
             return waiter.ticket
 
@@ -158,6 +182,20 @@ class Gate:
         self._out = {}
         self._queue = {}
 
+    def _forgotten(self, entry: ref[Any]) -> None:
+        """The collector's word that nobody keeps a ticket or waiter any more, from any place."""
+        with self._lock:
+            try:
+                self._out.pop(entry, None)
+                self._queue.pop(entry, None)
+            except TypeError:
+                return  # it was in neither: a mark has its hash from where it was entered
+            waiters = self.waiters()
+            # nobody tells the time here: a moment that is past for certain has to do
+            now = waiters[-1].since if waiters else 0.0
+            woken = self._pass_on(now)
+        self._wake(woken, now)
+
     def _wake(self, woken: list[Waiter], now: float) -> None:
         while woken:
             gone = [waiter for waiter in woken if not waiter.wake()]
@@ -165,32 +203,44 @@ class Gate:
                 return
             with self._lock:
                 for waiter in gone:
-                    self._out.pop(waiter._ticket, None)
+                    self._out.pop(waiter._place, None)
                     waiter.admitted = False  # should it come back all the same, it was too late
                 woken = self._pass_on(now)
 
     def holders(self) -> tuple[Ticket, ...]:
         with self._lock:
-            return tuple(self._out)
+            return _kept(self._out)
 
     def waiters(self) -> tuple[Waiter, ...]:
         with self._lock:
-            return tuple(self._queue)
+            return _kept(self._queue)
 
     # ------------------------------------------------------------ under the lock
+
+    def _sweep(self) -> None:
+        """Strike out what an interrupt in ``_forgotten`` has left; in the queue, _pass_on does."""
+        for entry in list(self._out):
+            if entry() is None:
+                self._out.pop(entry, None)
 
     def _pass_on(self, now: float) -> list[Waiter]:
         woken: list[Waiter] = []
         while self._queue and len(self._out) < self.limit:
-            waiter = next(iter(self._queue), None)
+            first = next(iter(self._queue), None)
+            if first is None:
+                return woken
+            waiter = first()
+            if waiter is None:
+                self._queue.pop(first, None)
             # the collector may run at any allocation or call, and give a place back through this
             # very method: between this look and the two moves nothing is allocated or called
             if waiter is None or len(self._out) >= self.limit or waiter.admitted:
                 continue
             waiter.admitted = True
             waiter._ticket.since = now
-            del self._queue[waiter]
-            self._out[waiter._ticket] = None
+            del self._queue[first]
+            self._out[waiter._place] = None
+            waiter.entry = None
             self.counters.admitted += 1
             self.counters.waited += 1
             self.counters.wait_seconds += now - waiter.since
@@ -201,9 +251,12 @@ class Gate:
         """Every place is held by somebody who waits here too, and the asker is one of the
         holders.
         """
-        # lists, in one step each: the collector may give a place back in the middle
-        waiters, tickets = list(self._queue), list(self._out)
-        stuck = {waiter.holder for waiter in waiters}
+        stuck = {waiter.holder for waiter in _kept(self._queue)}
         stuck.add(holder)
-        holding = {ticket.holder for ticket in tickets}
+        holding = {ticket.holder for ticket in _kept(self._out)}
         return holder in holding and holding <= stuck
+
+
+def _kept(entries: dict[ref[_T], None]) -> tuple[_T, ...]:
+    """Those that are still there; a list first, since the collector may take one out meanwhile."""
+    return tuple(found for entry in list(entries) if (found := entry()) is not None)

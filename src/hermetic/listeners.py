@@ -5,6 +5,8 @@ errors.
 from __future__ import annotations
 
 import time
+import weakref
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Engine, event
@@ -78,6 +80,7 @@ class EngineWatch:
 
     def _on_connect(self, dbapi: Any, record: Any) -> None:
         connection = ConnectionRecord(
+            self.family,
             self.server,
             "reader" if self.reader else "writer",
             self.world,
@@ -95,8 +98,8 @@ class EngineWatch:
             self.family.greet(dbapi, self.driver, self.options, reader=self.reader, until=until)
         finally:
             disarm(connection)
-        connection.entry = record
         record.info[KEY] = connection
+        connection.pool_record = weakref.ref(record, partial(self._lost, connection.number))
         self.registry.connections[connection.number] = connection
 
     def _on_close(self, dbapi: Any, record: Any) -> None:
@@ -104,8 +107,21 @@ class EngineWatch:
         if connection is not None:
             disarm(connection)
             self.execution.forget(dbapi)
-            connection.entry = connection.cursor = None
+            connection.cursor = None
             self.registry.connections.pop(connection.number, None)
+
+    def _lost(self, number: int, _: object) -> None:
+        """An interrupt struck where the pool hands a connection from one variable to the next."""
+        connection = self.registry.connections.pop(number, None)
+        if connection is None:
+            return
+        disarm(connection)
+        connection.cursor = None
+        if self.world == "asyncio" and not self.family.embedded and connection.break_off:
+            connection.break_off()  # its loop may run on, and sees the end of its socket
+        else:
+            connection.abandon()
+        self._destroyed(connection, "the pool has lost it")
 
     def _on_detach(self, dbapi: Any, record: Any) -> None:
         self._on_close(dbapi, record)
@@ -118,9 +134,7 @@ class EngineWatch:
         returned, connection.returned = connection.returned, None
         connection.beside = record.record_info.get("hermetic.beside", False)
         if connection.beside:
-            cursor = dbapi.cursor()
-            cursor.execute("PRAGMA query_only = on")  # it is closed at its return
-            cursor.close()
+            self.family.keep_from_writing(dbapi)  # it is closed at its return
         scope = demanding.get()
         if scope is None:
             connection.owner = Owner()
@@ -187,8 +201,9 @@ class EngineWatch:
         """Remember what the error, as it is raised, leaves of transaction, connection and pool."""
         transaction = connection.transaction
         exiting = not isinstance(error, Exception)
-        if exiting and connection.break_off is not None and self.family.name == "sqlite":
-            # a cancelled await leaves aiosqlite's thread at work, with its locks
+        if exiting and self.family.embedded and self.world == "asyncio" and connection.break_off:
+            # a cancelled await leaves the driver's thread at work, with its locks. In threads
+            # nothing is at work any more, and an interrupt would strike the rollback too
             connection.break_off()
         if fault is not None and self._is_wrong_server(connection, fault):
             context.is_disconnect = context.invalidate_pool_on_disconnect = True
@@ -210,7 +225,7 @@ class EngineWatch:
                 scope.boundary.doom(error)
         elif fault is not None and fault.transaction is Left.DOOMED:
             transaction.fail(error, fault, gone=False)
-        elif self.family.name == "sqlite" and self._is_given_up_now(context, connection):
+        elif self.family.ends_unannounced and self._is_given_up_now(context, connection):
             transaction.fail(error, fault, gone=True)
 
     def _is_given_up_now(self, context: ExceptionContext, connection: ConnectionRecord) -> bool:
@@ -223,7 +238,7 @@ class EngineWatch:
         return (
             fault.kind is FaultKind.READ_ONLY
             and not self.reader
-            and self.family.name != "sqlite"
+            and not self.family.embedded
             and not (scope is not None and scope.readonly)
         )
 

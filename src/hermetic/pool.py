@@ -219,17 +219,20 @@ class GatedPool(Pool):
         return record
 
     def _do_return_conn(self, record: Any) -> None:
-        tickets = (record.record_info or {}).get("hermetic.tickets")
+        info = record.record_info or {}
+        tickets = info.get("hermetic.tickets")
+        # off the record at once: back in the pool with it, it would be out until the record ends
+        ticket = tickets.pop() if tickets else None
         try:
-            (record.record_info or {}).pop("hermetic.beside", None)
+            info.pop("hermetic.beside", None)
             known = record.info.get("hermetic")
             if self.admission.closed or (known is not None and (known.dirty or known.beside)):
                 # nobody will come for it any more, or nobody may have it as it is
                 record.close()
             super()._do_return_conn(record)
         finally:
-            if tickets:
-                self.admission.leave(tickets.pop())
+            if ticket is not None:
+                self.admission.leave(ticket)
 
     def recreate(self) -> Pool:
         fresh: Any = super().recreate()

@@ -72,6 +72,7 @@ class Scope:
         "innermost",
         "interruptible",
         "last_statement",
+        "lent",
         "name",
         "number",
         "options",
@@ -125,9 +126,11 @@ class Scope:
         # the sync session, and what the user was given: the same, or the AsyncSession over it
         self.session: Any = None
         self.facade: Any = None
-        # what the fast paths may do for it, and whether one of them holds its connection
+        # what the fast paths may do for it; whether one of them holds its connection, and then the
+        # pool's record of that
         self.side: Any = None
         self.in_hand = False
+        self.lent: Any = None
         self.transaction: Transaction | None = None
         # what opened it, so that it can find it again
         self.unit: Any = None
@@ -184,9 +187,9 @@ class Scope:
         connection = self.connection
         assert connection is not None
         self.in_hand = False
-        entry = connection.entry
-        connection.started, entry.starttime = entry.starttime, math.inf
-        return entry
+        lent, self.lent = self.lent, None
+        connection.started, lent.starttime = lent.starttime, math.inf
+        return lent
 
     def forget(self) -> None:
         """Let go, at the end, of what would keep a session, a connection or a traceback alive."""

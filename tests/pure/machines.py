@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from typing import Any
+from weakref import ref
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -252,15 +253,16 @@ class GateMachine(RuleBasedStateMachine):
         self.counters = Counter[str]()
         self.waited = 0.0
 
-    def _settle(self) -> None:
+    def _settle(self, now: float | None = None) -> None:
         """Who is admitted now, by the model; it is compared with whom the gate has woken."""
+        now = self.now if now is None else now
         admitted = []
         while self.queue and len(self.out) < self.limit:
             waiter = self.queue.pop(0)
             admitted.append(waiter)
             self.counters["admitted"] += 1
             self.counters["waited"] += 1
-            self.waited += self.now - waiter.since
+            self.waited += now - waiter.since
             if waiter not in self.gone:
                 assert waiter.ticket is not None
                 self.out.append((str(waiter.holder), waiter.ticket))
@@ -271,11 +273,13 @@ class GateMachine(RuleBasedStateMachine):
     @rule(holder=st.sampled_from("abcdef"), passing=st.floats(0.1, 5))
     def enter(self, holder: str, passing: float) -> None:
         self.now += passing
-        made: list[Waiter] = []
+        made: list[ref[Waiter]] = []
 
         def wake() -> bool:
-            self.woken.append(made[0])
-            return made[0] not in self.gone
+            waiter = made[0]()
+            assert waiter is not None, "nobody waits there any more"
+            self.woken.append(waiter)
+            return waiter not in self.gone
 
         admitted = self.gate.enter(holder, lambda: holder, self.now, lambda: wake)
 
@@ -293,7 +297,7 @@ class GateMachine(RuleBasedStateMachine):
             self.counters["refused"] += 1
         else:
             assert isinstance(admitted, Waiter)
-            made.append(admitted)
+            made.append(ref(admitted))
             self.queue.append(admitted)
 
     @precondition(lambda self: bool(self.out))
@@ -308,10 +312,28 @@ class GateMachine(RuleBasedStateMachine):
         self.gate.leave(ticket, self.now)
         assert not self.woken, "a ticket was given back twice"
 
+    @precondition(lambda self: bool(self.out))
+    @rule(data=st.data())
+    def lose(self, data: st.DataObject) -> None:
+        """Nobody keeps the ticket any more, and nobody has given it back."""
+        # as far as the gate can know what time it is
+        now = self.queue[-1].since if self.queue else 0.0
+
+        self.out.pop(data.draw(st.integers(0, len(self.out) - 1)))
+
+        self._settle(now)
+
+    @precondition(lambda self: bool(self.queue))
+    @rule(data=st.data())
+    def forget_to_wait(self, data: st.DataObject) -> None:
+        self.gone.discard(self.queue.pop(data.draw(st.integers(0, len(self.queue) - 1))))
+
     @precondition(lambda self: any(w not in self.gone for w in self.queue))
     @rule(data=st.data())
     def give_up(self, data: st.DataObject) -> None:
-        waiter = data.draw(st.sampled_from([w for w in self.queue if w not in self.gone]))
+        there = [waiter for waiter in self.queue if waiter not in self.gone]
+        # a number: a strategy would keep what it was made of
+        waiter = there[data.draw(st.integers(0, len(there) - 1))]
         self.queue.remove(waiter)
 
         assert self.gate.give_up(waiter) is None
@@ -322,7 +344,7 @@ class GateMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def vanish(self, data: st.DataObject) -> None:
         """Its loop is closed: it neither gives up nor answers."""
-        self.gone.add(data.draw(st.sampled_from(self.queue)))
+        self.gone.add(self.queue[data.draw(st.integers(0, len(self.queue) - 1))])
 
     @rule(limit=st.integers(1, 5), passing=st.floats(0.1, 5))
     def resize(self, limit: int, passing: float) -> None:

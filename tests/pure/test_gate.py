@@ -40,11 +40,15 @@ class Doors:
         self.gate = Gate("doors", limit, max_waiting)
         self.wakes = Wakes()
         self.now = 0.0
+        # the gate itself keeps nobody
+        self.kept: list[object] = []
 
     def ask(self, holder: str) -> Ticket | Waiter | Refused:
-        return self.gate.enter(
+        admitted = self.gate.enter(
             holder, lambda: f"label of {holder}", self.now, self.wakes.of(holder)
         )
+        self.kept.append(admitted)
+        return admitted
 
     def enter(self, holder: str) -> Ticket:
         admitted = self.ask(holder)
@@ -384,6 +388,97 @@ def test_a_gate_counts_what_it_did() -> None:
     assert (counters.admitted, counters.waited) == (2, 1)
     assert (counters.refused, counters.timed_out) == (1, 1)
     assert counters.wait_seconds == pytest.approx(3.0)
+
+
+# ---------------------------------------------------------------- nobody keeps it
+
+
+def test_the_place_of_a_ticket_that_nobody_keeps_goes_to_the_first_in_line() -> None:
+    doors = Doors(1)
+    doors.enter("lost")
+    a = doors.queue("a")
+    doors.queue("b")
+
+    doors.kept.pop(0)
+
+    assert (doors.out, doors.waiting) == (["a"], ["b"])
+    assert doors.wakes.woken == ["a"]
+    assert a.ticket is not None
+
+
+def test_a_waiter_that_nobody_keeps_waits_no_more() -> None:
+    doors = Doors(1, max_waiting=2)
+    first = doors.enter("first")
+    doors.queue("lost")
+    b = doors.queue("b")
+
+    doors.kept.pop(1)
+
+    assert doors.waiting == ["b"]
+    doors.queue("c")
+    doors.leave(first)
+    assert b.ticket is not None
+    assert doors.wakes.woken == ["b"]
+
+
+def test_a_place_is_not_lost_on_a_waiter_that_is_forgotten_when_it_is_woken() -> None:
+    doors = Doors(1)
+    first = doors.enter("first")
+    doors.queue("lost")
+    doors.queue("b")
+
+    doors.leave(first)
+    assert doors.out == ["lost"]
+    doors.kept.pop(1)
+
+    assert doors.out == ["b"]
+    assert doors.wakes.woken == ["lost", "b"]
+
+
+def test_the_end_of_a_ticket_that_was_given_back_is_no_news() -> None:
+    doors = Doors(1)
+    doors.leave(doors.enter("first"))
+    doors.enter("second")
+
+    doors.kept.pop(0)
+
+    assert doors.out == ["second"]
+
+
+def test_the_end_of_a_ticket_that_was_refused_is_no_news() -> None:
+    doors = Doors(1, max_waiting=0)
+    doors.enter("first")
+
+    assert doors.ask("second") == Refused(self_deadlock=False)
+
+    assert doors.out == ["first"]
+
+
+def test_a_place_whose_loss_went_unheard_is_found_by_who_would_wait() -> None:
+    """An interrupt may strike in the very callback of the collector, which swallows it."""
+    doors = Doors(1)
+    doors.gate._forgotten = lambda entry: None  # type: ignore[method-assign]
+    doors.enter("lost")
+    doors.kept.clear()
+    assert doors.gate.lent == 1
+
+    assert isinstance(doors.ask("next"), Ticket)
+
+    assert doors.out == ["next"]
+
+
+def test_a_loss_in_line_that_went_unheard_is_found_by_who_passes_on() -> None:
+    doors = Doors(1)
+    first = doors.enter("first")
+    doors.gate._forgotten = lambda entry: None  # type: ignore[method-assign]
+    doors.queue("lost")
+    b = doors.queue("b")
+    doors.kept.pop(1)
+
+    doors.leave(first)
+
+    assert b.ticket is not None
+    assert (doors.out, doors.waiting) == (["b"], [])
 
 
 def test_a_ticket_says_who_holds_it_since_when() -> None:

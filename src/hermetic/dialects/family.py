@@ -64,6 +64,11 @@ class Family:
     sends_begin: ClassVar[bool] = False
     # whether one who holds the writer may read on a second connection, past the gate
     reads_beside: ClassVar[bool] = False
+    # whether the database runs in this process: no server with limits of its own; ``breaker`` is an
+    # interrupt that the connection survives; work whose caller is gone goes on in our own threads
+    embedded: ClassVar[bool] = False
+    # whether the same error may leave the transaction open or end it, and ``server_gave_up`` tells
+    ends_unannounced: ClassVar[bool] = False
 
     def writer_limit(self, url: URL, options: DatabaseOptions) -> int:
         """How many connections may be out for writing at once."""
@@ -72,6 +77,10 @@ class Family:
     def shares_one_connection(self, url: URL) -> bool:
         """Whether readers and writers, of both worlds, have to take turns on this database."""
         return False
+
+    def anchor(self, url: URL) -> Any:
+        """What keeps a database in existence between two uses, until it is closed; or ``None``."""
+        return None
 
     def engine_settings(
         self, url: URL, driver: str, options: DatabaseOptions, *, reader: bool
@@ -87,6 +96,9 @@ class Family:
         :param dbapi: what SQLAlchemy's ``connect`` event gives.
         :param until: monotonic seconds at which to give up waiting for others.
         """
+
+    def keep_from_writing(self, dbapi: Any) -> None:
+        """Make a writer's connection one for reading, where ``reads_beside`` is true."""
 
     def connect_timeout(self, driver: str, connect_args: dict[str, Any], remaining: float) -> None:
         """Make the driver give up connecting after ``remaining`` seconds, if that is sooner."""
@@ -135,10 +147,11 @@ class Family:
             cursor.close()
 
     def limit_statement(
-        self, dialect: Any, statement: str, seconds: float
+        self, dialect: Any, statement: str, seconds: float, *, plain: bool
     ) -> tuple[str | None, str]:
         """Have the server end a statement after ``seconds``.
 
+        :param plain: no transaction is open: what is sent first stays on the session.
         :return: a statement to send first, or ``None``, and the statement itself, maybe rewritten.
         """
         return None, statement
@@ -176,6 +189,12 @@ class Family:
         It destroys the connection, unless the database knows a kinder way (SQLite's interrupt).
         """
         return None
+
+    def terminates_waiting(self, driver: str) -> bool:
+        """Whether the driver waits where it is to let a connection go at once, so that a
+        cancellation could strike there: ``abandon`` is called instead.
+        """
+        return False
 
     def abandon(self, dbapi: Any, driver: str) -> None:
         """Let a connection go whose event loop does not run any more, without waiting."""

@@ -113,7 +113,7 @@ class MySQL(Family):
         )
 
     def limit_statement(
-        self, dialect: Any, statement: str, seconds: float
+        self, dialect: Any, statement: str, seconds: float, *, plain: bool
     ) -> tuple[str | None, str]:
         # MariaDB 10.1+ takes the limit as part of the statement. MySQL has none for writes; there
         # the client's own watch on the deadline has to do

@@ -102,10 +102,12 @@ class PostgreSQL(Family):
         return () if driver == "psycopg" and not self.execution_options(begin) else None
 
     def limit_statement(
-        self, dialect: Any, statement: str, seconds: float
+        self, dialect: Any, statement: str, seconds: float, *, plain: bool
     ) -> tuple[str | None, str]:
-        # SET LOCAL ends with the transaction, so that nothing has to be undone
-        return f"SET LOCAL statement_timeout = {max(1, math.ceil(seconds * 1000))}", statement
+        # SET LOCAL ends with the transaction, so that nothing has to be undone; in autocommit it
+        # would end at once
+        setting = "SET" if plain else "SET LOCAL"
+        return f"{setting} statement_timeout = {max(1, math.ceil(seconds * 1000))}", statement
 
     def unlimit_statement(self, seconds: float | None) -> str | None:
         if seconds is None:

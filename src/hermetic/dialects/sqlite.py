@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import os
@@ -22,7 +23,24 @@ _SLICE_MS = 50
 _memories = itertools.count(1)
 
 
-class _Tracked(sqlite3.Connection):
+class _Releasing(sqlite3.Connection):
+    """A connection that lets go of its locks when it is closed.
+
+    SQLite keeps a closed connection, with its locks, for as long as a cursor of it is alive
+    (sqlite3 no longer finalizes them since Python 3.11); the frames of an exception keep one for
+    long.
+    """
+
+    def close(self) -> None:
+        with contextlib.suppress(sqlite3.Error):  # closed already, or interrupted
+            self.release()
+        super().close()
+
+    def release(self) -> None:
+        self.rollback()
+
+
+class _Tracked(_Releasing):
     """A connection that can be rolled back after an interrupt.
 
     The interrupt stays in force for as long as a cursor has rows that nobody read (SQLite 3.40),
@@ -41,7 +59,7 @@ class _Tracked(sqlite3.Connection):
     def release(self) -> None:
         for cursor in list(self._cursors):
             cursor.close()
-        self.rollback()
+        super().release()
 
 
 class SQLite(Family):
@@ -62,6 +80,8 @@ class SQLite(Family):
     has_readers: ClassVar[bool] = True
     sends_begin: ClassVar[bool] = True
     reads_beside: ClassVar[bool] = True
+    embedded: ClassVar[bool] = True
+    ends_unannounced: ClassVar[bool] = True
 
     def writer_limit(self, url: URL, options: DatabaseOptions) -> int:
         return 1
@@ -69,14 +89,20 @@ class SQLite(Family):
     def shares_one_connection(self, url: URL) -> bool:
         return "vfs" in url.query and url.query["vfs"] == "memdb"
 
+    def anchor(self, url: URL) -> Any:
+        # a memdb vanishes with its last connection
+        if not self.shares_one_connection(url):
+            return None
+        target = f"{url.database}?vfs=memdb"
+        return sqlite3.connect(target, uri=True, check_same_thread=False)
+
     def engine_settings(
         self, url: URL, driver: str, options: DatabaseOptions, *, reader: bool
     ) -> EngineSettings:
         settings: dict[str, Any] = {"check_same_thread": False}
         if options.lock_timeout is not None:
             settings["timeout"] = options.lock_timeout
-        if driver == "aiosqlite":
-            settings["factory"] = _Tracked
+        settings["factory"] = _Tracked if driver == "aiosqlite" else _Releasing
         return EngineSettings(settings)
 
     def greet(
@@ -92,12 +118,17 @@ class SQLite(Family):
                 _switch_journal(dbapi, cursor, options, until)
             cursor.execute(f"PRAGMA synchronous = {options.synchronous}")
             cursor.execute(f"PRAGMA foreign_keys = {'on' if options.foreign_keys else 'off'}")
-            if reader:
-                cursor.execute("PRAGMA query_only = on")
-            elif options.journal_mode == "wal":
+            if not reader and options.journal_mode == "wal":
                 cursor.execute(f"PRAGMA busy_timeout = {_SLICE_MS}")  # see start()
         finally:
             cursor.close()
+        if reader:
+            self.keep_from_writing(dbapi)
+
+    def keep_from_writing(self, dbapi: Any) -> None:
+        cursor = dbapi.cursor()
+        cursor.execute("PRAGMA query_only = on")
+        cursor.close()
 
     def execution_options(self, begin: Begin) -> dict[str, Any]:
         return {}
@@ -175,6 +206,9 @@ class SQLite(Family):
 
         return interrupt
 
+    def terminates_waiting(self, driver: str) -> bool:
+        return driver == "aiosqlite"
+
     def abandon(self, dbapi: Any, driver: str) -> None:
         raw = getattr(dbapi, "driver_connection", dbapi)
         inner = _sqlite3_connection(dbapi)
@@ -184,7 +218,7 @@ class SQLite(Family):
         # is told to stop. The rollback is sent there first: SQLite keeps a closed connection, with
         # its locks, for as long as a cursor of it is alive
         inner.interrupt()
-        release = inner.release if isinstance(inner, _Tracked) else inner.rollback
+        release = inner.release if isinstance(inner, _Releasing) else inner.rollback
 
         def close_and_stop() -> object:
             release()

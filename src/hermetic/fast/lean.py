@@ -141,6 +141,7 @@ def take(session: Any, scope: Scope, side: Side) -> ConnectionRecord | None:
         pool._do_return_conn(entry)
         return None
     scope.connection = connection
+    scope.lent = entry
     scope.in_hand = True
     if not _is_fit(connection, entry, pool, side, time.monotonic()):
         return None  # in hand, and not begun: SQLAlchemy looks at it once more, and begins
@@ -165,7 +166,7 @@ def _is_fit(connection: ConnectionRecord, entry: Any, pool: Any, side: Side, now
 def _begin(scope: Scope, side: Side, connection: ConnectionRecord) -> bool:
     transaction = Transaction()
     if connection.cursor is None:
-        connection.cursor = connection.entry.dbapi_connection.cursor()
+        connection.cursor = scope.lent.dbapi_connection.cursor()
     assert side.begin is not None
     try:
         for statement in side.begin:
@@ -199,7 +200,7 @@ def fetch(
     connection.at_rest = False
     cursor = connection.cursor
     if cursor is None:
-        cursor = connection.cursor = connection.entry.dbapi_connection.cursor()
+        cursor = connection.cursor = _dbapi(session, scope, side).cursor()
     try:
         cursor.execute(plan.sql, parameters)
         rows: list[Any] = cursor.fetchall()
@@ -211,6 +212,13 @@ def fetch(
     if plan.processors is None:
         plan.describe(side.dialect, cursor.description)
     return rows
+
+
+def _dbapi(session: Any, scope: Scope, side: Side) -> Any:
+    """The driver's connection, in hand or SQLAlchemy's."""
+    if scope.in_hand:
+        return scope.lent.dbapi_connection
+    return session._transaction._connections[side.engine][0].connection.dbapi_connection
 
 
 def failed(
@@ -283,7 +291,7 @@ def commit(session: Any, scope: Scope) -> bool:
     assert connection is not None
     assert transaction is not None
     side: Side = scope.side
-    dbapi = connection.entry.dbapi_connection
+    dbapi = scope.lent.dbapi_connection
     worked = transaction.statements > 0
     if is_heard(session) or side.family.server_gave_up(dbapi, side.driver, worked=worked):
         session._autobegin_t().adopted(side.engine)
@@ -332,9 +340,10 @@ def give_back(scope: Scope) -> None:
         connection.alarm.cancel()
         connection.alarm = None
     scope.in_hand = False
+    lent, scope.lent = scope.lent, None
     connection.returned = time.monotonic()
     connection.scope = connection.transaction = connection.owner = None
-    scope.side.engine.pool._do_return_conn(connection.entry)
+    scope.side.engine.pool._do_return_conn(lent)
 
 
 # ---------------------------------------------------------------- the beginning

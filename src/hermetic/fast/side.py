@@ -47,7 +47,7 @@ class Side:
         # whether the server has to be told of deadlines; SQLite's are a matter of this process
         # whether a commit is one call of C
         self.one_step = driver == "pysqlite"
-        self.limits = family.name != "sqlite"
+        self.limits = not family.embedded
 
     def _begin(self, options: DatabaseOptions) -> tuple[str, ...] | None:
         if options.engine_options or options.echo or not isinstance(self.engine.pool, IdleStack):
