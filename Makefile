@@ -2,6 +2,7 @@
 #
 #   make demo [URL=...]   the example, on a SQLite file unless a URL is given
 #   make test             all tests, on SQLite, PostgreSQL and MariaDB
+#   make compat           SQLAlchemy's own tests, with hermetic's sessions
 #   make check            lint, types, architecture, generated files, documentation
 #   make bench            measurements
 #   make docs             the documentation, in docs/_build/html
@@ -24,7 +25,7 @@ BIN := .venv/bin
 DEMO := .venv/.installed-demo
 DEV := .venv/.installed-dev
 
-.PHONY: demo test check bench docs clean
+.PHONY: demo test compat check bench docs clean
 
 demo: $(DEMO)
 	$(BIN)/python examples/bank.py $${HERMETIC_DEMO_URL:+"$$HERMETIC_DEMO_URL"}
@@ -32,6 +33,9 @@ demo: $(DEMO)
 test: $(DEV)
 	scripts/install-servers
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+compat: $(DEV)
+	$(BIN)/python -m tools.compat -n $(WORKERS) $(PYTEST_ARGS)
 
 check: $(DEV)
 	$(BIN)/ruff check .
@@ -57,6 +61,6 @@ $(DEMO): pyproject.toml
 	touch $@
 
 clean:
-	rm -rf .venv build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .compat build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	rm -rf src/hermetic.egg-info
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

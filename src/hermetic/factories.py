@@ -7,19 +7,23 @@ import os
 import weakref
 from collections.abc import Callable
 from threading import local
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from sqlalchemy import orm
 from sqlalchemy.ext import asyncio as sa_asyncio
 
+from .errors import Outcome
 from .events import logger
+from .loan import Loan
 from .owner import Task, current_task
 from .redaction import redacted
+from .registry import Scope
 from .session import AsyncSession, Session
 from .strings import AsyncStringScopedSession, StringScopedSession
 
 _S = TypeVar("_S", bound=orm.Session)
 _A = TypeVar("_A", bound=sa_asyncio.AsyncSession)
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class sessionmaker(orm.sessionmaker[_S]):
@@ -215,7 +219,52 @@ class OwnerRegistry:
 _inherited: list[_Kept] = []
 
 
-class scoped_session(StringScopedSession[_S]):
+class _ScopeNames:
+    """What a session offers of its scope, proxied as SQLAlchemy's own methods are."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def _proxied(self) -> Any: ...
+
+    @property
+    def scope(self) -> Scope | None:
+        """As Session.scope."""
+        scope: Scope | None = self._proxied.scope
+        return scope
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """As Session.outcome."""
+        outcome: Outcome | None = self._proxied.outcome
+        return outcome
+
+    def rollback_only(self) -> None:
+        """As Session.rollback_only."""
+        self._proxied.rollback_only()
+
+    def on_commit(self, function: _F, *, key: object = None) -> _F:
+        """As Session.on_commit."""
+        self._proxied.on_commit(function, key=key)
+        return function
+
+    def on_rollback(self, function: _F, *, key: object = None) -> _F:
+        """As Session.on_rollback."""
+        self._proxied.on_rollback(function, key=key)
+        return function
+
+    def before_commit(self, function: _F, *, key: object = None) -> _F:
+        """As Session.before_commit."""
+        self._proxied.before_commit(function, key=key)
+        return function
+
+    def lend(self) -> Loan:
+        """As Session.lend."""
+        loan: Loan = self._proxied.lend()
+        return loan
+
+
+class scoped_session(_ScopeNames, StringScopedSession[_S]):
     """``sqlalchemy.orm.scoped_session``: a session per thread, and per task under asyncio.
 
     :param session_factory: what makes the sessions, as ``sessionmaker(bind=engine)``.
@@ -237,7 +286,7 @@ class scoped_session(StringScopedSession[_S]):
         return f"<{type(self).__name__}: {inside}>"
 
 
-class async_scoped_session(AsyncStringScopedSession[_A]):
+class async_scoped_session(_ScopeNames, AsyncStringScopedSession[_A]):
     """``sqlalchemy.ext.asyncio.async_scoped_session``, with the running task as default scope.
 
     A session that its task did not ``await remove()`` is closed when the task is done.

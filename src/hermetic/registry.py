@@ -411,7 +411,7 @@ os.register_at_fork(after_in_child=_after_fork)
 
 # ---------------------------------------------------------------- sessions outside any scope
 
-# sessions that factories made, each of which has ``loose_info(now)``; SQLAlchemy's own registry of
+# sessions that factories made, each of which has ``_loose_info(now)``; SQLAlchemy's own registry of
 # sessions does not say whose they are
 loose_sessions: dict[int, weakref.ref[Any]] = {}
 
@@ -420,5 +420,5 @@ def sessions_in_transaction(now: float) -> list[SessionInfo]:
     """Every session outside any scope that is inside a transaction, in this process."""
     # list() of a dict's values is one step under the GIL
     sessions = [reference() for reference in list(loose_sessions.values())]
-    infos = (session.loose_info(now) for session in sessions if session is not None)
+    infos = (session._loose_info(now) for session in sessions if session is not None)
     return [info for info in infos if info is not None]

@@ -124,7 +124,7 @@ class Session(StringSession):
         engine = None if self.bind is None else self.bind.engine
         return "no bind" if engine is None else redacted(engine.url)
 
-    def loose_info(self, now: float) -> SessionInfo | None:
+    def _loose_info(self, now: float) -> SessionInfo | None:
         """Its line in a snapshot, when it is in a transaction outside any scope."""
         begun = self._begun
         if begun is None or self._scope is not None or not self.in_transaction():

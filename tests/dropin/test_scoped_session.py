@@ -10,7 +10,15 @@ from sqlalchemy import Engine, QueuePool, orm, select, text
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext import asyncio as sa_asyncio
 
-from hermetic import async_scoped_session, async_sessionmaker, scoped_session, sessionmaker
+from hermetic import (
+    Database,
+    NoScope,
+    Outcome,
+    async_scoped_session,
+    async_sessionmaker,
+    scoped_session,
+    sessionmaker,
+)
 from tests.dropin.conftest import Library
 from tests.dropin.ground import Ground
 from tests.dropin.threads import in_thread
@@ -90,6 +98,42 @@ def test_the_proxy_does_what_the_session_does(
     assert registry.info == {}
     assert ground.usernames() == ["bob", "cid"]
     registry.remove()
+
+
+def test_what_a_session_offers_of_its_scope_is_there_through_the_proxy() -> None:
+    with Database("sqlite://") as db:
+        registry = scoped_session(lambda: db.current, scopefunc=lambda: id(db.current))
+        seen = []
+        with db.session() as session:
+            registry.on_commit(lambda: seen.append("committed"))
+            registry.on_rollback(lambda: seen.append("rolled back"))
+            registry.before_commit(lambda: seen.append("about to"))
+            scope = registry.scope
+            outcome = registry.outcome
+            with registry.lend() as lent:
+                pass
+        with db.session() as rolled_back:
+            registry.rollback_only()
+
+    assert scope is session.scope
+    assert outcome is None
+    assert lent is session
+    assert seen == ["about to", "committed"]
+    assert rolled_back.outcome is Outcome.NOT_COMMITTED
+
+
+async def test_outside_any_scope_the_proxies_say_that_there_is_none() -> None:
+    for make in (scoped_session(sessionmaker()), async_scoped_session(async_sessionmaker())):
+        registry: Any = make
+
+        assert registry.scope is None
+        assert registry.outcome is None
+        for name in ("on_commit", "on_rollback", "before_commit"):
+            with pytest.raises(NoScope, match=f"{name} belongs to scopes"):
+                getattr(registry, name)(print)
+        for name in ("rollback_only", "lend"):
+            with pytest.raises(NoScope, match=f"{name} belongs to scopes"):
+                getattr(registry, name)()
 
 
 def test_blocks_work_through_the_proxy(ground: Ground, engine: Engine, library: Library) -> None:
