@@ -84,15 +84,16 @@ class Scoped:
         self.ground.close()
 
 
-def sqlite_engine(url: str) -> Engine:
+def sqlite_engine(url: str, *, foreign_keys: bool = True) -> Engine:
     """SQLite as SQLAlchemy's documentation has it for savepoints, and with foreign keys."""
     engine = create_engine(url)
 
     @event.listens_for(engine, "connect")
     def connected(dbapi: Any, record: Any) -> None:
         dbapi.isolation_level = None
-        for pragma in ("foreign_keys = on", "journal_mode = wal", "synchronous = off"):
-            dbapi.execute(f"PRAGMA {pragma}")
+        dbapi.execute(f"PRAGMA foreign_keys = {'on' if foreign_keys else 'off'}")
+        dbapi.execute("PRAGMA journal_mode = wal")
+        dbapi.execute("PRAGMA synchronous = off")
 
     @event.listens_for(engine, "begin")
     def begun(connection: Any) -> None:
@@ -104,7 +105,7 @@ def sqlite_engine(url: str) -> Engine:
 def on_sqlite(kind: str, folder: Path) -> Contestant:
     """A contestant on a file of its own: ``plain``, ``dropin`` or ``scoped``."""
     url = f"sqlite:///{folder}/{kind}.db"
-    ground = Ground(sqlite_engine(url))
+    ground = Ground(sqlite_engine(url, foreign_keys=False))
     if kind == "scoped":
         return Scoped(
             kind, hermetic.Database(url, synchronous="off", hide_parameters=False), ground

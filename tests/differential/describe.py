@@ -137,16 +137,16 @@ class Describer:
     # ------------------------------------------------------------ sessions
 
     def session(self, session: Any) -> dict[str, Any]:
-        held = session.identity_map
+        # named in this order: what is dirty comes as a set
+        held = sorted(session.identity_map.values(), key=lambda thing: str(_key(_key_of(thing))))
+        for thing in held:
+            self.names.of(thing)
         return {
-            "keys": sorted(str(_key(key)) for key in held),
+            "keys": sorted(str(_key(key)) for key in session.identity_map),
             "new": sorted(map(self.names.of, session.new)),
             "dirty": sorted(map(self.names.of, session.dirty)),
             "deleted": sorted(map(self.names.of, session.deleted)),
-            "objects": [
-                self.state(thing)
-                for thing in sorted(held.values(), key=lambda thing: str(_key(_key_of(thing))))
-            ],
+            "objects": [self.state(thing) for thing in held],
             "pending": [self.state(thing) for thing in session.new],
             "in_transaction": session.in_transaction(),
             "in_nested": session.in_nested_transaction(),

@@ -21,7 +21,9 @@ MAPPER: Final = (
 INSTANCE: Final = (
     *("init", "load", "refresh", "refresh_flush", "expire", "pickle", "unpickle"),
 )  # fmt: skip
-ATTRIBUTE: Final = ("set", "append", "remove", "bulk_replace", "init_scalar", "init_collection")
+ATTRIBUTE: Final = ("set", "append", "remove", "init_scalar", "init_collection")
+# listeners to attributes are many, and take their time
+HEARD: Final = frozenset({"Person", "Kind", "Team", "Member", "Node", "Stamped"})
 LIVES: Final = (
     *("before_attach", "after_attach", "transient_to_pending", "pending_to_persistent"),
     *("pending_to_transient", "persistent_to_transient", "persistent_to_deleted"),
@@ -100,7 +102,7 @@ class Ears:
     def _listen_to_attributes(self, stack: ExitStack) -> None:
         configure_mappers()
         for mapper in Base.registry.mappers:
-            for attribute in mapper.attrs:
+            for attribute in mapper.attrs if mapper.class_.__name__ in HEARD else ():
                 if hasattr(attribute, "columns") or hasattr(attribute, "mapper"):
                     target = getattr(mapper.class_, attribute.key)
                     for name in ATTRIBUTE:

@@ -44,9 +44,7 @@ class Ground:
                 self._pristine = self.rows()
 
     def _write(self, connection: Connection, names: list[str]) -> None:
-        if self._is_sqlite:
-            connection.exec_driver_sql("PRAGMA foreign_keys = off")
-        else:
+        if not self._is_sqlite:  # there, the observer's connections have no foreign keys
             connection.execute(text("SET LOCAL session_replication_role = replica"))
         for name in names:
             table = Base.metadata.tables[name]

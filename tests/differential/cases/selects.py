@@ -150,7 +150,7 @@ def results_are_used_up_and_closed(run: Run) -> None:
             run.note(result.all())
         result = session.execute(select(Person).order_by(Person.id))
         run.note(result.fetchone(), result.fetchmany(2), result.keys())
-        run.note([row for row in result], result.fetchone())
+        run.note(list(result), result.fetchone())
         run.note(result.all())
 
 

@@ -234,15 +234,22 @@ def change_a_key(run: Run) -> None:
 
 
 @case
-def set_none_and_delete_an_attribute(run: Run) -> None:
+def set_none(run: Run) -> None:
     with run.scope() as session:
         person = run.keep(session.get(Person, 1))
         person.email = None
-        del person.age
         run.look(session)
         session.flush()
         run.look(session)
-        run.note(person.age)
+
+
+@case
+def delete_an_attribute(run: Run) -> None:
+    with run.failing(), run.scope() as session:
+        person = run.keep(session.get(Person, 1))
+        del person.age
+        run.look(session)
+        session.flush()  # SQLAlchemy's own KeyError
 
 
 @case
