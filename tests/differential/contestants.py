@@ -46,10 +46,10 @@ class ByFactory:
         with self._factory(self.engine, expire_on_commit=False)(**options) as session:
             try:
                 yield session
+                session.commit()
             except BaseException:
                 session.rollback()
                 raise
-            session.commit()
 
     @contextmanager
     def session(self, **options: Any) -> Iterator[Any]:

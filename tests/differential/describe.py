@@ -21,6 +21,10 @@ _ADDRESS: Final = re.compile(r"0x[0-9a-f]{6,}")
 _INSTEAD_OF: Final = {"RolledBack": "PendingRollbackError"}
 
 
+# an error of hermetic's class says more than SQLAlchemy's
+OWN_WORDS: Final = "(hermetic's words)"
+
+
 def scrubbed(text: str) -> str:
     return _ADDRESS.sub("0x…", text)
 
@@ -67,15 +71,8 @@ class Describer:
         if isinstance(value, list | tuple):
             return [type(value).__name__, *map(self.value, value)]
         if isinstance(value, set | frozenset):
-            return [type(value).__name__, *sorted(str(self._by_key(item)) for item in value)]
+            return [type(value).__name__, *map(self.value, sorted(value, key=_sorting))]
         return [type(value).__name__, scrubbed(repr(value))]
-
-    def _by_key(self, item: Any) -> Any:
-        """Sets have no order in which names could be given."""
-        state = _state(item)
-        if state is None:
-            return item
-        return state.key[:2] if state.key else sorted(map(str, state.dict.items()))
 
     # ------------------------------------------------------------ objects
 
@@ -100,13 +97,19 @@ class Describer:
             "was_deleted": state.was_deleted,
             "attributes": {key: self._attribute(thing, key) for key in sorted(state.dict)},
             "history": {
-                attribute.key: [self.value(part) for part in history]
+                attribute.key: self._history(history, state.dict.get(attribute.key))
                 for attribute in state.attrs
                 if any(history := attribute.history)
             },
         }
         described["inside"] = self._inside(state)
         return described
+
+    def _history(self, history: Any, value: Any) -> list[Any]:
+        if isinstance(value, set):
+            lists = (list, tuple, set)
+            history = [sorted(p, key=_sorting) if isinstance(p, lists) else p for p in history]
+        return [self.value(part) for part in history]
 
     def _attribute(self, thing: Any, key: str) -> Any:
         if key == "_sa_instance_state":
@@ -125,7 +128,8 @@ class Describer:
         """What has no public name, and shows later: in a flush, a refresh, an orphan."""
         return {
             "committed": {
-                key: self.value(value) for key, value in sorted(state.committed_state.items())
+                key: self._history([value], state.dict.get(key))
+                for key, value in sorted(state.committed_state.items())
             },
             "strong": state._strong_obj is not None,
             "options": [type(option).__name__ for option in state.load_options],
@@ -162,9 +166,9 @@ class Describer:
             described["statement"] = error.statement
             described["params"] = scrubbed(repr(error.params))
             described["orig"] = [type(error.orig).__name__, str(error.orig)]
-        elif kind is type(error):
-            # an error of hermetic's class has words of its own
-            described["message"] = scrubbed(str(error))
+        else:
+            own = type(error).__module__.startswith("hermetic")
+            described["message"] = OWN_WORDS if own else scrubbed(str(error))
         return described
 
 
@@ -176,6 +180,15 @@ def sqlalchemy_class(error: BaseException) -> type[BaseException]:
                 break
             return base
     return type(error)
+
+
+def _sorting(item: Any) -> str:
+    """An order for the members of a set, before they have names."""
+    state = _state(item)
+    if state is None:
+        return repr(item)
+    plain = {key: value for key, value in state.dict.items() if isinstance(value, str | int)}
+    return str((_key(state.key), type(item).__name__, sorted(plain.items())))
 
 
 def _state(value: Any) -> InstanceState[Any] | None:

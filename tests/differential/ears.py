@@ -139,6 +139,8 @@ def _flush(describer: Describer, args: tuple[Any, ...]) -> list[Any]:
 
 def _cursor(describer: Describer, args: tuple[Any, ...]) -> list[Any]:
     _, _, statement, parameters, _, many = args
+    if "member_tags" in statement and many:
+        parameters = sorted(parameters)  # of a set
     return [statement, scrubbed(repr(parameters)), many]
 
 
@@ -149,7 +151,8 @@ def _transaction(describer: Describer, args: tuple[Any, ...]) -> list[Any]:
 def _orm_execute(describer: Describer, args: tuple[Any, ...]) -> list[Any]:
     state = args[0]
     return [
-        str(state.statement),
+        # some that write can only be shown by the session that sends them
+        str(state.statement) if state.is_select else type(state.statement).__name__,
         scrubbed(repr(state.parameters)),
         [
             name
@@ -160,6 +163,12 @@ def _orm_execute(describer: Describer, args: tuple[Any, ...]) -> list[Any]:
             if getattr(state, name)
         ],
     ]
+
+
+def _pickle(describer: Describer, args: tuple[Any, ...]) -> list[Any]:
+    state, pickled = args
+    # an object of an ended scope remembers where that was, among its callables
+    return [describer.value(state), sorted(pickled.keys() - {"callables"})]
 
 
 def _execute(describer: Describer, args: tuple[Any, ...]) -> list[Any]:
@@ -177,4 +186,6 @@ _SELDOM: Final[dict[str, Callable[[Describer, tuple[Any, ...]], list[Any]]]] = {
     "do_orm_execute": _orm_execute,
     "before_execute": _execute,
     "after_execute": _execute,
+    "pickle": _pickle,
+    "unpickle": _pickle,
 }

@@ -15,7 +15,6 @@ from tests.differential.contestants import Contestant
 from tests.differential.describe import Describer, scrubbed
 from tests.differential.ears import Ears
 
-
 # said when a statement is compiled, which is not the same as when it is sent
 _WHEN_COMPILED: Final = "is marked as a member of the primary key"
 
@@ -55,21 +54,22 @@ class Run:
     @contextmanager
     def scope(self, **options: Any) -> Iterator[Any]:
         """A unit of work: committed at its end, or rolled back by what leaves it."""
-        with ExitStack() as ears, self.contestant.scope(**options) as session:
-            ears.enter_context(self._ears.on_session(session))
-            try:
-                yield session
-            except BaseException:
-                self._look(session, "at the rollback")
-                self._note_untouched(session)
-                begin = len(self.record.seen)
-                self.record.rollbacks.append((begin, begin))
-                raise
-            self._look(session, "at the end")
+        begin = 0
+        try:
+            with ExitStack() as ears, self.contestant.scope(**options) as session:
+                ears.enter_context(self._ears.on_session(session))
+                try:
+                    yield session
+                finally:
+                    self._look(session, "at the end")
+                    self._note_untouched(session)
+                    begin = len(self.record.seen)
+        except BaseException:
+            self.record.rollbacks.append((begin, begin))
+            raise
         self._look(session, "after the scope")
         self.kept("after the scope")
         del session
-        gc.collect()
 
     @contextmanager
     def session(self, **options: Any) -> Iterator[Any]:
@@ -117,7 +117,7 @@ class Run:
             yield
         except Exception as error:
             self.record.add("raised", self.describer.error(error))
-            if isinstance(error, AssertionError | NameError | TypeError):
+            if isinstance(error, AssertionError | NameError):
                 raise
         else:
             self.record.add("raised", None)
@@ -136,6 +136,9 @@ class Run:
         return thing
 
     def kept(self, label: str) -> None:
+        if any(instance_state(thing)._deleted for thing in self._kept):
+            # they belong to their session while it lives, and one in a cycle lives longer
+            gc.collect()
         for thing in self._kept:
             self.record.add(label, self._in_full(thing))
 
@@ -167,8 +170,6 @@ class Run:
             ):
                 warnings.simplefilter("always")
                 yield
-                # a session that is part of a cycle goes later than one that is not
-                gc.collect()
                 self.kept("in the end")
             for warning in heard:
                 if _WHEN_COMPILED not in str(warning.message):
