@@ -163,11 +163,7 @@ def _prepare(scope: Scope) -> BaseException | None:
             answer = hook.function()
             if scope.asynchronous and inspect.isawaitable(answer):
                 await_only(answer)
-        session = scope.session
-        for _ in range(100):  # as SQLAlchemy: hooks of a flush may make more to flush
-            if session._is_clean():
-                break
-            session.flush()
+        _flush(scope)
         if scope.cancelled:
             raise asyncio.CancelledError
         if scope.deadline is not None and time.monotonic() >= scope.deadline:
@@ -177,6 +173,19 @@ def _prepare(scope: Scope) -> BaseException | None:
     except BaseException as failed:
         return failed
     return None
+
+
+def _flush(scope: Scope) -> None:
+    session = scope.session
+    if session.dispatch.before_commit:
+        # SQLAlchemy tells of a commit before it flushes; its transaction remembers that it did
+        transaction = session._transaction or session._autobegin_t()
+        transaction._prepare_impl()
+        return
+    for _ in range(100):  # as SQLAlchemy: hooks of a flush may make more to flush
+        if session._is_clean():
+            break
+        session.flush()
 
 
 def _commit(scope: Scope) -> BaseException | None:

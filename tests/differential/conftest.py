@@ -1,0 +1,19 @@
+"""Contestants, made once for a test process: every run puts their databases back to the seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.differential.contestants import Contestant, on_sqlite
+
+
+@pytest.fixture(scope="package")
+def contestants(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Contestant]]:
+    """Plain SQLAlchemy and hermetic, on SQLite files of the same content."""
+    folder = tmp_path_factory.mktemp("differential")
+    made = {kind: on_sqlite(kind, folder) for kind in ("plain", "dropin", "scoped")}
+    yield made
+    for contestant in made.values():
+        contestant.close()
