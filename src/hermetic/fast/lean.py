@@ -50,7 +50,10 @@ def get(session: Any, entity: Any, ident: Any) -> Any:
     key = ident if type(ident) is tuple else (ident,)
     if len(key) != len(plan.key_at) or None in key or not plan.current():
         return ASIDE
-    found = session.identity_map._dict.get((plan.identity_class, key, None))
+    try:
+        found = session.identity_map._dict.get((plan.identity_class, key, None))
+    except TypeError:
+        return ASIDE  # a key by names, or one that is none
     if found is not None:
         instance = found.obj()
         if instance is None or found.expired or not isinstance(instance, entity):
@@ -327,7 +330,9 @@ def close(session: Any, scope: Scope) -> None:
     session.identity_map._kill()
     # nothing is ever added to it: the session of an ended scope refuses to be used
     session.identity_map = _NOTHING_LOADED
-    sessions.data.pop(session.hash_key, None)
+    if scope.in_hand or scope.connection is None:
+        # nobody looks it up any more: SQLAlchemy leaves only what it has deleted attached
+        sessions.data.pop(session.hash_key, None)
     if scope.in_hand:
         give_back(scope)
 
