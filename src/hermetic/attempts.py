@@ -88,12 +88,12 @@ class Run:
             return None
         return self._timeout_at
 
-    def prepare(self) -> dict[str, Any]:
-        """What the scope of the next attempt is opened with, besides the options."""
+    def prepare(self) -> float | None:
+        """Count the next attempt; the deadline that its scope has."""
         self.attempt += 1
         if self.attempt == 1 and self.options.timeout is not None:
             self._timeout_at = time.monotonic() + self.options.timeout
-        return {"deadline": self.scope_deadline()}
+        return self.scope_deadline()
 
     def opened(self, scope: Scope) -> None:
         scope.attempt = self.attempt
@@ -231,7 +231,7 @@ def _call_sync(
     while True:
         scope = None
         try:
-            scope = begin_sync(run.database, run.options, run.place, **run.prepare())
+            scope = begin_sync(run.database, run.options, run.place, run.prepare())
             run.opened(scope)
             given, named = slot.fill(args, kwargs, scope.facade)
             try:
@@ -255,7 +255,7 @@ async def _call_async(
     while True:
         scope = None
         try:
-            scope = await begin_async(run.database, run.options, run.place, **run.prepare())
+            scope = await begin_async(run.database, run.options, run.place, run.prepare())
             run.opened(scope)
             given, named = slot.fill(args, kwargs, scope.facade)
             try:
@@ -299,7 +299,7 @@ class Attempt:
     def __enter__(self) -> Session:
         self._enter()
         run = self._run
-        self._scope = begin_sync(run.database, run.options, run.place, **run.prepare())
+        self._scope = begin_sync(run.database, run.options, run.place, run.prepare())
         run.opened(self._scope)
         facade: Session = self._scope.facade
         return facade
@@ -323,7 +323,7 @@ class Attempt:
     async def __aenter__(self) -> AsyncSession:
         self._enter()
         run = self._run
-        self._scope = await begin_async(run.database, run.options, run.place, **run.prepare())
+        self._scope = await begin_async(run.database, run.options, run.place, run.prepare())
         run.opened(self._scope)
         facade: AsyncSession = self._scope.facade
         return facade

@@ -143,7 +143,7 @@ def _end_root(
             scope.boundary.end(Outcome.UNKNOWN if unsure else Outcome.NOT_COMMITTED)
         rollback = raised is not None or how is not Ending.COMMIT
         scope.failed = rollback or error is not None
-        _clean_up(scope, raised or error, cleanup_timeout, rollback=rollback)
+        _clean_up(scope, raised or error, cleanup_timeout, rollback)
     final = raised or error
     scope.forget()
     if isinstance(final, FaultError):
@@ -177,13 +177,15 @@ def _prepare(scope: Scope) -> BaseException | None:
 
 def _flush(scope: Scope) -> None:
     session = scope.session
-    if session.dispatch.before_commit:
+    if is_heard(session) and session.dispatch.before_commit:
         # SQLAlchemy tells of a commit before it flushes; its transaction remembers that it did
         transaction = session._transaction or session._autobegin_t()
+        if scope.in_hand:
+            transaction.adopted(scope.side.engine)
         transaction._prepare_impl()
         return
     for _ in range(100):  # as SQLAlchemy: hooks of a flush may make more to flush
-        if session._is_clean():
+        if lean.is_clean(session):
             break
         session.flush()
 
@@ -286,7 +288,7 @@ def _refused(scope: Scope) -> RolledBack:
 
 
 def _clean_up(
-    scope: Scope, error: BaseException | None, cleanup_timeout: float, *, rollback: bool
+    scope: Scope, error: BaseException | None, cleanup_timeout: float, rollback: bool
 ) -> None:
     """Roll back where that is due, and close: the connection goes back, or is destroyed."""
     session = scope.session
@@ -310,6 +312,7 @@ def _clean_up(
         if session.identity_map:
             seal(session.identity_map.all_states(), scope)
         orm.Session.close(session)
+        lean.keep_listed(session)
     except BaseException as failed:
         _attach(error, "closing failed too, and the connection was destroyed", failed)
         _destroy(scope)

@@ -19,7 +19,7 @@ from sqlalchemy.util import await_only
 
 from .errors import DatabaseClosed, PoolError, PoolOverloaded, PoolSelfDeadlock, PoolTimeout
 from .gate import Gate, Refused, Ticket, Waiter
-from .owner import Owner
+from .owner import Owner, current_owner
 from .registry import Scope
 
 # the scope on whose behalf a connection is being taken; greenlets share their task's context
@@ -48,10 +48,13 @@ class Admission:
         :raises PoolSelfDeadlock: it would never end.
         :raises DeadlineExceeded: the scope's time is over.
         """
+        return self.enter_for(demanding.get())
+
+    def enter_for(self, scope: Scope | None) -> Ticket | None:
+        """``enter``, for a scope that is known."""
         now = time.monotonic()
-        scope = demanding.get()
-        owner = Owner() if scope is None else scope.owner
-        admitted = self.gate.enter(owner, _label(owner, scope), now, self._make_waker)
+        owner = current_owner() if scope is None else scope.owner
+        admitted = self.gate.enter(owner, Label(owner, scope), now, self._make_waker)
         if isinstance(admitted, Ticket):
             return admitted
         if isinstance(admitted, Refused):
@@ -176,13 +179,20 @@ class _TaskWaker:
         await_only(asyncio.wait((self._future,), timeout=max(0.0, seconds)))
 
 
-def _label(owner: Owner, scope: Scope | None) -> Callable[[], str]:
-    def describe() -> str:
-        now_at = owner.now_at()
-        who = str(owner) if scope is None else f"{owner}, {scope.ref}"
-        return f"{who}, now at {now_at}" if now_at else who
+class Label:
+    """Who holds a place, in words when they are wanted."""
 
-    return describe
+    __slots__ = ("_owner", "_scope")
+
+    def __init__(self, owner: Owner, scope: Scope | None) -> None:
+        self._owner = owner
+        self._scope = scope
+
+    def __call__(self) -> str:
+        now_at = self._owner.now_at()
+        scope = self._scope
+        who = str(self._owner) if scope is None else f"{self._owner}, {scope.ref}"
+        return f"{who}, now at {now_at}" if now_at else who
 
 
 class GatedPool(Pool):

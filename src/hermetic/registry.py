@@ -188,6 +188,8 @@ class Scope:
         assert connection is not None
         self.in_hand = False
         lent, self.lent = self.lent, None
+        if self.ticket is not None:
+            lent.record_info.setdefault("hermetic.tickets", []).append(self.ticket[1])
         connection.started, lent.starttime = lent.starttime, math.inf
         return lent
 

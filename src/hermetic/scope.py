@@ -44,9 +44,8 @@ def begin(
     database: Database,
     options: ScopeOptions,
     place: Place,
-    *,
     asynchronous: bool,
-    deadline: float | None = None,
+    deadline: float | None,
 ) -> Scope:
     """Open a scope, and make it the current one. Nothing is sent.
 
@@ -195,8 +194,10 @@ def open_savepoint(scope: Scope) -> None:
 # ---------------------------------------------------------------- threads
 
 
-def begin_sync(database: Database, options: ScopeOptions, place: Place, **more: Any) -> Scope:
-    scope = begin(database, options, place, asynchronous=False, **more)
+def begin_sync(
+    database: Database, options: ScopeOptions, place: Place, deadline: float | None = None
+) -> Scope:
+    scope = begin(database, options, place, False, deadline)
     if scope.entry is Entry.SAVEPOINT:
         open_savepoint(scope)
     return scope
@@ -239,9 +240,9 @@ def _run_hooks_sync(scope: Scope) -> BaseException | None:
 
 
 async def begin_async(
-    database: Database, options: ScopeOptions, place: Place, **more: Any
+    database: Database, options: ScopeOptions, place: Place, deadline: float | None = None
 ) -> Scope:
-    scope = begin(database, options, place, asynchronous=True, **more)
+    scope = begin(database, options, place, True, deadline)
     if scope.entry is Entry.SAVEPOINT:
         await greenlet_spawn(open_savepoint, scope)
     return scope

@@ -1,6 +1,8 @@
 cimport cython
 
 from ..connection cimport ConnectionRecord, Transaction
+from ..gate cimport Gate, Ticket
+from ..pool cimport Admission
 from ..registry cimport Scope
 from .plans cimport Entity
 from .side cimport Side
@@ -13,7 +15,7 @@ cpdef bint may_run(object session, Scope scope, Side side, Entity plan)
 
 cpdef ConnectionRecord in_hand(object session, Scope scope, Side side)
 
-@cython.locals(connection=ConnectionRecord, now=double)
+@cython.locals(connection=ConnectionRecord, now=double, admission=Admission)
 cpdef ConnectionRecord take(object session, Scope scope, Side side)
 
 cdef bint _is_fit(ConnectionRecord connection, object entry, object pool, Side side, double now)
@@ -37,7 +39,7 @@ cpdef bint may_close(object session)
 @cython.locals(states=dict)
 cpdef close(object session, Scope scope)
 
-@cython.locals(connection=ConnectionRecord)
+@cython.locals(connection=ConnectionRecord, gate=Gate, ticket=Ticket)
 cpdef give_back(Scope scope)
 
 cpdef remember_session(Side side, object session)
@@ -47,3 +49,9 @@ cpdef new_session(Side side)
 
 @cython.locals(side=Side)
 cpdef bint commits_in_one_step(Scope scope)
+
+cdef _put_back(object pool, object entry, Admission admission, object ticket)
+
+cpdef keep_listed(object session)
+
+cpdef bint is_clean(object session)

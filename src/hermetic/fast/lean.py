@@ -17,7 +17,8 @@ from sqlalchemy.orm.state import InstanceState
 
 from ..connection import ConnectionRecord, Transaction
 from ..execution import KEY, watch
-from ..pool import demanding
+from ..gate import Ticket
+from ..pool import Admission
 from ..registry import Scope
 from ..sealed import seal
 from .counts import aside
@@ -61,7 +62,7 @@ def get(session: Any, entity: Any, ident: Any) -> Any:
         return instance
     if not may_run(session, scope, side, plan):
         return ASIDE
-    if session._new or session._deleted or session.identity_map._modified:
+    if not is_clean(session):
         session._autoflush()
     connection = in_hand(session, scope, side)
     if connection is None:
@@ -70,6 +71,11 @@ def get(session: Any, entity: Any, ident: Any) -> Any:
     if not rows:
         return None
     return instance_of(session, plan, rows[0], new_runid())
+
+
+def is_clean(session: Any) -> bool:
+    """Whether a flush would have nothing to do."""
+    return not (session._new or session._deleted or session.identity_map._modified)
 
 
 def _parameters(plan: Entity, key: tuple[Any, ...]) -> Any:
@@ -134,15 +140,19 @@ def take(session: Any, scope: Scope, side: Side) -> ConnectionRecord | None:
     pool: Any = side.engine.pool
     if not pool.idle:
         return None  # SQLAlchemy connects
-    token = demanding.set(scope)
+    admission: Admission = pool.admission
+    if admission.closed:
+        return None  # SQLAlchemy's way says so
+    ticket = admission.enter_for(scope)
     try:
-        entry = pool._do_get()
-    finally:
-        demanding.reset(token)
-    connection: ConnectionRecord | None = entry.info.get(KEY)
-    if connection is None:
-        pool._do_return_conn(entry)
+        entry = pool.idle.pop()
+    except IndexError:
+        entry = None  # somebody was faster: SQLAlchemy connects
+    connection: ConnectionRecord | None = None if entry is None else entry.info.get(KEY)
+    if connection is None or ticket is None:
+        _put_back(pool, entry, admission, ticket)
         return None
+    scope.ticket = (admission.gate, ticket)
     scope.connection = connection
     scope.lent = entry
     scope.in_hand = True
@@ -151,6 +161,13 @@ def take(session: Any, scope: Scope, side: Side) -> ConnectionRecord | None:
     connection.returned = None
     connection.scope = scope
     return connection if _begin(scope, side, connection) else None
+
+
+def _put_back(pool: Any, entry: Any, admission: Admission, ticket: Ticket | None) -> None:
+    if entry is not None:
+        pool.idle.append(entry)
+    if ticket is not None:
+        admission.leave(ticket)
 
 
 def _is_fit(connection: ConnectionRecord, entry: Any, pool: Any, side: Side, now: float) -> bool:
@@ -333,6 +350,8 @@ def close(session: Any, scope: Scope) -> None:
     if scope.in_hand or scope.connection is None:
         # nobody looks it up any more: SQLAlchemy leaves only what it has deleted attached
         sessions.data.pop(session.hash_key, None)
+    else:
+        keep_listed(session)
     if scope.in_hand:
         give_back(scope)
 
@@ -346,9 +365,15 @@ def give_back(scope: Scope) -> None:
         connection.alarm = None
     scope.in_hand = False
     lent, scope.lent = scope.lent, None
-    connection.returned = time.monotonic()
+    now = time.monotonic()
+    connection.returned = now
     connection.scope = connection.transaction = connection.owner = None
-    scope.side.engine.pool._do_return_conn(lent)
+    pool: Any = scope.side.engine.pool
+    gate, ticket = scope.ticket  # type: ignore[misc]
+    if connection.dirty or pool.admission.closed:
+        lent.close()
+    pool.idle.append(lent)
+    gate.leave(ticket, now)
 
 
 # ---------------------------------------------------------------- the beginning
@@ -376,8 +401,15 @@ def new_session(side: Side) -> Any:
     values["_deleted"] = {}
     values["hash_key"] = number
     session.__dict__ = values
-    sessions.data[number] = KeyedRef(session, sessions._remove, number)
+    # without the callback by which the registry strikes a session out: the end of the scope does
+    sessions.data[number] = ref(session)
     return session
+
+
+def keep_listed(session: Any) -> None:
+    """Have SQLAlchemy find a session for as long as it lives: what it has deleted stays with it."""
+    number = session.hash_key
+    sessions.data[number] = KeyedRef(session, sessions._remove, number)
 
 
 # what no two sessions share
