@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +10,12 @@ from bench.measure import AsyncTurn, SyncTurn
 
 RAW, SQLALCHEMY, HERMETIC = "raw driver", "SQLAlchemy", "hermetic"
 
-SyncWorks = dict[str, SyncTurn]
-AsyncWorks = dict[str, AsyncTurn]
+# Gives a count: there is nothing to repeat.
+Counter = Callable[[], float]
+AsyncCounter = Callable[[], Awaitable[float]]
+
+SyncWorks = dict[str, SyncTurn | Counter]
+AsyncWorks = dict[str, AsyncTurn | AsyncCounter]
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,11 +56,15 @@ class Plan:
 
 @dataclass(slots=True)
 class Series:
-    """Microseconds for one unit of work, one figure for each turn; ``p99`` of crowds alone."""
+    """Microseconds for one unit of work, one figure for each turn; ``p99`` of crowds alone.
+
+    What is counted has its ``count`` instead, and nothing else.
+    """
 
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
     p99: list[float] = field(default_factory=list)
+    count: list[float] = field(default_factory=list)
 
     def add(self, other: Series) -> None:
         self.wall += other.wall
@@ -69,13 +73,12 @@ class Series:
 
     def divided(self, rows: int) -> Series:
         """The times of one row of a unit's many."""
-        return Series(
-            [each / rows for each in self.wall], [each / rows for each in self.cpu], self.p99
-        )
+        wall, cpu = ([each / rows for each in times] for times in (self.wall, self.cpu))
+        return Series(wall, cpu, self.p99, self.count)
 
     def kinds(self) -> dict[str, list[float]]:
         """The figures there are, by what they measure."""
-        found = {"wall": self.wall, "cpu": self.cpu, "p99": self.p99}
+        found = {"wall": self.wall, "cpu": self.cpu, "p99": self.p99, "count": self.count}
         return {name: figures for name, figures in found.items() if figures}
 
 

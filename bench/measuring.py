@@ -14,7 +14,7 @@ from bench.measure import Series, measure, measure_async
 from bench.plans import Plans
 from bench.results import Result, judge
 from bench.stages import STAGES, AsyncStage, SyncStage
-from bench.works import WORKS, Work
+from bench.works import WORKS, Kind, Work
 
 
 class Measuring:
@@ -55,6 +55,10 @@ class Measuring:
                 turns = self._turns(stage.name, work, contenders)
                 if not turns:
                     continue
+                if work.kind is Kind.COUNT:
+                    counted = {name: Series(count=[count()]) for name, count in turns.items()}
+                    self._add(stage.name, work, counted)
+                    continue
                 plan = self.plans.by_kind[work.kind]
                 found = measure(turns, plan)
                 if self._judge(stage.name, work, found).lost:
@@ -66,6 +70,10 @@ class Measuring:
             for work in self.works:
                 turns = self._turns(stage.name, work, contenders)
                 if not turns:
+                    continue
+                if work.kind is Kind.COUNT:
+                    counted = {n: Series(count=[await count()]) for n, count in turns.items()}
+                    self._add(stage.name, work, counted)
                     continue
                 plan = self.plans.by_kind[work.kind]
                 found = await measure_async(turns, plan)

@@ -23,12 +23,14 @@ FULL = Plans(
         # the others
         Kind.SMALL: Plan(turn_seconds=0.004, rounds=250, warm_up=100),
         Kind.BULK: Plan(turn_seconds=0.0, rounds=11, warm_up=1, least=1),
+        Kind.CROWD: Plan(turn_seconds=0.5, rounds=15, warm_up=500, least=1_000),
     }
 )
 QUICK = Plans(
     {
         Kind.SMALL: Plan(turn_seconds=0.003, rounds=40, warm_up=30),
         Kind.BULK: Plan(turn_seconds=0.0, rounds=4, warm_up=1, least=1),
+        Kind.CROWD: Plan(turn_seconds=0.2, rounds=4, warm_up=500, least=500),
     },
     Sizes(rows=10_000, changed=1_000, parents=200),
 )

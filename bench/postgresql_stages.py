@@ -20,9 +20,10 @@ from typing import Any
 from sqlalchemy import URL, create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from bench import raw_asyncio, raw_threads, sessions
+from bench import peers, raw_asyncio, raw_bulk, raw_threads, sessions
 from bench.contenders import HERMETIC, RAW, SQLALCHEMY, AsyncWorks, SyncWorks
 from bench.entity import Sizes, fill
+from bench.libpq import arguments, asyncpg_arguments
 from hermetic import Database
 
 _READONLY = "default_transaction_read_only"
@@ -52,17 +53,29 @@ def threads(url: URL, sizes: Sizes) -> Iterator[dict[str, SyncWorks]]:
         for each in (engine, reader):
             stack.callback(each.dispose)
         fill(engine, sizes)
-        connection = stack.enter_context(closing(psycopg.connect(**libpq(url))))
-        alone = stack.enter_context(closing(psycopg.connect(**libpq(url), autocommit=True)))
+        connection = stack.enter_context(closing(psycopg.connect(**arguments(url))))
+        alone = stack.enter_context(closing(psycopg.connect(**arguments(url), autocommit=True)))
         db = stack.enter_context(Database(url))
+
+        def empty() -> None:
+            alone.execute("TRUNCATE bench_people")
+
         yield {
-            RAW: {
-                **raw_threads.psycopg_reads(connection, alone, sizes),
-                **raw_threads.psycopg_writes(connection, sizes),
-            },
-            SQLALCHEMY: sessions.sqlalchemy_threads(engine, reader, sizes),
-            HERMETIC: sessions.hermetic_threads(db, sizes),
+            RAW: _raw(connection, alone, sizes, empty),
+            SQLALCHEMY: sessions.sqlalchemy_threads(engine, reader, sizes, empty),
+            HERMETIC: sessions.hermetic_threads(db, sizes, empty),
+            **stack.enter_context(peers.threads(url, sizes, empty)),
         }
+
+
+def _raw(connection: Any, alone: Any, sizes: Sizes, empty: sessions.Empty) -> SyncWorks:
+    return {
+        **raw_threads.psycopg_reads(connection, alone, sizes),
+        **raw_threads.psycopg_writes(connection, sizes),
+        **raw_bulk.load_turns(connection, ""),
+        **raw_bulk.write_turns(connection, "", "%s", sizes, empty),
+        **raw_bulk.relation_turns(connection, "", "%s", sizes),
+    }
 
 
 @asynccontextmanager
@@ -73,8 +86,8 @@ async def asyncio_psycopg(url: URL, sizes: Sizes) -> AsyncIterator[dict[str, Asy
     url = url.set(drivername="postgresql+psycopg")
     connect = psycopg.AsyncConnection.connect
     async with AsyncExitStack() as stack:
-        connection = await stack.enter_async_context(await connect(**libpq(url)))
-        alone = await stack.enter_async_context(await connect(**libpq(url), autocommit=True))
+        connection = await stack.enter_async_context(await connect(**arguments(url)))
+        alone = await stack.enter_async_context(await connect(**arguments(url), autocommit=True))
         raw = {
             **raw_asyncio.psycopg_reads(connection, alone, sizes),
             **raw_asyncio.psycopg_writes(connection, sizes),
@@ -100,15 +113,6 @@ async def asyncio_asyncpg(url: URL, sizes: Sizes) -> AsyncIterator[dict[str, Asy
         yield await _asyncio(stack, url, sizes, raw, readonly)
 
 
-def asyncpg_arguments(url: URL) -> dict[str, Any]:
-    """What asyncpg's connect takes, from a SQLAlchemy URL."""
-    arguments = libpq(url)
-    arguments["database"] = arguments.pop("dbname", None)
-    if "port" in arguments:
-        arguments["port"] = int(arguments["port"])
-    return arguments
-
-
 async def _asyncio(
     stack: AsyncExitStack,
     url: URL,
@@ -129,4 +133,5 @@ async def _asyncio(
         RAW: raw,
         SQLALCHEMY: sessions.sqlalchemy_asyncio(engine, reader, sizes),
         HERMETIC: sessions.hermetic_asyncio(db, sizes),
+        **await stack.enter_async_context(peers.asyncio(url, sizes)),
     }

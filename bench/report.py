@@ -41,7 +41,7 @@ def lines(results: Sequence[Result]) -> list[tuple[str, ...]]:
             rows.append(
                 (
                     *first,
-                    kind if kind == "count" else f"{kind} {result.unit}",
+                    result.unit if kind == "count" else f"{kind} {result.unit}",
                     *(_figure(figures.get(name)) for name in (RAW, SQLALCHEMY, HERMETIC)),
                     *_ratios(result, kind),
                     *verdict,

@@ -15,7 +15,16 @@ from bench.contenders import HERMETIC, RAW, SQLALCHEMY
 from bench.floors import Bound, Floors, Measured
 from bench.measure import Series, ratio
 
-_PACKAGES = ("sqlalchemy", "psycopg", "asyncpg", "aiosqlite")
+_PACKAGES = (
+    "sqlalchemy",
+    "psycopg",
+    "asyncpg",
+    "aiosqlite",
+    "PyMySQL",
+    "peewee",
+    "django",
+    "tortoise-orm",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +61,7 @@ def judge(
         work,
         text,
         unit,
-        len(found[HERMETIC].wall),
+        len(next(iter(found[HERMETIC].kinds().values()))),
         measures,
         floor,
         goal,

@@ -40,7 +40,7 @@ from bench.measuring import Measuring  # noqa: E402
 from bench.plans import FULL, QUICK  # noqa: E402
 from bench.report import show  # noqa: E402
 from bench.results import Result, write  # noqa: E402
-from tests.servers import PostgreSQLServer, ServerUnavailable  # noqa: E402
+from tests.servers import MariaDBServer, PostgreSQLServer, ServerUnavailable  # noqa: E402
 
 RESULTS = ROOT / "bench" / "results"
 _MEMORY = Path("/dev/shm")
@@ -60,6 +60,11 @@ def _databases(given: str, wanted: set[str]) -> Iterator[dict[str, URL]]:
         elif "postgresql" in wanted:
             with contextlib.suppress(ServerUnavailable):
                 urls["postgresql"] = _socket_url(stack.enter_context(PostgreSQLServer()))
+        if "mariadb" in wanted:
+            with contextlib.suppress(ServerUnavailable):
+                mariadb = stack.enter_context(MariaDBServer())
+                mariadb.create_database("bench")
+                urls["mariadb"] = make_url(mariadb.url("bench"))
         yield urls
 
 

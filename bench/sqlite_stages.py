@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from bench import raw_asyncio, raw_threads, sessions
+from bench import peers, raw_asyncio, raw_bulk, raw_threads, sessions
 from bench.contenders import HERMETIC, RAW, SQLALCHEMY, AsyncWorks, SyncWorks
 from bench.entity import Sizes, fill
 from hermetic import Database
@@ -52,14 +52,27 @@ def threads(url: URL, sizes: Sizes) -> Iterator[dict[str, SyncWorks]]:
         fill(engine, sizes)
         connection = stack.enter_context(closing(_connect(url)))
         db = stack.enter_context(Database(url))
+
+        def empty() -> None:
+            connection.execute("DELETE FROM bench_people")
+
         yield {
-            RAW: {
-                **raw_threads.sqlite_reads(connection, sizes),
-                **raw_threads.sqlite_writes(connection, sizes),
-            },
-            SQLALCHEMY: sessions.sqlalchemy_threads(engine, reader, sizes),
-            HERMETIC: sessions.hermetic_threads(db, sizes),
+            RAW: _raw(connection, sizes, empty),
+            SQLALCHEMY: sessions.sqlalchemy_threads(engine, reader, sizes, empty),
+            HERMETIC: sessions.hermetic_threads(db, sizes, empty),
+            **stack.enter_context(peers.threads(url, sizes, empty)),
         }
+
+
+def _raw(connection: sqlite3.Connection, sizes: Sizes, empty: sessions.Empty) -> SyncWorks:
+    begin = "BEGIN IMMEDIATE"
+    return {
+        **raw_threads.sqlite_reads(connection, sizes),
+        **raw_threads.sqlite_writes(connection, sizes),
+        **raw_bulk.load_turns(connection, begin),
+        **raw_bulk.write_turns(connection, begin, "?", sizes, empty),
+        **raw_bulk.relation_turns(connection, begin, "?", sizes),
+    }
 
 
 def _engine(stack: ExitStack, url: URL, *, readonly: bool) -> Engine:
@@ -99,6 +112,7 @@ async def asyncio(url: URL, sizes: Sizes) -> AsyncIterator[dict[str, AsyncWorks]
             },
             SQLALCHEMY: sessions.sqlalchemy_asyncio(engine, reader, sizes),
             HERMETIC: sessions.hermetic_asyncio(db, sizes),
+            **await stack.enter_async_context(peers.asyncio(url, sizes)),
         }
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import URL
 
-from bench import postgresql_stages, sqlite_stages
+from bench import crowd_stages, postgresql_stages, sqlite_stages, wire_stages
 from bench.contenders import AsyncWorks, SyncWorks
 from bench.entity import Sizes
 
@@ -37,4 +37,9 @@ STAGES: tuple[SyncStage | AsyncStage, ...] = (
     SyncStage("psycopg", "postgresql", postgresql_stages.threads),
     AsyncStage("psycopg_async", "postgresql", postgresql_stages.asyncio_psycopg),
     AsyncStage("asyncpg", "postgresql", postgresql_stages.asyncio_asyncpg),
+    SyncStage("psycopg_pool", "postgresql", crowd_stages.threads),
+    AsyncStage("asyncpg_pool", "postgresql", crowd_stages.asyncio),
+    SyncStage("psycopg_wire", "postgresql", wire_stages.psycopg),
+    AsyncStage("asyncpg_wire", "postgresql", wire_stages.asyncpg),
+    SyncStage("pymysql_wire", "mariadb", wire_stages.pymysql),
 )
