@@ -31,9 +31,11 @@ class Measuring:
         if unknown:
             known = ", ".join((*sorted(names), *WORKS))
             raise SystemExit(f"--only {only}: {unknown[0]!r} is none of {known}")
-        stages, works = parts & names, parts & set(WORKS)
-        self.stages = [stage for stage in STAGES if stage.name in stages or not stages]
-        self.works = [work for name, work in WORKS.items() if name in works or not works]
+        stages, works = parts & names or names, parts & set(WORKS) or set(WORKS)
+        self.works = [work for name, work in WORKS.items() if name in works]
+        self.stages = [
+            stage for stage in STAGES if stage.name in stages and works & set(stage.works)
+        ]
 
     @property
     def databases(self) -> set[str]:

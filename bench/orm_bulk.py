@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import selectinload
 
-from bench.contenders import Counter, Scopes, SyncWorks
+from bench.contenders import Scopes, SyncWorks
 from bench.entity import Entities, Sizes, values
 from bench.measure import Prepared
 from bench.records import record_types
@@ -22,6 +22,7 @@ from bench.works import (
     LAZY_ONE,
     LOAD,
     MEMORY,
+    MEMORY_AFTER,
     SELECTIN,
 )
 
@@ -35,28 +36,31 @@ def load_turns(scopes: Scopes, entities: Entities) -> SyncWorks:
             with begin() as session:
                 session.scalars(select(user)).all()
 
-    def loaded() -> Any:
+    def during() -> float:
         with begin() as session:
-            return session, session.scalars(select(user)).all()
+            return per_object(lambda: session.scalars(select(user)).all())
 
-    return {LOAD: load, MEMORY: per_object(loaded)}
+    def after() -> float:
+        def loaded() -> list[Any]:
+            with begin() as session:
+                return session.scalars(select(user)).all()
+
+        return per_object(loaded)
+
+    return {LOAD: load, MEMORY: during, MEMORY_AFTER: after}
 
 
-def per_object(load: Callable[[], tuple[Any, list[Any]]]) -> Counter:
-    """Bytes for each object that is loaded, and kept with the session that loaded it."""
-
-    def count() -> float:
-        load()
+def per_object(load: Callable[[], list[Any]]) -> float:
+    """Bytes for each object that is loaded, while all are kept."""
+    load()
+    gc.collect()
+    tracemalloc.start()
+    try:
+        kept = load()
         gc.collect()
-        tracemalloc.start()
-        try:
-            kept = load()
-            gc.collect()
-            return tracemalloc.get_traced_memory()[0] / len(kept[1])
-        finally:
-            tracemalloc.stop()
-
-    return count
+        return tracemalloc.get_traced_memory()[0] / len(kept)
+    finally:
+        tracemalloc.stop()
 
 
 def sqlalchemy_rows(scopes: Scopes, entities: Entities) -> SyncWorks:

@@ -83,6 +83,7 @@ def threads(url: URL, sizes: Sizes, empty: Callable[[], None]) -> Iterator[SyncW
         yield {
             **_reads(sizes),
             **_writes(sizes),
+            **_loads(),
             **_many(sizes, empty),
             **_relations(sizes),
         }
@@ -130,6 +131,12 @@ def _reads(sizes: Sizes) -> SyncWorks:
             with atomic(), atomic():
                 objects.get(pk=1)
 
+    return {works.GET: get, works.SELECT: get, works.READONLY: readonly, works.NESTED: nested}
+
+
+def _loads() -> SyncWorks:
+    objects, atomic = User.objects, transaction.atomic
+
     def load(count: int) -> None:
         for _ in range(count):
             with atomic():
@@ -140,13 +147,9 @@ def _reads(sizes: Sizes) -> SyncWorks:
             list(objects.values_list(named=True))
 
     return {
-        works.GET: get,
-        works.SELECT: get,
-        works.READONLY: readonly,
-        works.NESTED: nested,
         works.LOAD: load,
         works.ROWS_NAMEDTUPLE: named,
-        works.MEMORY: per_object(lambda: (None, list(objects.all()))),
+        works.MEMORY: lambda: per_object(lambda: list(objects.all())),
     }
 
 

@@ -157,7 +157,7 @@ def _loads(atomic: Callable[[], Any]) -> SyncWorks:
 
     return {
         works.LOAD: load,
-        works.MEMORY: per_object(lambda: (None, list(User.select()))),
+        works.MEMORY: lambda: per_object(lambda: list(User.select())),
         **{work: rows(into) for work, into in record_types().items()},
     }
 

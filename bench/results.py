@@ -14,6 +14,7 @@ from typing import Any
 from bench.contenders import HERMETIC, RAW, SQLALCHEMY
 from bench.floors import Bound, Floors, Measured
 from bench.measure import Series, ratio
+from hermetic.fast.modules import uncompiled
 
 _PACKAGES = (
     "sqlalchemy",
@@ -85,6 +86,7 @@ def write(results: Sequence[Result], skipped: Sequence[str], path: Path) -> None
     """Write everything as JSON, with the versions it was measured with."""
     document: dict[str, Any] = {
         "python": platform.python_version(),
+        "uncompiled": uncompiled(),
         "packages": {name: found for name in _PACKAGES if (found := _version(name))},
         "skipped": list(skipped),
         "results": [{**asdict(each), "behind": each.behind} for each in results],

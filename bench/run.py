@@ -37,9 +37,11 @@ sys.path[0] = str(ROOT)
 from sqlalchemy import URL, make_url  # noqa: E402
 
 from bench.measuring import Measuring  # noqa: E402
+from bench.peers import MISSING  # noqa: E402
 from bench.plans import FULL, QUICK  # noqa: E402
 from bench.report import show  # noqa: E402
 from bench.results import Result, write  # noqa: E402
+from hermetic.fast.modules import uncompiled  # noqa: E402
 from tests.servers import MariaDBServer, PostgreSQLServer, ServerUnavailable  # noqa: E402
 
 RESULTS = ROOT / "bench" / "results"
@@ -97,6 +99,13 @@ def _exit_code(results: list[Result], missing: set[str]) -> int:
     return 1 if lost else 2 if missing and in_ci else 0
 
 
+def _file_names(given: argparse.Namespace, *, complete: bool) -> list[str]:
+    """The last run's file; and, of a whole one, that of this Python."""
+    if given.quick or given.only or not complete:
+        return ["latest.json"]
+    return ["latest.json", f"cpython-{sys.version_info[0]}.{sys.version_info[1]}.json"]
+
+
 def main() -> int:
     """Measure, report, judge; returns the exit code."""
     given = _arguments()
@@ -107,7 +116,12 @@ def main() -> int:
     show(measuring.results)
     for line in measuring.skipped:
         print(f"SKIPPED: {line}")
-    write(measuring.results, measuring.skipped, RESULTS / "latest.json")
+    for name in sorted(MISSING):
+        print(f"NOT MEASURED: {name} is not installed")
+    if uncompiled():
+        print(f"NOT COMPILED, and measured as they are: {', '.join(uncompiled())}")
+    for name in _file_names(given, complete=wanted <= set(urls)):
+        write(measuring.results, measuring.skipped, RESULTS / name)
     return _exit_code(measuring.results, wanted - set(urls))
 
 

@@ -11,6 +11,9 @@ from sqlalchemy import URL
 from bench import crowd_stages, postgresql_stages, sqlite_stages, wire_stages
 from bench.contenders import AsyncWorks, SyncWorks
 from bench.entity import Sizes
+from bench.works import COUNTED_MEMORY, COUNTED_TRIPS, MANY, ONE, TASKS, THREADS
+
+_THREADS = (*ONE, *MANY, *COUNTED_MEMORY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,7 @@ class SyncStage:
 
     name: str
     database: str
+    works: tuple[str, ...]
     open: Callable[[URL, Sizes], AbstractContextManager[dict[str, SyncWorks]]]
 
 
@@ -28,18 +32,19 @@ class AsyncStage:
 
     name: str
     database: str
+    works: tuple[str, ...]
     open: Callable[[URL, Sizes], AbstractAsyncContextManager[dict[str, AsyncWorks]]]
 
 
 STAGES: tuple[SyncStage | AsyncStage, ...] = (
-    SyncStage("sqlite", "sqlite", sqlite_stages.threads),
-    AsyncStage("aiosqlite", "sqlite", sqlite_stages.asyncio),
-    SyncStage("psycopg", "postgresql", postgresql_stages.threads),
-    AsyncStage("psycopg_async", "postgresql", postgresql_stages.asyncio_psycopg),
-    AsyncStage("asyncpg", "postgresql", postgresql_stages.asyncio_asyncpg),
-    SyncStage("psycopg_pool", "postgresql", crowd_stages.threads),
-    AsyncStage("asyncpg_pool", "postgresql", crowd_stages.asyncio),
-    SyncStage("psycopg_wire", "postgresql", wire_stages.psycopg),
-    AsyncStage("asyncpg_wire", "postgresql", wire_stages.asyncpg),
-    SyncStage("pymysql_wire", "mariadb", wire_stages.pymysql),
+    SyncStage("sqlite", "sqlite", _THREADS, sqlite_stages.threads),
+    AsyncStage("aiosqlite", "sqlite", ONE, sqlite_stages.asyncio),
+    SyncStage("psycopg", "postgresql", _THREADS, postgresql_stages.threads),
+    AsyncStage("psycopg_async", "postgresql", ONE, postgresql_stages.asyncio_psycopg),
+    AsyncStage("asyncpg", "postgresql", ONE, postgresql_stages.asyncio_asyncpg),
+    SyncStage("psycopg_pool", "postgresql", (THREADS,), crowd_stages.threads),
+    AsyncStage("asyncpg_pool", "postgresql", (TASKS,), crowd_stages.asyncio),
+    SyncStage("psycopg_wire", "postgresql", COUNTED_TRIPS, wire_stages.psycopg),
+    AsyncStage("asyncpg_wire", "postgresql", COUNTED_TRIPS, wire_stages.asyncpg),
+    SyncStage("pymysql_wire", "mariadb", COUNTED_TRIPS, wire_stages.pymysql),
 )

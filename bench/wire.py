@@ -81,7 +81,8 @@ class CountingProxy:
                 answered.clear()
                 with self._lock:
                     self._trips += 1
-            server.sendall(data)
+            if not _delivered(server, data):
+                break
         _shut(server)
 
     def _downward(
@@ -90,7 +91,8 @@ class CountingProxy:
         while data := _received(server):
             if not answered.wait(_MOMENT):
                 answered.set()
-            client.sendall(data)
+            if not _delivered(client, data):
+                break
         _shut(client)
 
 
@@ -109,6 +111,14 @@ def _received(end: socket.socket) -> bytes:
         return end.recv(65536)
     except OSError:
         return b""
+
+
+def _delivered(end: socket.socket, data: bytes) -> bool:
+    try:
+        end.sendall(data)
+    except OSError:
+        return False
+    return True
 
 
 def _shut(end: socket.socket) -> None:

@@ -89,15 +89,31 @@ _BULK = (
 # ---------------------------------------------------------------- crowds, and what is counted
 
 THREADS, TASKS = "threads", "tasks"
-MEMORY = "memory"
+MEMORY, MEMORY_AFTER = "memory", "memory_after"
 TRIPS_READ, TRIPS_WRITE = "trips_read", "trips_write"
 
-_OTHERS = (
+_CROWDS = (
     Work(THREADS, "32 threads, pool of 10: get", Kind.CROWD),
     Work(TASKS, "500 tasks, pool of 10: get", Kind.CROWD),
+)
+_MEMORY = (
     Work(MEMORY, "memory of a loaded entity", Kind.COUNT, unit="bytes"),
+    Work(MEMORY_AFTER, "the same when the scope has ended", Kind.COUNT, unit="bytes"),
+)
+_TRIPS = (
     Work(TRIPS_READ, "round trips: read-only, one get", Kind.COUNT, unit="trips"),
     Work(TRIPS_WRITE, "round trips: one insert", Kind.COUNT, unit="trips"),
 )
 
-WORKS: dict[str, Work] = {work.name: work for work in (*_SMALL, *_BULK, *_OTHERS)}
+WORKS: dict[str, Work] = {
+    work.name: work for work in (*_SMALL, *_BULK, *_CROWDS, *_MEMORY, *_TRIPS)
+}
+
+
+def _names(works: tuple[Work, ...]) -> tuple[str, ...]:
+    return tuple(work.name for work in works)
+
+
+# What a stage may offer.
+ONE, MANY = _names(_SMALL), _names(_BULK)
+COUNTED_MEMORY, COUNTED_TRIPS = _names(_MEMORY), _names(_TRIPS)
