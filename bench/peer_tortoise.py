@@ -68,10 +68,12 @@ async def crowd(url: URL, sizes: Sizes) -> AsyncIterator[Crowd]:
 
 @asynccontextmanager
 async def _opened(url: URL) -> AsyncIterator[None]:
+    # Tortoise keeps the SQL that it made by the name of the connection, and each driver has its own
+    name = url.drivername
     await Tortoise.init(
         config={
-            "connections": {"default": _connection(url)},
-            "apps": {"models": {"models": [__name__], "default_connection": "default"}},
+            "connections": {name: _connection(url)},
+            "apps": {"models": {"models": [__name__], "default_connection": name}},
         }
     )
     try:
