@@ -56,15 +56,11 @@ def declare() -> Entities:
     class Base(DeclarativeBase):
         pass
 
-    class User(Columns, Base):
-        """Read by the works: its keys are given."""
-
+    class User(Columns, Base):  # read by the works: its keys are given
         __tablename__ = "bench_users"
         id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
 
-    class Person(Columns, Base):
-        """Written by the works: its keys are the database's."""
-
+    class Person(Columns, Base):  # written by the works: its keys are the database's
         __tablename__ = "bench_people"
         id: Mapped[int] = mapped_column(primary_key=True)
 
@@ -79,6 +75,8 @@ def declare() -> Entities:
         parent_id: Mapped[int] = mapped_column(ForeignKey("bench_parents.id"), index=True)
         parent = relationship("Parent", back_populates="children")
 
+    # registries know their classes weakly: now the related ones keep each other
+    Base.registry.configure()
     return Entities(Base, User, Person, Parent, Child)
 
 

@@ -1,8 +1,9 @@
 """Taking turns, and what the turns tell.
 
-The contenders of one case do their work by turns in one process, A B C A B C and so on, so that
-whatever slows the machine down slows all of them. A round is one turn of each. Ratios are made
-inside a round, and their median over all rounds is what is reported.
+The contenders of one case do their work by turns in one process, A B C, B C A and so on, so that
+whatever slows the machine down slows all of them. A round is one turn of each, begun by another
+contender than the round before. Ratios are made inside a round, and their median over all rounds is
+what is reported.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 import gc
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -109,9 +110,9 @@ def measure(turns: dict[str, SyncTurn], plan: Plan) -> dict[str, Series]:
     found = {name: Series() for name in turns}
     _settle()
     try:
-        for _ in range(plan.rounds):
-            for name, turn in turns.items():
-                found[name].add(_timed(turn, counts[name]))
+        for number in range(plan.rounds):
+            for name in _order(turns, number):
+                found[name].add(_timed(turns[name], counts[name]))
     finally:
         gc.unfreeze()
     return found
@@ -126,12 +127,19 @@ async def measure_async(turns: dict[str, AsyncTurn], plan: Plan) -> dict[str, Se
     found = {name: Series() for name in turns}
     _settle()
     try:
-        for _ in range(plan.rounds):
-            for name, turn in turns.items():
-                found[name].add(await _timed_async(turn, counts[name]))
+        for number in range(plan.rounds):
+            for name in _order(turns, number):
+                found[name].add(await _timed_async(turns[name], counts[name]))
     finally:
         gc.unfreeze()
     return found
+
+
+def _order(turns: Iterable[str], number: int) -> list[str]:
+    """Who comes when in a round: nobody is always the first."""
+    names = list(turns)
+    first = number % len(names)
+    return names[first:] + names[:first]
 
 
 def _count(warm: Series, plan: Plan) -> int:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import selectinload
 from bench.contenders import Scopes, SyncWorks
 from bench.entity import Entities, Sizes, values
 from bench.measure import Prepared
-from bench.records import record_types
+from bench.records import UserTuple, record_types
 from bench.works import (
     ADD_ALL,
     CHANGE_MANY,
@@ -41,7 +41,7 @@ def load_turns(scopes: Scopes, entities: Entities) -> SyncWorks:
             return per_object(lambda: session.scalars(select(user)).all())
 
     def after() -> float:
-        def loaded() -> list[Any]:
+        def loaded() -> Any:
             with begin() as session:
                 return session.scalars(select(user)).all()
 
@@ -50,7 +50,7 @@ def load_turns(scopes: Scopes, entities: Entities) -> SyncWorks:
     return {LOAD: load, MEMORY: during, MEMORY_AFTER: after}
 
 
-def per_object(load: Callable[[], list[Any]]) -> float:
+def per_object(load: Callable[[], Any]) -> float:
     """Bytes for each object that is loaded, while all are kept."""
     load()
     gc.collect()
@@ -66,16 +66,20 @@ def per_object(load: Callable[[], list[Any]]) -> float:
 def sqlalchemy_rows(scopes: Scopes, entities: Entities) -> SyncWorks:
     """Rows into records, as one writes it with SQLAlchemy."""
     return {
-        work: _sqlalchemy_rows(scopes.read, entities.user, into)
+        work: _sqlalchemy_rows(scopes.read, _columns(entities), into)
         for work, into in record_types().items()
     }
 
 
-def _sqlalchemy_rows(read: Any, user: Any, into: Any) -> Callable[[int], None]:
+def _columns(entities: Entities) -> list[Any]:
+    return [getattr(entities.user, name) for name in UserTuple.__annotations__]
+
+
+def _sqlalchemy_rows(read: Any, columns: list[Any], into: Any) -> Callable[[int], None]:
     def rows(count: int) -> None:
         for _ in range(count):
             with read() as session:
-                found = session.execute(select(*user.__table__.c))
+                found = session.execute(select(*columns))
                 [into(*row) for row in found]
 
     return rows
@@ -84,16 +88,16 @@ def _sqlalchemy_rows(read: Any, user: Any, into: Any) -> Callable[[int], None]:
 def hermetic_rows(scopes: Scopes, entities: Entities) -> SyncWorks:
     """Rows into records by ``session.rows``."""
     return {
-        work: _hermetic_rows(scopes.read, entities.user, into)
+        work: _hermetic_rows(scopes.read, _columns(entities), into)
         for work, into in record_types().items()
     }
 
 
-def _hermetic_rows(read: Any, user: Any, into: Any) -> Callable[[int], None]:
+def _hermetic_rows(read: Any, columns: list[Any], into: Any) -> Callable[[int], None]:
     def rows(count: int) -> None:
         for _ in range(count):
             with read() as session:
-                list(session.rows(select(*user.__table__.c), into=into))
+                list(session.rows(select(*columns), into=into))
 
     return rows
 

@@ -50,7 +50,7 @@ def write_turns(
     update = f"UPDATE bench_users SET age = {mark} WHERE id = {mark}"
     rows = [tuple(values(number).values()) for number in range(1, sizes.rows + 1)]
 
-    def add_all(count: int, _: None) -> None:
+    def add_all(count: int, _made: None) -> None:
         for _ in range(count):
             if begin:
                 connection.execute(begin)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.contenders import HERMETIC, RAW, SQLALCHEMY
+from bench.entity import Sizes
 from bench.floors import Bound, Floors, Measured
 from bench.measure import Series, ratio
 from hermetic.fast.modules import uncompiled
@@ -82,12 +83,13 @@ def _compared(found: dict[str, Series]) -> dict[str, Measured]:
     }
 
 
-def write(results: Sequence[Result], skipped: Sequence[str], path: Path) -> None:
+def write(results: Sequence[Result], skipped: Sequence[str], sizes: Sizes, path: Path) -> None:
     """Write everything as JSON, with the versions it was measured with."""
     document: dict[str, Any] = {
         "python": platform.python_version(),
         "uncompiled": uncompiled(),
         "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+        "sizes": asdict(sizes),
         "skipped": list(skipped),
         "results": [{**asdict(each), "behind": each.behind} for each in results],
     }

@@ -7,7 +7,7 @@
 
 What is alike for all contenders, so that the difference is theirs alone:
 
-- They take turns in one process, A B C A B C, after a warm-up; ratios are made round by round.
+- They take turns in one process, A B C, B C A, after a warm-up; ratios are made round by round.
 - The entity has six columns; the forms are those of the manuals.
 - The database does not wait for a disk: PostgreSQL has ``fsync`` off, and SQLite's file is in
   memory where the system has a place for that. A disk takes the same from everyone, and hides the
@@ -121,7 +121,7 @@ def main() -> int:
     if uncompiled():
         print(f"NOT COMPILED, and measured as they are: {', '.join(uncompiled())}")
     for name in _file_names(given, complete=wanted <= set(urls)):
-        write(measuring.results, measuring.skipped, RESULTS / name)
+        write(measuring.results, measuring.skipped, measuring.plans.sizes, RESULTS / name)
     return _exit_code(measuring.results, wanted - set(urls))
 
 

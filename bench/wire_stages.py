@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -79,7 +79,7 @@ def _counter(proxy: CountingProxy, turn: Any) -> Counter:
     return count
 
 
-def _async_counter(proxy: CountingProxy, turn: Callable[[int], Awaitable[None]]) -> AsyncCounter:
+def _async_counter(proxy: CountingProxy, turn: Any) -> AsyncCounter:
     async def count() -> float:
         await turn(_WARM)
         before = proxy.trips

@@ -78,6 +78,10 @@ class Results:
         return ", ".join(f"{name} {version}" for name, version in packages.items())
 
     @property
+    def sizes(self) -> dict[str, int]:
+        return dict(self.document["sizes"])
+
+    @property
     def rounds(self) -> int:
         return max(int(each["rounds"]) for each in self.document["results"])
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import re
 import sys
+import textwrap
 from typing import Final
 
 from tools.bench_results import (
+    HERMETIC,
     NOT_PEERS,
     RAW,
     ROOT,
@@ -50,9 +52,9 @@ _COUNTS: Final = (
 _TIMES: Final = "\N{MULTIPLICATION SIGN}"
 _PART: Final = re.compile(r"(?<=<!-- bench -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
+_WIDTH: Final = 100
+_CHART: Final = "![Raw driver, hermetic, SQLAlchemy and peers, on a log scale](docs/costs.svg)"
 _BEFORE: Final = """\
-![Raw driver, hermetic, SQLAlchemy and others, on a logarithmic scale](docs/costs.svg)
-
 hermetic's time in microseconds, and how many times as fast as plain SQLAlchemy and as slow as the
 raw driver it is, by the median of the ratios in turns. The raw driver keeps one connection and
 makes no objects. The peers' column has their times as multiples of hermetic's, where each comes
@@ -63,14 +65,23 @@ closest. A goal that is not reached stands beside the figure.
 def costs(results: Results) -> str:
     """Everything that stands between the marks in the README."""
     parts = [
-        _BEFORE,
+        f"{_CHART}\n\n{textwrap.fill(_BEFORE, _WIDTH)}\n",
         _timed(results, "one unit of work, µs", _SMALL, tuple(STAGES)),
         _timed(results, "many, µs for each", _MANY, ("sqlite", "psycopg")),
         _crowds(results),
         _counts(results),
-        f"`make bench`: up to {results.rounds} rounds in turns; {results.versions}.\n",
+        textwrap.fill(_after(results), _WIDTH, break_on_hyphens=False) + "\n",
     ]
     return "\n".join(part for part in parts if part)
+
+
+def _after(results: Results) -> str:
+    sizes = results.sizes
+    return (
+        f"`make bench`, up to {results.rounds} rounds in turns: {sizes['rows']:,} rows are loaded, "
+        f"added and constructed, {sizes['changed']:,} changed; relationships are those of "
+        f"{sizes['parents']:,} objects. {results.versions}."
+    )
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -94,7 +105,7 @@ def _timed(results: Results, title: str, works: tuple[str, ...], stages: tuple[s
 
 def _cell(case: Case) -> str:
     theirs, raw = case.slower(SQLALCHEMY), case.slower(RAW)
-    told = [f"**{figure(case.figures()['hermetic'])}**"]
+    told = [f"**{figure(case.figures()[HERMETIC])}**"]
     if theirs is not None:
         told.append(f"{theirs:.1f}{_TIMES}{_missed(theirs, case.goal.get('faster'))}")
     if raw is not None:
@@ -134,9 +145,9 @@ def _crowds(results: Results) -> str:
         rows.append(
             [
                 case.text,
-                f"**{1e6 / case.figures()['hermetic']:,.0f}** units/s",
+                f"**{1e6 / case.figures()[HERMETIC]:,.0f}** units/s",
                 f"{rate:.1f}{_TIMES}{_missed(rate, case.goal.get('faster'))}",
-                f"**{case.figures('p99')['hermetic'] / 1e3:.1f}** ms",
+                f"**{case.figures('p99')[HERMETIC] / 1e3:.1f}** ms",
                 f"{p99:.1f}{_TIMES}{_missed(p99, case.goal.get('p99'))}",
                 _peers([case]),
             ]
@@ -152,17 +163,14 @@ def _counts(results: Results) -> str:
         if case is None:
             continue
         figures = case.figures()
-        told = [figure(figures[who]) if who in figures else "" for who in (RAW, SQLALCHEMY)]
-        peers = ", ".join(
-            f"{name} {value:g}" if case.unit == "trips" else f"{name} {figure(value)}"
-            for name, value in figures.items()
-            if name not in NOT_PEERS
-        )
-        most = case.goal.get("most")
-        ours = f"**{figures['hermetic']:.3g}**" if case.unit == "trips" else ""
-        ours = ours or f"**{figure(figures['hermetic'])}**"
-        ours += "" if most is None or figures["hermetic"] <= most else f" (goal {most:g})"
-        rows.append([f"{case.text}, {place}", case.unit, *told, ours, peers])
+        shown = {name: f"{value:,.3g}" for name, value in figures.items()}
+        if case.unit != "trips":
+            shown = {name: figure(value) for name, value in figures.items()}
+        peers = ", ".join(f"{who} {told}" for who, told in shown.items() if who not in NOT_PEERS)
+        most = _negative(case.goal.get("most"))
+        ours = f"**{shown[HERMETIC]}**{_missed(-figures[HERMETIC], most)}"
+        told = [shown.get(RAW, ""), shown.get(SQLALCHEMY, ""), ours, peers]
+        rows.append([f"{case.text}, {place}", case.unit, *told])
     return _table(["counted", "", "raw driver", "SQLAlchemy", "hermetic", "peers"], rows)
 
 
