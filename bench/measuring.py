@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
+import traceback
+from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import URL
@@ -18,13 +21,14 @@ from bench.works import WORKS, Kind, Work
 
 
 class Measuring:
-    """One run. ``skipped`` says what of it hermetic cannot do, each in a line."""
+    """One run. ``skipped`` says what hermetic cannot do, ``failed`` which cases raised."""
 
     def __init__(self, plans: Plans, only: str) -> None:
         self.plans = plans
         self.floors = Floors()
         self.results: list[Result] = []
         self.skipped: list[str] = []
+        self.failed: list[str] = []
         parts = {part for part in only.split("/") if part}
         names = {stage.name for stage in STAGES}
         unknown = sorted(parts - names - set(WORKS))
@@ -55,33 +59,46 @@ class Measuring:
         with stage.open(url, self.plans.sizes) as contenders:
             for work in self.works:
                 turns = self._turns(stage.name, work, contenders)
-                if not turns:
-                    continue
-                if work.kind is Kind.COUNT:
-                    counted = {name: Series(count=[count()]) for name, count in turns.items()}
-                    self._add(stage.name, work, counted)
-                    continue
-                plan = self.plans.by_kind[work.kind]
-                found = measure(turns, plan)
-                if self._judge(stage.name, work, found).lost:
-                    _join(found, measure(turns, plan))
-                self._add(stage.name, work, found)
+                with self._failures(stage.name, work):
+                    if turns:
+                        self._add(stage.name, work, self._found(stage.name, work, turns))
 
     async def _run_async(self, stage: AsyncStage, url: URL) -> None:
         async with stage.open(url, self.plans.sizes) as contenders:
             for work in self.works:
                 turns = self._turns(stage.name, work, contenders)
-                if not turns:
-                    continue
-                if work.kind is Kind.COUNT:
-                    counted = {n: Series(count=[await count()]) for n, count in turns.items()}
-                    self._add(stage.name, work, counted)
-                    continue
-                plan = self.plans.by_kind[work.kind]
-                found = await measure_async(turns, plan)
-                if self._judge(stage.name, work, found).lost:
-                    _join(found, await measure_async(turns, plan))
-                self._add(stage.name, work, found)
+                with self._failures(stage.name, work):
+                    if turns:
+                        self._add(stage.name, work, await self._found_async(stage, work, turns))
+
+    def _found(self, stage: str, work: Work, turns: dict[str, Any]) -> dict[str, Series]:
+        if work.kind is Kind.COUNT:
+            return {name: Series(count=[count()]) for name, count in turns.items()}
+        plan = self.plans.by_kind[work.kind]
+        found = measure(turns, plan)
+        if self._judge(stage, work, found).lost:
+            _join(found, measure(turns, plan))
+        return found
+
+    async def _found_async(
+        self, stage: AsyncStage, work: Work, turns: dict[str, Any]
+    ) -> dict[str, Series]:
+        if work.kind is Kind.COUNT:
+            return {name: Series(count=[await count()]) for name, count in turns.items()}
+        plan = self.plans.by_kind[work.kind]
+        found = await measure_async(turns, plan)
+        if self._judge(stage.name, work, found).lost:
+            _join(found, await measure_async(turns, plan))
+        return found
+
+    @contextlib.contextmanager
+    def _failures(self, stage: str, work: Work) -> Iterator[None]:
+        """A contender that raises fails its case, and the run at its end, but no other case."""
+        try:
+            yield
+        except Exception:
+            traceback.print_exc()
+            self.failed.append(f"{stage}/{work.name}")
 
     def _turns(self, stage: str, work: Work, contenders: dict[str, Any]) -> dict[str, Any]:
         """Everyone's turns at a work; none where it is not a work of this stage."""

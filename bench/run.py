@@ -18,7 +18,8 @@ What is alike for all contenders, so that the difference is theirs alone:
   under the others. It has no empty scope.
 
 A case that loses its floor (``floors.toml``) is measured once more, and all its rounds are judged
-together. The exit code is 1 if one stays lost, 2 if something could not be measured in CI.
+together. The exit code is 1 if one stays lost or a case fails, 2 if something could not be measured
+in CI.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from bench.measuring import Measuring  # noqa: E402
 from bench.peers import MISSING  # noqa: E402
 from bench.plans import FULL, QUICK  # noqa: E402
 from bench.report import show  # noqa: E402
-from bench.results import Result, write  # noqa: E402
+from bench.results import write  # noqa: E402
 from hermetic.fast.modules import uncompiled  # noqa: E402
 from tests.servers import MariaDBServer, PostgreSQLServer, ServerUnavailable  # noqa: E402
 
@@ -89,14 +90,14 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _exit_code(results: list[Result], missing: set[str]) -> int:
-    lost = [f"{each.stage}/{each.work}" for each in results if each.lost]
+def _exit_code(measuring: Measuring, missing: set[str]) -> int:
+    lost = [f"{each.stage}/{each.work}" for each in measuring.results if each.lost]
     if lost:
         print(f"Floors lost: {', '.join(lost)}")
     if missing:
         print(f"NOT MEASURED: {', '.join(sorted(missing))} is not installed")
     in_ci = os.environ.get("CI", "").lower() in {"1", "true"}
-    return 1 if lost else 2 if missing and in_ci else 0
+    return 1 if lost or measuring.failed else 2 if missing and in_ci else 0
 
 
 def _file_names(given: argparse.Namespace, *, complete: bool) -> list[str]:
@@ -122,7 +123,9 @@ def main() -> int:
         print(f"NOT COMPILED, and measured as they are: {', '.join(uncompiled())}")
     for name in _file_names(given, complete=wanted <= set(urls)):
         write(measuring.results, measuring.skipped, measuring.plans.sizes, RESULTS / name)
-    return _exit_code(measuring.results, wanted - set(urls))
+    if measuring.failed:
+        print(f"FAILED: {', '.join(measuring.failed)}")
+    return _exit_code(measuring, wanted - set(urls))
 
 
 if __name__ == "__main__":
