@@ -8,22 +8,28 @@
 #   make docs             the documentation, in docs/_build/html
 #   make clean            remove what was made
 #
-# PYTHON chooses the interpreter, PYTEST_ARGS is passed to pytest.
+# PYTHON chooses the interpreter, PYTEST_ARGS is passed to pytest, BENCH_ARGS to the measurements.
+# VENV is another folder than .venv, for an environment beside it:
+#
+#   make bench PYTHON=python3.13 VENV=.venv-3.13
 
 PYTHON ?= python3
 URL ?=
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
+VENV ?= .venv
 # Each worker works in databases of its own; the servers are shared, and admit 100 clients each.
 WORKERS ?= auto --maxprocesses 4
 
-export PYTHON
+export PYTHON VENV
 # By the environment, because a URL may hold characters that make and the shell read as theirs, and
 # a password that has no place in the echoed command.
 export HERMETIC_DEMO_URL := $(value URL)
 
-BIN := .venv/bin
-DEMO := .venv/.installed-demo
-DEV := .venv/.installed-dev
+BIN := $(VENV)/bin
+DEMO := $(VENV)/.installed-demo
+DEV := $(VENV)/.installed-dev
+BENCH := $(VENV)/.installed-bench
 
 .PHONY: demo test compat check bench docs clean
 
@@ -45,8 +51,8 @@ check: $(DEV)
 	$(BIN)/python -m tools.generate_docs --check
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 
-bench: $(DEV)
-	$(BIN)/python bench/run.py
+bench: $(BENCH)
+	$(BIN)/python bench/run.py $(BENCH_ARGS)
 
 docs: $(DEV)
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
@@ -60,7 +66,12 @@ $(DEMO): pyproject.toml
 	scripts/make-venv demo
 	touch $@
 
+$(BENCH): pyproject.toml
+	scripts/make-venv bench
+	touch $@
+
 clean:
-	rm -rf .venv .compat build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* .compat build dist docs/_build .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .hypothesis
 	rm -rf src/hermetic.egg-info
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""What a session costs: measurements, run by `make bench`."""
