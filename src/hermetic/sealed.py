@@ -106,10 +106,13 @@ def seal(states: Iterable[InstanceState[Any]], scope: Named | ScopeRef) -> None:
     # one bound method for all of them
     load_expired = shared.load_expired
     for state in states:
-        # a state of its own only where there is something of its own in it
-        own = state.callables
-        state.callables = Sealed(late, dict(own)) if len(own) else shared
-        state._load_expired = load_expired  # type: ignore[method-assign]
+        if state.expired_attributes:
+            state._load_expired = load_expired  # type: ignore[method-assign]
+        # whoever has all its attributes, and its state beside them, has nothing to say
+        if len(state.dict) <= len(state.manager):
+            # loaders of its own only where it has some
+            own = state.callables
+            state.callables = Sealed(late, dict(own)) if len(own) else shared
 
 
 def _worded(state: InstanceState[Any], attribute: str, scope: ScopeRef) -> DetachedAccess:

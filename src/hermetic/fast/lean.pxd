@@ -24,7 +24,7 @@ cdef bint _is_fit(ConnectionRecord connection, object entry, object pool, Side s
 cdef bint _begin(Scope scope, Side side, ConnectionRecord connection)
 
 @cython.locals(transaction=Transaction)
-cpdef list fetch(object session, Scope scope, Side side, ConnectionRecord connection, Entity plan, object parameters)
+cpdef fetch(object session, Scope scope, Side side, ConnectionRecord connection, Entity plan, object parameters)
 
 @cython.locals(values=dict, known=dict, told=dict, at=Py_ssize_t)
 cpdef instance_of(object session, Entity plan, object row, object runid)

@@ -210,7 +210,7 @@ def fetch(
     connection: ConnectionRecord,
     plan: Entity,
     parameters: Any,
-) -> list[Any]:
+) -> Any:
     """Execute a plan's statement, and take all its rows."""
     transaction = connection.transaction
     assert transaction is not None
@@ -223,7 +223,7 @@ def fetch(
         cursor = connection.cursor = _dbapi(session, scope, side).cursor()
     try:
         cursor.execute(plan.sql, parameters)
-        rows: list[Any] = cursor.fetchall()
+        rows: Any = cursor.fetchall()
     except BaseException as error:
         connection.cursor = None
         failed(session, side, error, plan.sql, parameters, cursor)
