@@ -26,8 +26,8 @@ _memories = itertools.count(1)
 class _Releasing(sqlite3.Connection):
     """A connection that lets go of its locks when it is closed.
 
-    SQLite keeps a closed connection, with its locks, for as long as a cursor of it is alive (sqlite3
-    no longer finalizes them since Python 3.11); the frames of an exception keep one for long.
+    SQLite keeps a closed connection, with its locks, for as long as a cursor of it is alive, which
+    sqlite3 does not end with it (since Python 3.11); an exception's frames keep one for long.
     """
 
     def close(self) -> None:
