@@ -63,6 +63,7 @@ def test_no_place_is_lost_where_a_pooled_connection_is_taken(world: World) -> No
         steps += 1
 
     assert steps > 300
+    gc.collect()
     drive(check_nothing_left(world, db))
 
 
@@ -81,6 +82,7 @@ def test_no_place_is_lost_where_a_connection_is_made(world: World) -> None:
         steps += 1
 
     assert steps > 300
+    gc.collect()
     drive(check_nothing_left(world, db))
 
 
@@ -107,6 +109,7 @@ def test_the_end_of_a_scope_is_an_end_wherever_it_is_interrupted(world: World) -
     assert len(sessions) > 200
     assert 0 < len(committed) < len(sessions) - 1
     assert world.usernames() == sorted([*committed, f"user {len(sessions)}"])
+    gc.collect()
     drive(check_nothing_left(world, db))
 
 

@@ -96,7 +96,7 @@ class SQLite(Family):
         return sqlite3.connect(target, uri=True, check_same_thread=False)
 
     def engine_settings(
-        self, url: URL, driver: str, options: DatabaseOptions, *, reader: bool
+        self, url: URL, driver: str, options: DatabaseOptions, *, reader: bool, asynchronous: bool
     ) -> EngineSettings:
         settings: dict[str, Any] = {"check_same_thread": False}
         if options.lock_timeout is not None:
