@@ -144,8 +144,8 @@ def _end_root(
         rollback = raised is not None or how is not Ending.COMMIT
         scope.failed = rollback or error is not None
         _clean_up(scope, raised or error, cleanup_timeout, rollback)
+        scope.forget()
     final = raised or error
-    scope.forget()
     if isinstance(final, FaultError):
         final.outcome = scope.outcome
     return raised

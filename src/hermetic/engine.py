@@ -134,7 +134,9 @@ class Server:
 
     def _arguments(self, url: URL, reader: bool, *, asynchronous: bool) -> dict[str, Any]:
         options = self.options
-        settings = self.family.engine_settings(url, driver_of(url), options, reader=reader)
+        settings = self.family.engine_settings(
+            url, driver_of(url), options, reader=reader, asynchronous=asynchronous
+        )
         base = options.poolclass or QueuePool
         if asynchronous and base is QueuePool:
             base = AsyncAdaptedQueuePool

@@ -43,7 +43,9 @@ def _world(
     except ConfigurationError as error:
         return [f"  {world}: {error.message}"]
     driver = driver_of(url)
-    settings = server.family.engine_settings(url, driver, options, reader=False)
+    settings = server.family.engine_settings(
+        url, driver, options, reader=False, asynchronous=asynchronous
+    )
     ours = {k: v for k, v in settings.connect_args.items() if k not in options.connect_args}
     shown = [f"    {key}: {_shown(key, value)}" for key, value in ours.items()]
     shown += [f"    {key}: {_given(key, value)}" for key, value in options.connect_args.items()]
@@ -71,4 +73,4 @@ def _given(name: str, value: Any) -> str:
 def _shown(name: str, value: Any) -> str:
     if isinstance(value, Mapping):
         return _given(name, value)
-    return value.__name__ if isinstance(value, type) else repr(value)
+    return str(value.__name__) if callable(value) else repr(value)

@@ -40,11 +40,16 @@ class HeldBack:
         self._frames: dict[int, FrameType | None] = {}
 
     def __enter__(self) -> None:
-        for number in _RAISING:
-            handler = _signal.getsignal(number)
-            if callable(handler):
-                self._handlers[number] = handler
-                _signal.signal(number, self._hold)
+        try:
+            for number in _RAISING:
+                handler = _signal.getsignal(number)
+                if callable(handler):
+                    self._handlers[number] = handler
+                    _signal.signal(number, self._hold)
+        except BaseException:
+            # a signal that is not held back yet: those that are must not stay so
+            self.__exit__()
+            raise
 
     def __exit__(self, *exc_info: object) -> None:
         for number, handler in self._handlers.items():

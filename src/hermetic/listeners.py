@@ -202,8 +202,8 @@ class EngineWatch:
         transaction = connection.transaction
         exiting = not isinstance(error, Exception)
         if exiting and self.family.embedded and self.world == "asyncio" and connection.break_off:
-            # a cancelled await leaves the driver's thread at work, with its locks. In threads
-            # nothing is at work any more, and an interrupt would strike the rollback too
+            # a cancelled await leaves the driver's thread at work, with its locks. Where nothing is
+            # at work any more, the interrupt would strike the rollback
             connection.break_off()
         if fault is not None and self._is_wrong_server(connection, fault):
             context.is_disconnect = context.invalidate_pool_on_disconnect = True

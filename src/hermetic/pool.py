@@ -8,6 +8,7 @@ A pool class is subclassed at its two narrow places: ``_do_get`` hands a record 
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -60,7 +61,9 @@ class Admission:
         if isinstance(admitted, Refused):
             if admitted.self_deadlock and scope is None and self.reads_beside:
                 return None
-            raise self._refusal(admitted, scope)
+            admitted = self._ask_again(admitted, owner, scope, now)
+            if isinstance(admitted, Ticket):
+                return admitted
         until = now + self.timeout
         if scope is not None and scope.deadline is not None:
             until = min(until, scope.deadline)
@@ -91,6 +94,18 @@ class Admission:
         return waiter.ticket is not None or self.gate.give_up(waiter) is not None
 
     # ------------------------------------------------------------ refusing
+
+    def _ask_again(
+        self, refused: Refused, owner: Owner, scope: Scope | None, now: float
+    ) -> Ticket | Waiter:
+        """What an interrupt made the caller lose may be in a cycle, and its place with it."""
+        admitted: Ticket | Waiter | Refused = refused
+        lent = self.gate.lent
+        if refused.self_deadlock and gc.collect() and self.gate.lent < lent:
+            admitted = self.gate.enter(owner, _label(owner, scope), now, self._make_waker)
+        if isinstance(admitted, Refused):
+            raise self._refusal(admitted, scope)
+        return admitted
 
     def _refusal(self, refused: Refused, scope: Scope | None) -> PoolError:
         gate = self.gate

@@ -208,8 +208,9 @@ def end_sync(scope: Scope, error: BaseException | None, cleanup_timeout: float) 
     try:
         raised = end(scope, error, cleanup_timeout)
     except BaseException as struck:
-        # a signal that was held back: the scope has ended by now
-        raised = struck
+        # a signal that was held back: the scope has ended by now; or else it struck before that
+        open_still = scope.connection is not None
+        raised = (end(scope, struck, cleanup_timeout) if open_still else None) or struck
     _finished(scope, raised or error)
     if scope.root is scope and scope.hooks:
         raised = _run_hooks_sync(scope) or raised

@@ -13,7 +13,6 @@ from tests.behaviour.aftermath import (
     at_work,
     check_nothing_left,
     eventually,
-    known_limit,
     lent,
     on_asyncio,
 )
@@ -242,12 +241,6 @@ async def test_a_task_cancelled_while_it_connects_leaves_nothing(
     assert waits > 3
 
 
-KEEPS_LOCK = (
-    "a connection of aiosqlite whose task is cancelled again while the first cancellation is being "
-    "answered may keep its lock on the file until its cursor is collected"
-)
-
-
 @on_asyncio
 @pytest.mark.slow
 @pytest.mark.parametrize("times", [2, 5])
@@ -255,10 +248,9 @@ KEEPS_LOCK = (
     "operation", [commit, savepoint, rollback, hooks], ids=lambda o: o.__name__
 )
 async def test_a_task_cancelled_several_times_leaves_nothing(
-    world: World, operation: Operation, times: int, request: pytest.FixtureRequest
+    world: World, operation: Operation, times: int
 ) -> None:
     """The later ones strike while it rolls back, or commits, because of the first."""
-    known_limit(request, world, KEEPS_LOCK, "aiosqlite", always=False)
     waits = await sweep(world, operation, times=times)
 
     assert waits > 3

@@ -13,7 +13,6 @@ from tests.behaviour.aftermath import (
     check_nothing_left,
     eventually,
     happened,
-    known_limit,
     lent,
     on_servers_in_asyncio,
 )
@@ -26,11 +25,6 @@ from tests.worlds import PATIENCE, World
 CLEANUP = 0.3
 SLACK = 0.75
 
-DRIVERS_OWN_WAIT = (
-    "the driver catches the cancellation first, and waits for the server by limits of its own:"
-    " psycopg 10 s, asyncpg 2 s"
-)
-
 
 async def turns(number: int = 20) -> None:
     """Let everything go on that is able to."""
@@ -42,10 +36,8 @@ async def turns(number: int = 20) -> None:
 @pytest.mark.timing
 @pytest.mark.parametrize("stage", ["statement", "commit", "rollback", "savepoint"])
 async def test_a_cancelled_scope_on_a_frozen_server_ends_in_time(
-    world: World, proxy: Proxy, stage: str, request: pytest.FixtureRequest
+    world: World, proxy: Proxy, stage: str
 ) -> None:
-    if stage == "statement":
-        known_limit(request, world, DRIVERS_OWN_WAIT, "psycopg_async", "asyncpg")
     db = world.database(cleanup_timeout=CLEANUP, pool_size=1)
     sessions: list[Any] = []
     frozen = asyncio.Event()

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from sqlalchemy.pool import AssertionPool, NullPool, QueuePool, SingletonThreadPool, StaticPool
 
-from hermetic import ConnectionDestroyed, Database, Event, PoolError
+from hermetic import (
+    CannotConnect,
+    ConnectionDestroyed,
+    Database,
+    DeadlineExceeded,
+    Event,
+    PoolError,
+)
 from tests.behaviour.aftermath import check_nothing_left, eventually, lent, on, on_servers
 from tests.models import User
 from tests.worlds import PATIENCE, World
@@ -175,3 +185,38 @@ async def test_an_old_connection_is_replaced(world: World) -> None:
 
     assert await use(world, db) != before
     assert len(db.snapshot().connections) == 1
+
+
+# ---------------------------------------------------------------- a server that says nothing
+
+
+@asynccontextmanager
+async def deaf(world: World, **options: Any) -> AsyncIterator[Database]:
+    """A Database on a server that takes connections and does not answer."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = make_url(world.url).set(host="127.0.0.1", port=server.getsockname()[1], query={})
+        db = Database(url.render_as_string(hide_password=False), **options)
+        yield db
+        if world.is_async:
+            await db.aclose()
+        else:
+            db.close()
+
+
+@on_servers
+@pytest.mark.slow
+async def test_a_server_that_says_nothing_cannot_be_connected_to(world: World) -> None:
+    async with deaf(world, connect_timeout=1) as db:
+        with pytest.raises(CannotConnect):
+            await use(world, db)
+        assert lent(db) == []
+
+
+@on_servers
+@pytest.mark.slow
+async def test_connecting_ends_at_the_deadline(world: World) -> None:
+    async with deaf(world) as db:
+        with pytest.raises(DeadlineExceeded):
+            async with world.session(db, timeout=0.5) as session:
+                await session.execute("SELECT 1")
+        assert lent(db) == []

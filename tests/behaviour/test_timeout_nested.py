@@ -7,13 +7,7 @@ import time
 import pytest
 
 from hermetic import DeadlineExceeded, Outcome, RolledBack, UniqueViolation
-from tests.behaviour.aftermath import (
-    RUNS_ON,
-    check_nothing_left,
-    eventually,
-    known_limit,
-    on_servers,
-)
+from tests.behaviour.aftermath import check_nothing_left, eventually, on_servers
 from tests.behaviour.watching import SLOW, ends_near
 from tests.models import User
 from tests.worlds import World
@@ -23,11 +17,7 @@ pytestmark = pytest.mark.timing
 SHORT = 0.3
 
 
-async def test_a_nested_scope_may_have_less_time(
-    world: World, request: pytest.FixtureRequest
-) -> None:
-    # on a busy machine the socket may be shut before MariaDB's own limit strikes
-    known_limit(request, world, RUNS_ON, "pymysql", "asyncmy", always=False)
+async def test_a_nested_scope_may_have_less_time(world: World) -> None:
     async with world.session(timeout=60) as outer:
         outer.add(User(username="before"))
         with ends_near(SHORT):
@@ -52,11 +42,7 @@ async def test_a_failure_heals_with_its_nested_scope_under_a_deadline(world: Wor
     assert world.usernames() == ["ann", "taken"]
 
 
-async def test_a_joined_scope_that_runs_out_of_time_dooms_the_whole(
-    world: World, request: pytest.FixtureRequest
-) -> None:
-    # on a busy machine the socket may be shut before MariaDB's own limit strikes
-    known_limit(request, world, RUNS_ON, "pymysql", "asyncmy", always=False)
+async def test_a_joined_scope_that_runs_out_of_time_dooms_the_whole(world: World) -> None:
     with pytest.raises(RolledBack) as caught:
         async with world.session() as outer:
             outer.add(User(username="before"))
@@ -69,11 +55,7 @@ async def test_a_joined_scope_that_runs_out_of_time_dooms_the_whole(
     await check_nothing_left(world)
 
 
-async def test_an_inner_scope_never_has_more_time_than_its_outer_one(
-    world: World, request: pytest.FixtureRequest
-) -> None:
-    # on a busy machine the socket may be shut before MariaDB's own limit strikes
-    known_limit(request, world, RUNS_ON, "pymysql", "asyncmy", always=False)
+async def test_an_inner_scope_never_has_more_time_than_its_outer_one(world: World) -> None:
     with ends_near(SHORT):
         async with world.session(timeout=SHORT), world.session(timeout=60) as inner:
             await inner.execute(SLOW[world.backend.family])
@@ -132,11 +114,7 @@ async def test_the_next_scope_is_not_limited_by_an_earlier_ones_time(
     await check_nothing_left(world)
 
 
-async def test_requires_new_has_a_deadline_of_its_own(
-    world: World, request: pytest.FixtureRequest
-) -> None:
-    # on a busy machine the socket may be shut before MariaDB's own limit strikes
-    known_limit(request, world, RUNS_ON, "pymysql", "asyncmy", always=False)
+async def test_requires_new_has_a_deadline_of_its_own(world: World) -> None:
     async with world.session(timeout=60) as outer:
         await outer.execute("SELECT 1")
         with ends_near(SHORT):

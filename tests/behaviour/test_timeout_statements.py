@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from sqlalchemy import text
 
-from tests.behaviour.aftermath import check_nothing_left, on_mariadb, on_postgresql, on_sqlite
+from tests.behaviour.aftermath import (
+    check_nothing_left,
+    on_mariadb,
+    on_postgresql,
+    on_servers,
+    on_sqlite,
+)
 from tests.models import User
 from tests.worlds import World
 
@@ -138,3 +146,22 @@ async def test_rows_are_streamed_under_a_deadline(world: World) -> None:
 
     assert len(names) == 100
     await check_nothing_left(world)
+
+
+@on_servers
+async def test_the_deadline_of_a_plain_scope_costs_postgresql_its_connection(world: World) -> None:
+    """SET LOCAL has no transaction to end with there; MariaDB's limit is part of the statement."""
+    db = world.database(pool_size=1)
+
+    async def number(**options: Any) -> int:
+        async with world.session(db, propagation="supports", **options) as session:
+            await session.execute("SELECT 1")
+            (connection,) = db.snapshot().connections
+        return connection.number
+
+    first = await number()
+    assert await number(timeout=60) == first
+    after = await number()
+
+    assert (after == first) is (world.backend.family == "mariadb")
+    assert len(db.snapshot().connections) == 1

@@ -83,7 +83,7 @@ class Family:
         return None
 
     def engine_settings(
-        self, url: URL, driver: str, options: DatabaseOptions, *, reader: bool
+        self, url: URL, driver: str, options: DatabaseOptions, *, reader: bool, asynchronous: bool
     ) -> EngineSettings:
         """How to make an engine for this driver."""
         return EngineSettings()

@@ -54,7 +54,7 @@ class MySQL(Family):
     has_readers: ClassVar[bool] = True
 
     def engine_settings(
-        self, url: URL, driver: str, options: DatabaseOptions, *, reader: bool
+        self, url: URL, driver: str, options: DatabaseOptions, *, reader: bool, asynchronous: bool
     ) -> EngineSettings:
         settings: dict[str, Any] = {"connect_timeout": max(1, math.ceil(options.connect_timeout))}
         if "charset" not in url.query:

@@ -185,7 +185,10 @@ def classify(error: BaseException) -> Fault | None:
         return _LOST if str(error).startswith(_NO_TRANSPORT) else None
     errno = _errno(error)
     if errno is None:
-        return _without_errno(error)
+        # what asyncmy lets through while it connects comes wrapped, as what it was raised from
+        cause = error.__cause__
+        known = isinstance(cause, (OSError, EOFError))
+        return classify(cause) if known and cause is not None else _without_errno(error)
     if errno == 0:
         # InterfaceError(0, ""), or in asyncmy with the reason why it was closed
         return _UNSENT_ON_CLOSED

@@ -26,9 +26,8 @@ _memories = itertools.count(1)
 class _Releasing(sqlite3.Connection):
     """A connection that lets go of its locks when it is closed.
 
-    SQLite keeps a closed connection, with its locks, for as long as a cursor of it is alive
-    (sqlite3 no longer finalizes them since Python 3.11); the frames of an exception keep one for
-    long.
+    SQLite keeps a closed connection, with its locks, for as long as a cursor of it is alive, which
+    sqlite3 does not end with it (since Python 3.11); an exception's frames keep one for long.
     """
 
     def close(self) -> None:
@@ -97,7 +96,7 @@ class SQLite(Family):
         return sqlite3.connect(target, uri=True, check_same_thread=False)
 
     def engine_settings(
-        self, url: URL, driver: str, options: DatabaseOptions, *, reader: bool
+        self, url: URL, driver: str, options: DatabaseOptions, *, reader: bool, asynchronous: bool
     ) -> EngineSettings:
         settings: dict[str, Any] = {"check_same_thread": False}
         if options.lock_timeout is not None:
