@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.differential.run import Record, Run
 
 Case = Callable[[Run], None]
 _SHOWN = 12
+_TRIES = 6
 
 
 class Difference(AssertionError):
@@ -35,6 +37,15 @@ def compare(case: Case, plain: Contestant, other: Contestant, group: str = "sile
     actual = perform(case, other, group)
     scoped = other.name == "scoped"
     found = list(differences(expected, actual, scoped=scoped))
+    for _ in range(_TRIES):
+        if not found:
+            return
+        # SQLAlchemy goes through sets of objects by their addresses: it may do the same yet
+        moved = [object() for _ in range(random.randrange(500))]
+        again = perform(case, plain, group)
+        del moved
+        if not any(differences(again, actual, scoped=scoped)):
+            return
     if found:
         name = getattr(case, "__name__", "the program")
         more = [] if len(found) <= _SHOWN else [f"… and {len(found) - _SHOWN} more"]
@@ -50,7 +61,7 @@ def differences(expected: Record, actual: Record, *, scoped: bool) -> Iterator[s
         zip(expected.seen, actual.seen, strict=False)
     ):
         if label != other_label:
-            yield f"{index}: {label} {one!r}, but {other_label} {other!r}"
+            yield f"{index}: {label} {one!r:.300}, but {other_label} {other!r:.300}"
             return
         yield from unequal(f"{index} {label}", one, other)
     longer = max(expected.seen, actual.seen, key=len)

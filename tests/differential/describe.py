@@ -99,6 +99,8 @@ class Describer:
             "history": {
                 attribute.key: self._history(history, state.dict.get(attribute.key))
                 for attribute in state.attrs
+                # a composite's would load it
+                if attribute.key not in state.mapper.composites
                 if any(history := attribute.history)
             },
         }
@@ -169,6 +171,8 @@ class Describer:
         else:
             own = type(error).__module__.startswith("hermetic")
             described["message"] = OWN_WORDS if own else scrubbed(str(error))
+            if isinstance(error, exc.CircularDependencyError):
+                described["message"] = "names a set, in no order"
         return described
 
 

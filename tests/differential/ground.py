@@ -69,4 +69,3 @@ class Ground:
 
     def close(self) -> None:
         self._observer.dispose()
-
