@@ -57,6 +57,8 @@ class Describer:
 
     def __init__(self) -> None:
         self.names = Names()
+        # sessions that are over; a deleted object belongs to its own for as long as that lives
+        self.over: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def value(self, value: Any) -> Any:
         if _state(value) is not None:
@@ -78,13 +80,15 @@ class Describer:
 
     def state(self, thing: Any) -> dict[str, Any]:
         state = instance_state(thing)
+        over = state.session in self.over
         described: dict[str, Any] = {
             "name": self.names.of(thing),
             "is": [
                 name
                 for name in ("transient", "pending", "persistent", "deleted", "detached")
-                if getattr(state, name)
-            ],
+                if getattr(state, name) and not (over and name == "deleted")
+            ]
+            or ["detached"],
             "key": _key(state.key),
             "identity": state.identity,
             "token": state.identity_token,
@@ -93,7 +97,7 @@ class Describer:
             "unloaded": sorted(state.unloaded),
             "unmodified": sorted(state.unmodified),
             "modified": state.modified,
-            "has_session": state.session is not None,
+            "has_session": state.session is not None and not over,
             "was_deleted": state.was_deleted,
             "attributes": {key: self._attribute(thing, key) for key in sorted(state.dict)},
             "history": {

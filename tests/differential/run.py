@@ -65,8 +65,10 @@ class Run:
                     self._note_untouched(session)
                     begin = len(self.record.seen)
         except BaseException:
+            self._over(session)
             self.record.rollbacks.append((begin, begin))
             raise
+        self._over(session)
         self._look(session, "after the scope")
         self.kept("after the scope")
         del session
@@ -78,8 +80,12 @@ class Run:
             ears.enter_context(self._ears.on_session(session))
             yield session
             self._look(session, "at the end")
+        self._over(session)
         self._look(session, "after the session")
         self.kept("after the session")
+
+    def _over(self, session: Any) -> None:
+        self.describer.over.add(getattr(session, "sync_session", session))
 
     def _note_untouched(self, session: Any) -> None:
         """Which objects the scope has only read; hermetic lets them out of the rollback."""
@@ -125,9 +131,6 @@ class Run:
         return thing
 
     def kept(self, label: str) -> None:
-        if any(instance_state(thing)._deleted for thing in self._kept):
-            # they belong to their session while it lives, and one in a cycle lives longer
-            gc.collect()
         for thing in self._kept:
             self.record.add(label, self._in_full(thing))
 
