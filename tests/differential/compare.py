@@ -19,6 +19,11 @@ _TRIES = 6
 class Difference(AssertionError):
     """SQLAlchemy and hermetic were told apart."""
 
+    def __init__(self, what: str, found: list[str]) -> None:
+        more = [] if len(found) <= _SHOWN else [f"… and {len(found) - _SHOWN} more"]
+        super().__init__("\n  ".join([what, *found[:_SHOWN], *more]))
+        self.found = found
+
 
 def perform(case: Case, contestant: Contestant, group: str = "silent") -> Record:
     contestant.ground.reset()
@@ -37,20 +42,17 @@ def compare(case: Case, plain: Contestant, other: Contestant, group: str = "sile
     actual = perform(case, other, group)
     scoped = other.name == "scoped"
     found = list(differences(expected, actual, scoped=scoped))
+    if not found:
+        return
     for _ in range(_TRIES):
-        if not found:
-            return
         # SQLAlchemy goes through sets of objects by their addresses: it may do the same yet
         moved = [object() for _ in range(random.randrange(500))]
         again = perform(case, plain, group)
         del moved
         if not any(differences(again, actual, scoped=scoped)):
             return
-    if found:
-        name = getattr(case, "__name__", "the program")
-        more = [] if len(found) <= _SHOWN else [f"… and {len(found) - _SHOWN} more"]
-        lines = [f"{name}: {other.name} is not {plain.name} ({group})", *found[:_SHOWN], *more]
-        raise Difference("\n  ".join(lines))
+    name = getattr(case, "__name__", "the program")
+    raise Difference(f"{name}: {other.name} is not {plain.name} ({group})", found)
 
 
 def differences(expected: Record, actual: Record, *, scoped: bool) -> Iterator[str]:
