@@ -295,21 +295,23 @@ def test_an_object_goes_when_nobody_holds_it(db: Database) -> None:
 # ---------------------------------------------------------------- Sealed itself
 
 
-def test_sealed_has_an_answer_for_every_key_and_holds_only_its_own() -> None:
+def test_sealed_has_an_answer_for_what_has_a_loader_and_holds_only_its_own() -> None:
     def own(state: Any, passive: Any) -> Any:
         return "own"
 
-    sealed = Sealed(SCOPE, {"name": own})
+    sealed = Sealed(SCOPE, {"name": own}, Author)
 
-    assert "anything" in sealed
+    assert "name" in sealed
+    assert "books" in sealed
+    assert "id" not in sealed
     assert list(sealed) == ["name"]
     assert sealed["name"](None, None) == "own"
-    assert callable(sealed["anything"])
+    assert callable(sealed["books"])
     assert sealed.copy() == {"name": own}
 
 
 def test_sealed_survives_a_pickle() -> None:
-    again = pickle.loads(pickle.dumps(Sealed(SCOPE, {})))
+    again = pickle.loads(pickle.dumps(Sealed(SCOPE, {}, Author)))
 
     assert isinstance(again, Sealed)
     assert again.scope == SCOPE

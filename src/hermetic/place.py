@@ -24,13 +24,16 @@ def caller_frame() -> FrameType:
     frame: FrameType | None = sys._getframe(0)
     while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         last, frame = frame, frame.f_back
-    return frame if frame is not None else last
+    if frame is None:
+        return last
+    # a frame that knows itself keeps every caller's variables alive until garbage is collected
+    last = frame
+    return frame
 
 
 def user_frame() -> FrameType:
     """The frame of the user's code, from beneath SQLAlchemy, also under its bridge to asyncio."""
     frame: FrameType | None = sys._getframe(0)
-    first = frame
     while frame is not None and _is_inner(frame):
         frame = frame.f_back
     if frame is not None:
@@ -41,10 +44,7 @@ def user_frame() -> FrameType:
     frame = None if parent is None else parent.gr_frame
     while frame is not None and _is_inner(frame):
         frame = frame.f_back
-    if frame is not None:
-        return frame
-    assert first is not None
-    return first
+    return frame if frame is not None else sys._getframe(0)
 
 
 def _is_inner(frame: FrameType) -> bool:

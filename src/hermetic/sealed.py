@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sqlalchemy.orm.base import LoaderCallableStatus
+from sqlalchemy.orm.base import LoaderCallableStatus, manager_of_class
 from sqlalchemy.orm.exc import DetachedInstanceError
 from sqlalchemy.orm.state import InstanceState
 
@@ -47,17 +47,19 @@ class _Late:
 
 
 class Sealed(dict[str, _Loader]):
-    """The ``callables`` of the objects of one ended scope; it has an answer for every key.
+    """The ``callables`` of objects of one class and one ended scope; it has an answer for every
+    attribute that has a loader, and for no other: what SQLAlchemy expires must stay expired.
 
     As a dict it holds only the loaders that an object had of its own, so that a copy made by
     ``Session.merge`` is what it would have been.
     """
 
-    __slots__ = ("_scope",)
+    __slots__ = ("_class", "_scope")
 
-    def __init__(self, scope: ScopeRef | _Late, own: dict[str, _Loader]) -> None:
+    def __init__(self, scope: ScopeRef | _Late, own: dict[str, _Loader], class_: type[Any]) -> None:
         super().__init__(own)
         self._scope = scope
+        self._class = class_
 
     @property
     def scope(self) -> ScopeRef:
@@ -65,7 +67,14 @@ class Sealed(dict[str, _Loader]):
         return scope if isinstance(scope, ScopeRef) else scope.ref
 
     def __contains__(self, key: object) -> bool:
-        return True
+        if super().__contains__(key):
+            return True
+        manager: Any = manager_of_class(self._class)
+        attribute = manager.get(key)
+        return attribute is not None and getattr(attribute.impl, "callable_", None) is not None
+
+    def __delitem__(self, key: str) -> None:
+        self.pop(key, None)
 
     def __getitem__(self, key: str) -> _Loader:
         own: _Loader | None = self.get(key)
@@ -93,7 +102,7 @@ class Sealed(dict[str, _Loader]):
             raise _worded(state, names, self.scope) from error
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Sealed, (self.scope, dict(self.items()))
+        return Sealed, (self.scope, dict(self.items()), self._class)
 
 
 def seal(states: Iterable[InstanceState[Any]], scope: Named | ScopeRef) -> None:
@@ -102,17 +111,23 @@ def seal(states: Iterable[InstanceState[Any]], scope: Named | ScopeRef) -> None:
         late: ScopeRef | _Late = scope
     else:
         late = _Late(scope.name, scope.number, scope.place)
-    shared = Sealed(late, {})
-    # one bound method for all of them
-    load_expired = shared.load_expired
+    # one for all objects of a class
+    shared: dict[type[Any], tuple[Sealed, Any]] = {}
     for state in states:
-        if state.expired_attributes:
-            state._load_expired = load_expired  # type: ignore[method-assign]
+        expired = bool(state.expired_attributes)
         # whoever has all its attributes, and its state beside them, has nothing to say
-        if len(state.dict) <= len(state.manager):
-            # loaders of its own only where it has some
-            own = state.callables
-            state.callables = Sealed(late, dict(own)) if len(own) else shared
+        if len(state.dict) > len(state.manager) and not expired:
+            continue
+        class_ = state.class_
+        found = shared.get(class_)
+        if found is None:
+            sealed = Sealed(late, {}, class_)
+            found = shared[class_] = sealed, sealed.load_expired
+        # a state of its own only where there is something of its own in it
+        own = state.callables
+        state.callables = Sealed(late, dict(own), class_) if len(own) else found[0]
+        if expired:
+            state._load_expired = found[1]  # type: ignore[method-assign]
 
 
 def _worded(state: InstanceState[Any], attribute: str, scope: ScopeRef) -> DetachedAccess:

@@ -95,10 +95,11 @@ def sqlite_engine(url: str, *, foreign_keys: bool = True) -> Engine:
         dbapi.execute("PRAGMA journal_mode = wal")
         dbapi.execute("PRAGMA synchronous = off")
 
-    @event.listens_for(engine, "begin")
-    def begun(connection: Any) -> None:
-        connection.connection.dbapi_connection.execute("BEGIN")
+    def begin(dbapi_connection: Any) -> None:
+        dbapi_connection.dbapi_connection.execute("BEGIN")
 
+    # SQLAlchemy's recipe has a listener for this; here it would be one that fast paths give way to
+    engine.dialect.do_begin = begin  # type: ignore[method-assign]
     return engine
 
 

@@ -16,6 +16,7 @@ from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.orm.collections import collection_adapter
 
 _ADDRESS: Final = re.compile(r"0x[0-9a-f]{6,}")
+_SESSION: Final = re.compile(r"session '\d+'")
 # hermetic's own errors where SQLAlchemy has another one, by docs/errors.md: a transaction that
 # cannot be committed, or used, any more
 _INSTEAD_OF: Final = {"RolledBack": "PendingRollbackError"}
@@ -26,7 +27,8 @@ OWN_WORDS: Final = "(hermetic's words)"
 
 
 def scrubbed(text: str) -> str:
-    return _ADDRESS.sub("0x…", text)
+    """Without what is different each time."""
+    return _SESSION.sub("session '…'", _ADDRESS.sub("0x…", text))
 
 
 class Names:
@@ -36,20 +38,18 @@ class Names:
         self._known: dict[int, tuple[weakref.ref[Any], str]] = {}
         self._count = 0
 
-    def of(self, thing: Any) -> str:
+    def known(self, thing: Any) -> str | None:
         known = self._known.get(id(thing))
-        if known is not None and known[0]() is thing:
-            return known[1]
+        return known[1] if known is not None and known[0]() is thing else None
+
+    def of(self, thing: Any) -> str:
+        known = self.known(thing)
+        if known is not None:
+            return known
         self._count += 1
         name = f"{type(thing).__name__}#{self._count}"
         self._known[id(thing)] = (weakref.ref(thing), name)
         return name
-
-    def living(self) -> list[Any]:
-        """The objects that are there still, as they were met."""
-        alive = [(name, ref()) for ref, name in self._known.values()]
-        found = [(int(name.partition("#")[2]), thing) for name, thing in alive if thing is not None]
-        return [thing for _, thing in sorted(found, key=lambda pair: pair[0])]
 
 
 class Describer:
@@ -57,6 +57,8 @@ class Describer:
 
     def __init__(self) -> None:
         self.names = Names()
+        # sessions that are over; a deleted object belongs to its own for as long as that lives
+        self.over: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def value(self, value: Any) -> Any:
         if _state(value) is not None:
@@ -71,20 +73,22 @@ class Describer:
         if isinstance(value, list | tuple):
             return [type(value).__name__, *map(self.value, value)]
         if isinstance(value, set | frozenset):
-            return [type(value).__name__, *map(self.value, sorted(value, key=_sorting))]
+            return [type(value).__name__, *map(self.value, sorted(value, key=self._sorting))]
         return [type(value).__name__, scrubbed(repr(value))]
 
     # ------------------------------------------------------------ objects
 
     def state(self, thing: Any) -> dict[str, Any]:
         state = instance_state(thing)
+        over = state.session in self.over
         described: dict[str, Any] = {
             "name": self.names.of(thing),
             "is": [
                 name
                 for name in ("transient", "pending", "persistent", "deleted", "detached")
-                if getattr(state, name)
-            ],
+                if getattr(state, name) and not (over and name == "deleted")
+            ]
+            or ["detached"],
             "key": _key(state.key),
             "identity": state.identity,
             "token": state.identity_token,
@@ -93,12 +97,14 @@ class Describer:
             "unloaded": sorted(state.unloaded),
             "unmodified": sorted(state.unmodified),
             "modified": state.modified,
-            "has_session": state.session is not None,
+            "has_session": state.session is not None and not over,
             "was_deleted": state.was_deleted,
             "attributes": {key: self._attribute(thing, key) for key in sorted(state.dict)},
             "history": {
                 attribute.key: self._history(history, state.dict.get(attribute.key))
                 for attribute in state.attrs
+                # a composite's would load it
+                if attribute.key not in state.mapper.composites
                 if any(history := attribute.history)
             },
         }
@@ -108,8 +114,17 @@ class Describer:
     def _history(self, history: Any, value: Any) -> list[Any]:
         if isinstance(value, set):
             lists = (list, tuple, set)
-            history = [sorted(p, key=_sorting) if isinstance(p, lists) else p for p in history]
+            history = [sorted(p, key=self._sorting) if isinstance(p, lists) else p for p in history]
         return [self.value(part) for part in history]
+
+    def _sorting(self, item: Any) -> str:
+        """An order for the members of a set, also of those that have no name yet."""
+        state = _state(item)
+        if state is None:
+            return repr(item)
+        plain = {key: value for key, value in state.dict.items() if isinstance(value, str | int)}
+        known = self.names.known(item)
+        return str((_key(state.key), type(item).__name__, sorted(plain.items()), known))
 
     def _attribute(self, thing: Any, key: str) -> Any:
         if key == "_sa_instance_state":
@@ -169,6 +184,8 @@ class Describer:
         else:
             own = type(error).__module__.startswith("hermetic")
             described["message"] = OWN_WORDS if own else scrubbed(str(error))
+            if isinstance(error, exc.CircularDependencyError):
+                described["message"] = "names a set, in no order"
         return described
 
 
@@ -180,15 +197,6 @@ def sqlalchemy_class(error: BaseException) -> type[BaseException]:
                 break
             return base
     return type(error)
-
-
-def _sorting(item: Any) -> str:
-    """An order for the members of a set, before they have names."""
-    state = _state(item)
-    if state is None:
-        return repr(item)
-    plain = {key: value for key, value in state.dict.items() if isinstance(value, str | int)}
-    return str((_key(state.key), type(item).__name__, sorted(plain.items())))
 
 
 def _state(value: Any) -> InstanceState[Any] | None:

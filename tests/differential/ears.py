@@ -139,9 +139,13 @@ def _flush(describer: Describer, args: tuple[Any, ...]) -> list[Any]:
 
 def _cursor(describer: Describer, args: tuple[Any, ...]) -> list[Any]:
     _, _, statement, parameters, _, many = args
-    if "member_tags" in statement and many:
-        parameters = sorted(parameters)  # of a set
-    return [statement, scrubbed(repr(parameters)), many]
+    return [statement, _parameters(statement, parameters), many]
+
+
+def _parameters(statement: str, parameters: Any) -> str:
+    if "member_tags" in statement and isinstance(parameters, list):
+        parameters = sorted(parameters, key=str)  # of a set
+    return scrubbed(repr(parameters))
 
 
 def _transaction(describer: Describer, args: tuple[Any, ...]) -> list[Any]:
@@ -172,7 +176,8 @@ def _pickle(describer: Describer, args: tuple[Any, ...]) -> list[Any]:
 
 
 def _execute(describer: Describer, args: tuple[Any, ...]) -> list[Any]:
-    return [str(args[1]), scrubbed(repr(args[2])), scrubbed(repr(args[3]))]
+    many, one = (_parameters(str(args[1]), part) for part in args[2:4])
+    return [str(args[1]), many, one]
 
 
 _SELDOM: Final[dict[str, Callable[[Describer, tuple[Any, ...]], list[Any]]]] = {

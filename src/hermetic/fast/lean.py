@@ -48,7 +48,12 @@ def get(session: Any, entity: Any, ident: Any) -> Any:
         if plan is None:
             aside(side.counts, "entity")
             return ASIDE
-    key = ident if type(ident) is tuple else (ident,)
+    if type(ident) is tuple:
+        key = ident
+    elif hasattr(ident, "__iter__") and not isinstance(ident, str | bytes):
+        return ASIDE  # a mapping of names, or a key in another form
+    else:
+        key = (ident,)
     if len(key) != len(plan.key_at) or None in key or not plan.current():
         return ASIDE
     try:

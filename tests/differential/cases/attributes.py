@@ -151,7 +151,7 @@ def what_can_be_inspected(run: Run) -> None:
         state = inspect(person)
         person.name, person.age = "other", None
         run.note(state.attrs.name.history, state.attrs.age.loaded_value, state.identity)
-        run.note(state.get_history("name", attributes.PASSIVE_OFF))
+        run.note(attributes.get_history(person, "name"))
         run.note(attributes.get_history(person, "email"), state.mapper.class_.__name__)
         run.note(sorted(state.dict), state.session is session, state.object is person)
         run.note(session.is_modified(person), session.identity_key(Person, 1))

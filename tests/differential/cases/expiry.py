@@ -144,9 +144,9 @@ def read_after_the_scope(run: Run) -> None:
         person, account = session.get(Person, 1), session.get(Account, 1)
         member = session.get(Member, 1)
     run.note(person.name, account.owner, account.place)
-    for read in (lambda: account.letter, lambda: member.team, lambda: member.tags):
+    for thing, name in ((account, "letter"), (member, "team"), (member, "tags")):
         with run.failing():
-            run.note(read())
+            run.note(getattr(thing, name))
     run.note(person, account, member)
 
 
@@ -170,9 +170,9 @@ def read_after_the_scope_what_was_expired(run: Run) -> None:
         other = run.keep(session.get(Person, 2))
         session.expire(person)
         session.expire(other, ["name"])
-    for read in (lambda: person.name, lambda: other.name):
+    for thing in (person, other):
         with run.failing():
-            run.note(read())
+            run.note(thing.name)
     run.note(other.age)
 
 

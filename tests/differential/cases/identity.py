@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.orm import make_transient, object_session
 
 from tests.differential.cases.table import case
@@ -121,6 +121,20 @@ def merge_of_a_detached_and_changed_object(run: Run) -> None:
         run.note(session.merge(book).author)
         run.look(session)
     run.note(kind, book)
+
+
+@case
+def merge_into_an_object_of_an_earlier_scope(run: Run) -> None:
+    with run.scope() as session:
+        person = run.keep(Person(id=60, name="new"))
+        session.add(person)
+    with run.scope() as session:
+        session.add(person)
+        session.execute(text("UPDATE persons SET age = 9 WHERE id = 60"))
+        run.keep(session.merge(Person(id=60, name="newer")))
+        run.note(person.age)
+        session.expire(person)
+        run.note(person.name)
 
 
 @case

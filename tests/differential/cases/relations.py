@@ -219,7 +219,7 @@ def keys_come_by_the_reference(run: Run) -> None:
         session.flush()
         for member in members:
             run.keep(member)
-        run.note([member.team_id == member.team.id for member in members])
+        run.note([member.team and member.team_id == member.team.id for member in members])
 
 
 @case
