@@ -26,6 +26,7 @@ from .errors import (
 from .events import SessionInfo
 from .execution import KEY
 from .fast import lean
+from .fast.seam import quicken
 from .hooks import Hook, HookKind, add_hook
 from .loan import Loan
 from .owner import Owner, current_task, describe_current
@@ -255,10 +256,10 @@ class Session(StringSession):
             scope.check_statement()
             if scope.readonly and getattr(statement, "is_dml", False):
                 raise _stray_write(scope, f"the statement {str(statement).strip()!r}")
-            return super()._execute_internal(statement, *args, **kwargs)
+            return quicken(super()._execute_internal(statement, *args, **kwargs))
         outermost = self._enter_use()
         try:
-            return super()._execute_internal(statement, *args, **kwargs)
+            return quicken(super()._execute_internal(statement, *args, **kwargs))
         finally:
             if outermost:
                 self._leave_use()

@@ -25,6 +25,7 @@ COMPILED: tuple[str, ...] = (
     "hermetic.connection",
     "hermetic.current",
     "hermetic.ending",
+    "hermetic.fast.instances",
     "hermetic.fast.lean",
     "hermetic.fast.listening",
     "hermetic.fast.plans",
