@@ -75,9 +75,8 @@ def outcome(session_class: Callable[..., orm.Session], engine: Engine, program: 
             except Exception as error:
                 result = None
                 found = [type(error).__name__, str(error).split("0x")[0]]
-            held = sorted(
-                str((key[0].__name__, *key[1:])) for key, _ in session.identity_map.items()
-            )
+            keys = list(session.identity_map.keys())
+            held = sorted(str((key[0].__name__, *key[1:])) for key in keys)
             return {"found": found, "statements": statements, "held": held}
     finally:
         event.remove(engine, "before_cursor_execute", note)
