@@ -33,6 +33,7 @@ from .owner import Owner, current_task, describe_current
 from .place import Place, user_frame
 from .redaction import redacted
 from .registry import Scope, loose_sessions
+from .rows import AsyncRowsSession, RowsSession
 from .strings import AsyncStringSession, StringSession
 from .transaction import ScopeTransaction
 
@@ -69,7 +70,7 @@ _begin, _commit, _rollback, _close, _reset, _merge, _flush = (
 )
 
 
-class Session(StringSession):
+class Session(RowsSession, StringSession):
     """A SQLAlchemy session that knows whose it is.
 
     It behaves as ``sqlalchemy.orm.Session`` does, takes the same arguments, and besides: it takes a
@@ -423,7 +424,7 @@ def _owned_session(*args: Any, **kwargs: Any) -> Session:
 owned_session: Any = _owned_session
 
 
-class AsyncSession(AsyncStringSession):
+class AsyncSession(AsyncRowsSession, AsyncStringSession):
     """SQLAlchemy's AsyncSession over a hermetic Session."""
 
     sync_session_class = Session

@@ -79,7 +79,7 @@ class _Chunks:
 
     def _built(self) -> list[Any]:
         cursor = self.cursor
-        if not _is_plain(cursor):
+        if not is_plain(cursor):
             return self._plainly(cursor._raw_all_tuples())
         processed = cursor._row_getter[2]
         rows = cursor._fetchmany_impl(BATCH)
@@ -143,7 +143,7 @@ def _maker(process: Any) -> Any:
     return plan if isinstance(plan, str) else EntityLoader(plan, cells, process)
 
 
-def _is_plain(cursor: Any) -> bool:
+def is_plain(cursor: Any) -> bool:
     """Whether the driver's cursor gives the rows one after the other, and nobody logs them."""
     return (
         type(cursor) is CursorResult
@@ -160,3 +160,43 @@ def _load_late(context: Any) -> None:
         waiting.clear()
         for path, post_load in due:
             post_load.invoke(context, path)
+
+
+class Source:
+    """The rows of a result of columns, as the driver has them or nearly so."""
+
+    __slots__ = ("booleans", "columns", "cursor", "processed")
+
+    def __init__(self, cursor: Any, columns: Sequence[int]) -> None:
+        self.cursor = cursor
+        self.columns = columns
+        self.processed = cursor._row_getter[2]
+        # of these columns the rows have 0 and 1 where the result has bool
+        self.booleans = booleans_of(cursor._metadata)
+
+    def next(self) -> Any:
+        """Some more rows, or none."""
+        rows = self.cursor._fetchmany_impl(BATCH)
+        if rows and self.booleans and type(rows[0]) is tuple:
+            return rows
+        return self.processed(rows)
+
+
+def source_of(result: Any) -> Source | None:
+    """Where a result has its rows from; ``None`` where they are another's, were begun, or are not
+    made of columns alone.
+    """
+    columns: Sequence[int | None] = ()
+    cursor = result
+    if type(result) is ChunkedIteratorResult:
+        chunks: Any = result.chunks
+        if type(chunks) is not _Chunks or result._yield_per:
+            return None
+        columns = [index_of(process) for process in chunks.process]
+        cursor = chunks.cursor
+    if not is_plain(cursor) or cursor._metadata._tuplefilter is not None:
+        return None
+    found = [column for column in columns if column is not None]
+    if len(found) < len(columns):
+        return None
+    return Source(cursor, found or range(len(cursor._metadata._keys)))

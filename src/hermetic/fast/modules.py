@@ -29,6 +29,7 @@ COMPILED: tuple[str, ...] = (
     "hermetic.fast.lean",
     "hermetic.fast.listening",
     "hermetic.fast.plans",
+    "hermetic.fast.shaping",
     "hermetic.fast.side",
     "hermetic.gate",
     "hermetic.owner",

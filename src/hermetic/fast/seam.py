@@ -18,6 +18,10 @@ def _unchanged(result: Any) -> Any:
     return result
 
 
+def _no_source(result: Any) -> Any:
+    return None
+
+
 def _problem() -> str | None:
     try:
         from . import private
@@ -35,16 +39,19 @@ def _warn(problem: str) -> None:
     )
 
 
-def _quicken() -> Callable[[Any], Any]:
+def _is_off() -> bool:
     if os.environ.get("HERMETIC_DISABLE_FAST", "") not in ("", "0"):
-        return _unchanged
+        return True
     problem = _problem()
     if problem is not None:
         _warn(problem)
-        return _unchanged
-    from .loading import quicken
-
-    return quicken
+    return problem is not None
 
 
-quicken = _quicken()
+if _is_off():
+    quicken: Callable[[Any], Any] = _unchanged
+    source_of: Callable[[Any], Any] = _no_source
+else:
+    from .loading import quicken, source_of
+
+__all__ = ["quicken", "source_of"]
