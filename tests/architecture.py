@@ -46,6 +46,7 @@ LAYERS: Final[Mapping[str, int]] = {
     "owner": 3,
     "pool": 3,
     "registry": 3,
+    "rows": 3,
     "sealed": 3,
     "session": 3,
     "transaction": 3,

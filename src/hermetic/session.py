@@ -26,12 +26,14 @@ from .errors import (
 from .events import SessionInfo
 from .execution import KEY
 from .fast import lean
+from .fast.seam import quicken
 from .hooks import Hook, HookKind, add_hook
 from .loan import Loan
 from .owner import Owner, current_task, describe_current
 from .place import Place, user_frame
 from .redaction import redacted
 from .registry import Scope, loose_sessions
+from .rows import AsyncRowsSession, RowsSession
 from .strings import AsyncStringSession, StringSession
 from .transaction import ScopeTransaction
 
@@ -68,7 +70,7 @@ _begin, _commit, _rollback, _close, _reset, _merge, _flush = (
 )
 
 
-class Session(StringSession):
+class Session(RowsSession, StringSession):
     """A SQLAlchemy session that knows whose it is.
 
     It behaves as ``sqlalchemy.orm.Session`` does, takes the same arguments, and besides: it takes a
@@ -255,10 +257,10 @@ class Session(StringSession):
             scope.check_statement()
             if scope.readonly and getattr(statement, "is_dml", False):
                 raise _stray_write(scope, f"the statement {str(statement).strip()!r}")
-            return super()._execute_internal(statement, *args, **kwargs)
+            return quicken(super()._execute_internal(statement, *args, **kwargs))
         outermost = self._enter_use()
         try:
-            return super()._execute_internal(statement, *args, **kwargs)
+            return quicken(super()._execute_internal(statement, *args, **kwargs))
         finally:
             if outermost:
                 self._leave_use()
@@ -422,7 +424,7 @@ def _owned_session(*args: Any, **kwargs: Any) -> Session:
 owned_session: Any = _owned_session
 
 
-class AsyncSession(AsyncStringSession):
+class AsyncSession(AsyncRowsSession, AsyncStringSession):
     """SQLAlchemy's AsyncSession over a hermetic Session."""
 
     sync_session_class = Session

@@ -1,16 +1,29 @@
-"""SQLAlchemy's private parts that the fast paths use, imported in one place.
+"""The private parts of SQLAlchemy that the fast paths stand on. They are imported here alone.
 
-Read for SQLAlchemy 2.1.7 to 2.1.9.
+SQLAlchemy 2.1.7 to 2.1.9 were read for them. ``problem`` looks for their shapes when hermetic is
+imported; where one is missing, the fast paths stay off, and everything is SQLAlchemy's own.
 """
 
 from __future__ import annotations
 
+import operator
+from types import CellType, CodeType, MemberDescriptorType
 from typing import Any
 from weakref import KeyedRef
 
+from sqlalchemy.engine.cursor import (
+    _DEFAULT_FETCH,
+    CursorFetchStrategy,
+    CursorResult,
+    CursorResultMetaData,
+)
 from sqlalchemy.engine.interfaces import BindTyping
+from sqlalchemy.engine.processors import int_to_boolean
+from sqlalchemy.engine.result import ChunkedIteratorResult
 from sqlalchemy.event.attr import _EmptyListener as EmptyListener
+from sqlalchemy.orm import InstanceState, attributes, base, loading
 from sqlalchemy.orm.identity import _WeakInstanceDict as WeakInstanceDict
+from sqlalchemy.orm.instrumentation import ClassManager
 from sqlalchemy.orm.loading import _new_runid as new_runid
 from sqlalchemy.orm.session import _new_sessionid as new_sessionid
 from sqlalchemy.orm.session import _sessions
@@ -18,18 +31,145 @@ from sqlalchemy.orm.strategies import _ColumnLoader as ColumnLoader
 from sqlalchemy.orm.strategies import _DeferredColumnLoader as DeferredColumnLoader
 from sqlalchemy.orm.strategies import _LazyLoader as LazyLoader
 
-# a WeakValueDictionary, whose insides are used too
-sessions: Any = _sessions
-
 __all__ = [
+    "CHECKED",
+    "CHUNKS_CELLS",
+    "INSTANCE_CELLS",
+    "STATE_ATTR",
     "BindTyping",
+    "ChunkedIteratorResult",
+    "ClassManager",
     "ColumnLoader",
+    "CursorFetchStrategy",
+    "CursorResult",
     "DeferredColumnLoader",
     "EmptyListener",
+    "InstanceState",
     "KeyedRef",
     "LazyLoader",
     "WeakInstanceDict",
+    "booleans_of",
+    "cells_of",
+    "chunks_code",
+    "index_of",
+    "indexes_of",
+    "instance_code",
+    "is_default_instrumentation",
     "new_runid",
     "new_sessionid",
+    "problem",
     "sessions",
 ]
+
+# a WeakValueDictionary, whose insides are used too
+sessions: Any = _sessions
+
+CHECKED = "2.1.7 to 2.1.9"
+STATE_ATTR: str = base.DEFAULT_STATE_ATTR
+
+# what is read from the closure that turns rows into instances
+INSTANCE_CELLS = frozenset(
+    {
+        *("context", "identity_class", "identity_token", "load_evt", "load_path", "mapper"),
+        *("persistent_evt", "populate_existing", "populators", "post_load", "primary_key_getter"),
+        *(
+            "propagated_loader_options",
+            "refresh_evt",
+            "refresh_identity_key",
+            "runid",
+            "session_id",
+        ),
+        "session_identity_map",
+    }
+)
+# and from the one that makes lists of them
+CHUNKS_CELLS = frozenset(
+    {"_uniquing_is_active", "context", "cursor", "is_top_level", "process", "single_entity"}
+)
+# the slots that are filled one by one
+_STATE_SLOTS = ("class_", "manager", "obj", "committed_state", "expired_attributes")
+
+
+def _inner_code(function: Any, name: str, cells: frozenset[str]) -> CodeType | None:
+    """The code of a function inside another, by its name and what it closes over."""
+    for constant in function.__code__.co_consts:
+        if (
+            isinstance(constant, CodeType)
+            and constant.co_name == name
+            and cells <= set(constant.co_freevars)
+        ):
+            return constant
+    return None
+
+
+instance_code = _inner_code(loading._instance_processor, "_instance", INSTANCE_CELLS)
+chunks_code = _inner_code(loading.instances, "chunks", CHUNKS_CELLS)
+
+
+def cells_of(function: Any, names: frozenset[str]) -> dict[str, Any]:
+    """Some of what a function closes over, by name; ``None`` for what was never set."""
+    closure = function.__closure__
+    free = function.__code__.co_freevars
+    return {name: _content(closure[free.index(name)]) for name in names}
+
+
+def _content(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
+
+
+def index_of(getter: Any) -> int | None:
+    """Which column a getter of SQLAlchemy's takes from a row."""
+    if type(getter) is not operator.itemgetter:
+        return None
+    items = getter.__reduce__()[1]
+    return items[0] if len(items) == 1 and type(items[0]) is int else None
+
+
+def indexes_of(getter: Any) -> tuple[int, ...] | None:
+    """Which columns a getter of SQLAlchemy's takes from a row, as a tuple."""
+    if type(getter) is not operator.itemgetter:
+        return None
+    items = getter.__reduce__()[1]
+    if len(items) == 1 and type(items[0]) is slice:
+        part = items[0]
+        return tuple(range(part.start, part.stop)) if part.step is None else None
+    if len(items) > 1 and all(type(item) is int for item in items):
+        return tuple(items)
+    return None
+
+
+def booleans_of(metadata: Any) -> frozenset[int]:
+    """The columns whose values are ``bool`` of what the driver gives, if no others differ."""
+    processors = metadata._effective_processors
+    if type(metadata) is not CursorResultMetaData or processors is None or metadata._tuplefilter:
+        return frozenset()
+    changed = {index for index, processor in enumerate(processors) if processor is not None}
+    simple = all(processors[index] is int_to_boolean for index in changed)
+    return frozenset(changed) if simple else frozenset()
+
+
+def is_default_instrumentation() -> bool:
+    """Whether nobody replaced how SQLAlchemy finds states and attributes of instances."""
+    return attributes.instance_dict is base.instance_dict
+
+
+def problem() -> str | None:
+    """What is not as it was read; ``None`` where everything is."""
+    if instance_code is None or chunks_code is None:
+        return "loading.instances, loading._instance_processor"
+    for slot in _STATE_SLOTS:
+        if type(InstanceState.__dict__.get(slot)) is not MemberDescriptorType:
+            return f"InstanceState.{slot}"
+    if InstanceState.__new__ is not object.__new__ or "__dict__" not in InstanceState.__slots__:
+        return "InstanceState.__new__, __slots__"
+    if not {"_fetchmany_impl", "_fetchall_impl"} <= set(dir(CursorResult)):
+        return "CursorResult"
+    if type(_DEFAULT_FETCH) is not CursorFetchStrategy:
+        return "CursorFetchStrategy"
+    sample = WeakInstanceDict()
+    if type(getattr(sample, "_dict", None)) is not dict or sample._wr() is not sample:
+        return "_WeakInstanceDict"
+    return None

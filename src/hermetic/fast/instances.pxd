@@ -1,0 +1,111 @@
+# The C side of instances.py: what it calls of CPython, and the C types of its classes.
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
+
+cdef extern from "Python.h":
+    ctypedef struct CType "PyTypeObject":
+        object (*tp_new)(CType*, object, PyObject*)
+
+    ctypedef struct CMember "PyMemberDef":
+        Py_ssize_t offset
+
+    ctypedef struct CMemberDescriptor "PyMemberDescrObject":
+        CMember* d_member
+
+    object PyWeakref_NewRef(object referent, object callback)
+    object PyMethod_New(object function, object bound)
+    object PyObject_GenericGetDict(object owner, void* context)
+    PyObject* PyDict_SetDefault(object mapping, object key, object value) except NULL
+    int PyDict_SetItem(object mapping, object key, object value) except -1
+    int PyObject_IS_GC(object) noexcept
+    void PyObject_GC_UnTrack(PyObject*) noexcept
+    int PyGC_Disable() noexcept
+    int PyGC_Enable() noexcept
+
+
+cdef tuple _NOTHING
+cdef Py_ssize_t _CLASS, _MANAGER, _OBJ, _COMMITTED, _EXPIRED
+
+
+cdef inline Py_ssize_t offset_of(object descriptor):
+    return (<CMemberDescriptor*> descriptor).d_member.offset
+
+
+# as cls.__new__(cls), without the search for __new__
+cdef inline object make(object cls):
+    return (<CType*> cls).tp_new(<CType*> cls, _NOTHING, NULL)
+
+
+cdef inline bint claims(dict identities, tuple key, object state) except -1:
+    return PyDict_SetDefault(identities, key, state) == <PyObject*> state
+
+
+# a new state's slot is empty: there is nothing to give back
+cdef inline void fill(object state, Py_ssize_t offset, object value) noexcept:
+    Py_INCREF(value)
+    (<PyObject**> (<char*> <PyObject*> state + offset))[0] = <PyObject*> value
+
+
+# as InstanceState.__init__
+cdef inline int furnish(
+    object state, object instance, object cls, object manager, object cleanup
+) except -1:
+    fill(state, _CLASS, cls)
+    fill(state, _MANAGER, manager)
+    fill(state, _OBJ, PyWeakref_NewRef(instance, PyMethod_New(cleanup, state)))
+    fill(state, _COMMITTED, {})
+    fill(state, _EXPIRED, strings_only(set()))
+    return 0
+
+
+# A set of attribute names, and a tuple of numbers and strings, are in no reference cycle: the
+# garbage collector need not look at them. It finds that out about tuples by itself.
+cdef inline set strings_only(set names):
+    PyObject_GC_UnTrack(<PyObject*> names)
+    return names
+
+
+cdef inline tuple single(object value):
+    cdef tuple primary = (value,)
+    if not PyObject_IS_GC(value):
+        PyObject_GC_UnTrack(<PyObject*> primary)
+    return primary
+
+
+cdef inline dict values_of(object instance):
+    return PyObject_GenericGetDict(instance, NULL)
+
+
+cdef inline bint pause() noexcept:
+    return PyGC_Disable()
+
+
+cdef inline void resume(bint paused) noexcept:
+    if paused:
+        PyGC_Enable()
+
+
+cdef class EntityLoader:
+    cdef object cls, manager, identity_class, token, session_id, runid, options, path, reference
+    cdef object fallback, identity_map, processed
+    cdef dict identities, late
+    cdef tuple keys, columns, expired, populators, primary, flags
+    cdef Py_ssize_t width, first
+    cdef bint paused, composed
+
+    cpdef list load(self, list rows)
+    cdef object one(self, tuple row)
+    cdef tuple identity(self, tuple row)
+    cdef int populate(self, object state, dict values, tuple row) except -1
+    cdef int call_populators(self, object state, dict values, tuple row) except -1
+    cdef object aside(self, tuple row)
+
+
+cdef class RowLoader:
+    cdef list makers
+    cdef bint paused
+
+    cpdef list load(self, list rows)
+    cdef tuple one(self, tuple row)
+    cdef object entity(self, EntityLoader loader, tuple row)
+    cdef object call(self, object function, tuple row)
