@@ -9,3 +9,12 @@ def aside(counts: Counts, reason: str) -> None:
     """Count one step aside."""
     name = f"aside: {reason}"
     counts[name] = counts.get(name, 0) + 1
+
+
+def ran(counts: Counts, name: str) -> None:
+    """Count one run of a fast path."""
+    counts[name] = counts.get(name, 0) + 1
+
+
+# flushes of all sessions, inside a scope and outside
+flushes: Counts = {}
