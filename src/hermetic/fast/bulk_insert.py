@@ -6,11 +6,12 @@ from typing import Any
 
 from sqlalchemy.orm.exc import FlushError
 
+from .lane import Lane
 from .write_plan import Plan, Statement
 
 
 def insert_with_keys(
-    connection: Any, plan: Plan, statement: Statement, states: list[Any], defaults: Any
+    lane: Lane, plan: Plan, statement: Statement, states: list[Any], defaults: Any
 ) -> None:
     """Through SQLAlchemy's "insertmanyvalues", which keeps rows and keys together."""
     names, props, sources = statement.names, statement.props, statement.sources
@@ -23,7 +24,7 @@ def insert_with_keys(
                 for name, prop, source in zip(names, props, sources, strict=True)
             }
         )
-    result = connection.execute(statement.construct, parameters)
+    result = lane.full().execute(statement.construct, parameters)
     rows = result.inserted_primary_key_rows
     returned = result.returned_defaults_rows or ()
     if len(rows) < len(states):

@@ -21,7 +21,8 @@ from . import private_flush
 from .bookkeeping import close_work
 from .counts import aside, flushes, ran
 from .private_flush import ACTIVE
-from .sending import send_inserts, send_updates, why_not_connection
+from .lane import lane_of
+from .sending import send_inserts, send_updates
 from .write_order import in_order
 from .write_plan import Plan, plan_of
 
@@ -329,6 +330,9 @@ def _write(session: Any, works: list[Work]) -> str | None:
             ran(flushes, "flush")
             with safe_reraise():
                 if transaction._state is ACTIVE:
+                    scope = session._scope
+                    if scope is not None and scope.in_hand:
+                        transaction.adopted(scope.side.engine)  # SQLAlchemy's, to roll it back
                     # the level of a flush, for the one thing that it is there for
                     transaction._begin().rollback(_capture_exception=True)
     finally:
@@ -337,19 +341,17 @@ def _write(session: Any, works: list[Work]) -> str | None:
 
 
 def _send(session: Any, transaction: Any, works: list[Work]) -> str | None:
-    bind = session.get_bind(works[0].plan.mapper)
-    held = transaction._connections.get(bind)
-    connection = transaction._connection_for_bind(bind, None) if held is None else held[0]
-    reason = why_not_connection(connection)
-    if reason is None:
-        reason = _why_not_statements(connection.dialect, works)
+    lane = lane_of(session, transaction, works[0].plan.mapper)
+    if type(lane) is str:
+        return lane
+    reason = _why_not_statements(lane.dialect, works)
     if reason is not None:
         return reason
     for work in works:
         if work.updates:
-            send_updates(connection, work.plan, work.updates, work.update_masks)
+            send_updates(lane, work.plan, work.updates, work.update_masks)
         if work.inserts:
-            send_inserts(connection, work.plan, work.inserts, work.masks)
+            send_inserts(lane, work.plan, work.inserts, work.masks)
     return None
 
 

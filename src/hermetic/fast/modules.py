@@ -28,6 +28,7 @@ COMPILED: tuple[str, ...] = (
     "hermetic.fast.bookkeeping",
     "hermetic.fast.bulk_insert",
     "hermetic.fast.flush",
+    "hermetic.fast.lane",
     "hermetic.fast.lean",
     "hermetic.fast.listening",
     "hermetic.fast.plans",
