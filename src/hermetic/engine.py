@@ -95,7 +95,6 @@ class Server:
                 self.family,
                 driver,
                 self.options,
-                self.registry.fast,
                 reader=reader and self.family.has_readers,
             )
         return found

@@ -162,7 +162,11 @@ class PoolInfo:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything that is open at one moment."""
+    """Everything that is open at one moment, and what was counted until then.
+
+    ``counters`` are the Database's; ``paths`` is how often each fast path ran, or stepped aside and
+    why, in the whole process.
+    """
 
     database: str
     scopes: tuple[ScopeInfo, ...]
@@ -170,3 +174,4 @@ class Snapshot:
     connections: tuple[ConnectionInfo, ...]
     pools: tuple[PoolInfo, ...]
     counters: dict[str, int]
+    paths: dict[str, int]

@@ -61,7 +61,6 @@ cdef class Registry:
     cdef public object connections
     cdef public object gates
     cdef public dict counters
-    cdef public object fast
     cdef public object listeners
     cdef public object on_empty
     cdef public object after_fork

@@ -33,6 +33,7 @@ from .events import (
     SessionInfo,
     Snapshot,
 )
+from .fast.counts import counts
 from .gate import Gate, Ticket
 from .options import ScopeOptions
 from .owner import Owner, current_owner, describe_current
@@ -344,8 +345,6 @@ class Registry:
         self.counters: dict[str, int] = dict.fromkeys(
             ("scopes", "committed", "not_committed", "unknown", "retries", "destroyed"), 0
         )
-        # how often the fast paths ran, and why they stepped aside
-        self.fast: dict[str, int] = {}
         self.listeners: tuple[Listener, ...] = ()
         # called, each time, when the last open scope has ended
         self.on_empty: list[Callable[[], None]] = []
@@ -397,6 +396,7 @@ class Registry:
                 for gate in self.gates
             ),
             counters=dict(self.counters),
+            paths=dict(counts),
         )
 
 

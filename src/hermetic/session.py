@@ -27,6 +27,7 @@ from .events import SessionInfo
 from .execution import KEY
 from .fast import lean
 from .fast.seam import quicken
+from .fast.flush import flush as fast_flush
 from .hooks import Hook, HookKind, add_hook
 from .loan import Loan
 from .owner import Owner, current_task, describe_current
@@ -61,11 +62,19 @@ def exclusive(method: Callable[Concatenate[Any, _P], _R]) -> Callable[Concatenat
     return cast(Callable[Concatenate[Any, _P], _R], call)
 
 
+_unit_of_work = orm.Session.flush
+
+
+def _written(session: orm.Session, objects: Any = None) -> None:
+    if objects is not None or not fast_flush(session):
+        _unit_of_work(session, objects)
+
+
 _begin, _commit, _rollback, _close, _reset, _merge, _flush = (
     exclusive(method)
     for method in (
         *(orm.Session.begin, orm.Session.commit, orm.Session.rollback),
-        *(orm.Session.close, orm.Session.reset, orm.Session.merge, orm.Session.flush),
+        *(orm.Session.close, orm.Session.reset, orm.Session.merge, _written),
     )
 )
 
@@ -279,7 +288,7 @@ class Session(RowsSession, StringSession):
             if changed is not None:
                 raise _stray_write(scope, changed)
         try:
-            super().flush(objects)
+            _written(self, objects)
         except BaseException as error:
             # SQLAlchemy has given up the transaction of this level, also when nobody lets the error
             # pass; a savepoint that the user opened by hand heals with its own rollback

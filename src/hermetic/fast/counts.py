@@ -1,20 +1,14 @@
-"""How often a fast path ran, and how often and why it stepped aside."""
+"""How often a fast path ran, and how often and why it stepped aside, in this process.
+
+The names are ``get:fast``, ``load:aside:events``: which path, and what became of it.
+"""
 
 from __future__ import annotations
 
-Counts = dict[str, int]
-
-
-def aside(counts: Counts, reason: str) -> None:
-    """Count one step aside."""
-    name = f"aside: {reason}"
-    counts[name] = counts.get(name, 0) + 1
-
-
-# of what no Database's side stands behind; two threads that count at the same moment may lose one
-counts: Counts = {}
+# two threads that count at the same moment may lose one
+counts: dict[str, int] = {}
 
 
 def count(name: str) -> None:
-    """One more of this name: ``load:fast``, ``load:aside:events``."""
+    """One more of this name."""
     counts[name] = counts.get(name, 0) + 1

@@ -21,7 +21,7 @@ from ..gate import Ticket
 from ..pool import Admission
 from ..registry import Scope
 from ..sealed import seal
-from .counts import aside
+from .counts import count
 from .listening import is_heard
 from .plans import Entity
 from .private import KeyedRef, WeakInstanceDict, new_runid, new_sessionid, sessions
@@ -46,7 +46,7 @@ def get(session: Any, entity: Any, ident: Any) -> Any:
     if plan is None:
         plan = side.entity(entity)
         if plan is None:
-            aside(side.counts, "entity")
+            count("get:aside:entity")
             return ASIDE
     if type(ident) is tuple:
         key = ident
@@ -103,13 +103,13 @@ def may_run(session: Any, scope: Scope, side: Side, plan: Entity) -> bool:
     """Whether nobody could see that SQLAlchemy was not asked."""
     scope.check_statement()
     if plan.heard() or is_heard(session):
-        aside(side.counts, "listeners of the session or the entity")
+        count("get:aside:listeners of the session or the entity")
     elif side.watched():
-        aside(side.counts, "listeners of the engine")
+        count("get:aside:listeners of the engine")
     elif session.bind is not side.engine or session.binds or session.execution_options:
-        aside(side.counts, "binds or execution options of the session")
+        count("get:aside:binds or execution options of the session")
     elif scope.deadline is not None and side.limits:
-        aside(side.counts, "a deadline that the server has to be told")
+        count("get:aside:a deadline that the server has to be told")
     else:
         return True
     return False

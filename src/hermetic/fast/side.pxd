@@ -3,7 +3,6 @@ cdef class Side:
     cdef public object dialect
     cdef public object family
     cdef public object driver
-    cdef public object counts
     cdef public object reader
     cdef public object ping_after
     cdef public object begin

@@ -9,7 +9,6 @@ from sqlalchemy import Engine
 from ..dialects.family import Begin, Family
 from ..options import DatabaseOptions
 from ..pool import IdleStack
-from .counts import Counts
 from .listening import is_alone, is_logged, is_silent
 from .plans import Entity, entity_plan
 
@@ -27,7 +26,6 @@ class Side:
         family: Family,
         driver: str,
         options: DatabaseOptions,
-        counts: Counts,
         *,
         reader: bool,
     ) -> None:
@@ -35,7 +33,6 @@ class Side:
         self.dialect: Any = engine.dialect
         self.family = family
         self.driver = driver
-        self.counts = counts
         self.reader = reader
         self.ping_after = options.ping_after
         self.begin = self._begin(options)

@@ -1,0 +1,213 @@
+"""The way to the driver's cursor: over SQLAlchemy's Connection, or the one a fast path has in hand.
+
+Over a Connection a statement passes the dialect's ``do_execute`` and ``do_executemany``, where
+hermetic stands. Either way an error leaves through the Connection as one of SQLAlchemy's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..connection import ConnectionRecord
+from .lean import failed, in_hand, take
+from .listening import is_heard
+from .write_plan import Statement
+
+# what an engine or a connection may carry without a difference for INSERT and UPDATE
+_HARMLESS = frozenset({"isolation_level", "postgresql_readonly", "postgresql_deferrable"})
+_DRIVERS = frozenset(
+    {"pysqlite", "aiosqlite", "psycopg", "psycopg_async", "asyncpg", "pymysql", "asyncmy"}
+)
+
+
+class Sending:
+    """As much of an execution context as dialects and error handlers ask for."""
+
+    __slots__ = (
+        "_rowcount", "compiled", "cursor", "dialect", "executemany", "execution_options",
+        "invoked_statement", "isddl", "parameters", "root_connection", "statement",
+    )  # fmt: skip
+
+    def __init__(
+        self, connection: Any, statement: Statement, sql: str, parameters: Any, many: bool
+    ) -> None:
+        self.root_connection = connection
+        self.dialect = connection.dialect
+        self.executemany = many
+        self.execution_options: dict[str, Any] = {}
+        self.statement = sql
+        self.compiled = statement.compiled
+        self.invoked_statement = statement.construct
+        self.parameters = parameters
+        self.isddl = False
+        self.cursor: Any = None
+        self._rowcount: int | None = None
+
+    @property
+    def connection(self) -> Any:
+        return self.root_connection
+
+    def handle_dbapi_exception(self, error: BaseException) -> None:
+        """What the dialect does about an error, such as dropping what it prepared."""
+        self.dialect.execution_ctx_cls.handle_dbapi_exception(self, error)
+
+
+def why_not_connection(connection: Any) -> str | None:
+    """What of a connection asks for SQLAlchemy's own way of sending."""
+    dialect = connection.dialect
+    if connection._echo:
+        return "echo"
+    if (connection._has_events or connection.engine._has_events) and _is_heard(connection.dispatch):
+        return "engine events"
+    if dialect._has_events:
+        dispatch = dialect.dispatch
+        if dispatch.do_execute or dispatch.do_executemany or dispatch.do_execute_no_params:
+            return "engine events"
+        if dispatch.do_setinputsizes or not _all_ours(dispatch.handle_error):
+            return "engine events"
+    if dialect.driver not in _DRIVERS or not _HARMLESS.issuperset(connection._execution_options):
+        return "dialect"
+    transaction, nested = connection._transaction, connection._nested_transaction
+    if connection._dbapi_connection is None or transaction is None or not transaction.is_active:
+        return "connection"
+    if (nested is not None and not nested.is_active) or connection._trans_context_manager:
+        return "connection"
+    return None
+
+
+def _is_heard(dispatch: Any) -> bool:
+    """Whether somebody listens still: the mark stays when the last one has gone."""
+    return bool(
+        dispatch.before_execute
+        or dispatch.after_execute
+        or dispatch.before_cursor_execute
+        or dispatch.after_cursor_execute
+    )
+
+
+def _all_ours(listeners: Any) -> bool:
+    """An outsider's listener may look into the execution context, of which there is only a part."""
+    return all(getattr(fn, "__module__", "") == "hermetic.listeners" for fn in listeners)
+
+
+# ---------------------------------------------------------------- lanes
+
+
+class Lane:
+    """Where the statements of one flush go."""
+
+    __slots__ = ("connection", "dialect", "record", "scope", "session", "side")
+
+    def __init__(self, session: Any, dialect: Any) -> None:
+        self.session = session
+        self.dialect = dialect
+        # SQLAlchemy's connection
+        self.connection: Any = None
+        # or the record of the one in hand
+        self.record: ConnectionRecord | None = None
+        self.scope: Any = None
+        self.side: Any = None
+
+    def full(self) -> Any:
+        """SQLAlchemy's connection, made over the one in hand if need be."""
+        if self.connection is None:
+            self.connection = self.session._autobegin_t().adopted(self.side.engine)
+            self.record = None
+        return self.connection
+
+    def fail(
+        self, error: BaseException, sql: str | None, parameters: Any, cursor: Any, context: Any
+    ) -> None:
+        """Raise an error as SQLAlchemy does."""
+        if self.record is not None:
+            failed(self.session, self.side, error, sql, parameters, cursor)
+        self.connection._handle_dbapi_exception(error, sql, parameters, cursor, context)
+
+    def close(self, cursor: Any) -> None:
+        if self.record is None:
+            self.connection._safe_close_cursor(cursor)
+
+
+def lane_in_hand(session: Any, transaction: Any) -> Lane | None:
+    """The lane of a scope's fast path, where it has one or may begin one."""
+    scope = session._scope
+    side = None if scope is None else scope.side
+    if side is None or session.bind is not side.engine or session.execution_options:
+        return None
+    if scope.deadline is not None and side.limits:
+        return None
+    if is_heard(session) or side.watched():
+        return None
+    if session._nested_transaction is not None:
+        return None
+    if scope.in_hand:
+        record = in_hand(session, scope, side)
+    elif transaction._connections or transaction._parent is not None:
+        return None
+    else:
+        scope.check_statement()
+        record = take(session, scope, side)
+    if record is None or record.transaction is None or record.transaction.failure is not None:
+        return None
+    lane = Lane(session, side.dialect)
+    lane.record, lane.scope, lane.side = record, scope, side
+    return lane
+
+
+def lane_of(session: Any, transaction: Any, mapper: Any) -> Lane | str:
+    """A lane, or the reason why there is none."""
+    lane = lane_in_hand(session, transaction)
+    if lane is not None:
+        return lane
+    bind = session.get_bind(mapper)
+    held = transaction._connections.get(bind)
+    connection = transaction._connection_for_bind(bind, None) if held is None else held[0]
+    reason = why_not_connection(connection)
+    if reason is not None:
+        return reason
+    lane = Lane(session, connection.dialect)
+    lane.connection = connection
+    return lane
+
+
+def send(lane: Lane, statement: Statement, sql: str, parameters: Any, many: bool) -> Any:
+    """Execute; the cursor, and the number of rows that the driver tells of."""
+    if lane.record is not None:
+        return _send_in_hand(lane, sql, parameters, many)
+    connection, dialect = lane.connection, lane.dialect
+    sending = Sending(connection, statement, sql, parameters, many)
+    cursor: Any = None
+    try:
+        cursor = sending.cursor = connection._dbapi_connection.cursor()
+        if many:
+            dialect.do_executemany(cursor, sql, parameters, sending)
+        else:
+            dialect.do_execute(cursor, sql, parameters, sending)
+    except BaseException as error:
+        connection._handle_dbapi_exception(error, sql, parameters, cursor, sending)
+    return cursor, (cursor.rowcount if sending._rowcount is None else sending._rowcount)
+
+
+def _send_in_hand(lane: Lane, sql: str, parameters: Any, many: bool) -> Any:
+    scope, connection = lane.scope, lane.record
+    assert connection is not None
+    assert connection.transaction is not None
+    scope.check_statement()
+    connection.transaction.statements += 1
+    scope.statements += 1
+    scope.last_statement = connection.last_statement = sql
+    connection.at_rest = False
+    cursor = connection.cursor
+    if cursor is None:
+        cursor = connection.cursor = scope.lent.dbapi_connection.cursor()
+    try:
+        if many:
+            cursor.executemany(sql, parameters)
+        else:
+            cursor.execute(sql, parameters)
+    except BaseException as error:
+        connection.cursor = None
+        failed(lane.session, lane.side, error, sql, parameters, cursor)
+        raise
+    connection.at_rest = True
+    return cursor, cursor.rowcount
