@@ -102,7 +102,7 @@ class Admission:
         admitted: Ticket | Waiter | Refused = refused
         lent = self.gate.lent
         if refused.self_deadlock and gc.collect() and self.gate.lent < lent:
-            admitted = self.gate.enter(owner, _label(owner, scope), now, self._make_waker)
+            admitted = self.gate.enter(owner, Label(owner, scope), now, self._make_waker)
         if isinstance(admitted, Refused):
             raise self._refusal(admitted, scope)
         return admitted

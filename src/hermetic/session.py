@@ -26,8 +26,8 @@ from .errors import (
 from .events import SessionInfo
 from .execution import KEY
 from .fast import lean
-from .fast.seam import quicken
 from .fast.flush import flush as fast_flush
+from .fast.seam import quicken
 from .hooks import Hook, HookKind, add_hook
 from .loan import Loan
 from .owner import Owner, current_task, describe_current

@@ -20,8 +20,8 @@ from sqlalchemy.util import safe_reraise
 from . import private_flush
 from .bookkeeping import close_work
 from .counts import count
-from .private_flush import ACTIVE
 from .lane import lane_of
+from .private_flush import ACTIVE
 from .sending import send_inserts, send_updates
 from .write_order import in_order
 from .write_plan import Plan, plan_of
@@ -342,7 +342,7 @@ def _write(session: Any, works: list[Work]) -> str | None:
 
 def _send(session: Any, transaction: Any, works: list[Work]) -> str | None:
     lane = lane_of(session, transaction, works[0].plan.mapper)
-    if type(lane) is str:
+    if isinstance(lane, str):
         return lane
     reason = _why_not_statements(lane.dialect, works)
     if reason is not None:

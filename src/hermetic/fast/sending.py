@@ -23,9 +23,7 @@ def _rows(
             made = None if defaults is None else defaults[number]
             rows.append(_row(statement, state.obj().__dict__, made))
     except BaseException as error:
-        lane.fail(
-            error, statement.sql, _raw(statement, states, defaults), None, None
-        )
+        lane.fail(error, statement.sql, _raw(statement, states, defaults), None, None)
     return rows
 
 
@@ -72,9 +70,7 @@ def _defaults(lane: Lane, statement: Statement, states: list[Any]) -> list[Any] 
             ]
             made.append(row)
     except BaseException as error:
-        lane.fail(
-            error, statement.sql, _raw(statement, states, None), None, None
-        )
+        lane.fail(error, statement.sql, _raw(statement, states, None), None, None)
     return made
 
 
@@ -149,9 +145,7 @@ def _insert_one(lane: Lane, plan: Plan, statement: Statement, state: Any) -> Non
     _after(statement, state, values, defaults)
 
 
-def take_returned(
-    lane: Lane, statement: Statement, cursor: Any, values: Any, row: Any
-) -> None:
+def take_returned(lane: Lane, statement: Statement, cursor: Any, values: Any, row: Any) -> None:
     processors = statement.result_processors
     if processors is None:
         processors = statement.result_processors = [
