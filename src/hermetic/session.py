@@ -10,7 +10,7 @@ from collections.abc import Callable
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
-from sqlalchemy import inspect, orm, text
+from sqlalchemy import Select, inspect, orm, text
 from sqlalchemy.orm import SessionTransaction, SessionTransactionOrigin
 from sqlalchemy.orm.state import InstanceState
 
@@ -25,7 +25,7 @@ from .errors import (
 )
 from .events import SessionInfo
 from .execution import KEY
-from .fast import lean
+from .fast import lean, statements
 from .fast.flush import flush as fast_flush
 from .fast.seam import quicken
 from .hooks import Hook, HookKind, add_hook
@@ -341,11 +341,46 @@ class Session(RowsSession, StringSession):
 
         @functools.wraps(orm.Session.get)
         def get(self, entity, ident, **more):
-            if not more and self._scope is not None:
-                found = lean.get(self, entity, ident)
+            if not more:
+                found = self._shortly(lean.get, entity, ident)
                 if found is not lean.ASIDE:
                     return found
             return super().get(entity, ident, **more)
+
+        @functools.wraps(orm.Session.execute)
+        def execute(self, statement, *args, **more):
+            if type(statement) is Select and not args and not more:
+                found = self._shortly(statements.execute, statement)
+                if found is not lean.ASIDE:
+                    return found
+            return super().execute(statement, *args, **more)
+
+        @functools.wraps(orm.Session.scalars)
+        def scalars(self, statement, *args, **more):
+            if type(statement) is Select and not args and not more:
+                found = self._shortly(statements.execute, statement)
+                if found is not lean.ASIDE:
+                    return found.scalars()
+            return super().scalars(statement, *args, **more)
+
+        @functools.wraps(orm.Session.scalar)
+        def scalar(self, statement, *args, **more):
+            if type(statement) is Select and not args and not more:
+                found = self._shortly(statements.execute, statement)
+                if found is not lean.ASIDE:
+                    return found.scalar()
+            return super().scalar(statement, *args, **more)
+
+    def _shortly(self, path: Callable[..., Any], *asked: Any) -> Any:
+        """Take a fast path, as whoever may use the session."""
+        if self._scope is not None:
+            return path(self, *asked)
+        outermost = self._enter_use()
+        try:
+            return path(self, *asked)
+        finally:
+            if outermost:
+                self._leave_use()
 
     def _check_attempt(self, state: InstanceState[Any] | None) -> None:
         refused = self._refused_states

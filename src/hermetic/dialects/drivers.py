@@ -21,6 +21,13 @@ from .postgresql import PostgreSQL
 from .sqlite import SQLite, is_memory, shared_memory
 
 FAMILIES: tuple[Family, ...] = (SQLite(), PostgreSQL(), MySQL())
+# as SQLAlchemy's dialects call themselves
+KNOWN_DRIVERS = frozenset(
+    name
+    for family in FAMILIES
+    for driver in (*family.sync_drivers, *family.async_drivers)
+    for name in (driver.name, f"{driver.name}_async")
+)
 _BY_SCHEME: dict[str, Family] = {scheme: f for f in FAMILIES for scheme in f.schemes}
 
 

@@ -124,6 +124,10 @@ class Family:
         """
         return None
 
+    def commits_in_one_call(self, driver: str) -> bool:
+        """Whether the driver's ``commit()`` is a single function of C, which runs no bytecode."""
+        return False
+
     def start(
         self,
         dbapi: Any,

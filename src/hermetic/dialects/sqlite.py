@@ -144,6 +144,9 @@ class SQLite(Family):
             return None
         return self.begin_statements(begin)
 
+    def commits_in_one_call(self, driver: str) -> bool:
+        return driver == "pysqlite"
+
     def start(
         self,
         dbapi: Any,

@@ -11,83 +11,8 @@ from typing import Any
 from ..connection import ConnectionRecord
 from .lean import failed, in_hand, take
 from .listening import is_heard
+from .over import Sending, why_not_connection
 from .write_plan import Statement
-
-# what an engine or a connection may carry without a difference for INSERT and UPDATE
-_HARMLESS = frozenset({"isolation_level", "postgresql_readonly", "postgresql_deferrable"})
-_DRIVERS = frozenset(
-    {"pysqlite", "aiosqlite", "psycopg", "psycopg_async", "asyncpg", "pymysql", "asyncmy"}
-)
-
-
-class Sending:
-    """As much of an execution context as dialects and error handlers ask for."""
-
-    __slots__ = (
-        "_rowcount", "compiled", "cursor", "dialect", "executemany", "execution_options",
-        "invoked_statement", "isddl", "parameters", "root_connection", "statement",
-    )  # fmt: skip
-
-    def __init__(
-        self, connection: Any, statement: Statement, sql: str, parameters: Any, many: bool
-    ) -> None:
-        self.root_connection = connection
-        self.dialect = connection.dialect
-        self.executemany = many
-        self.execution_options: dict[str, Any] = {}
-        self.statement = sql
-        self.compiled = statement.compiled
-        self.invoked_statement = statement.construct
-        self.parameters = parameters
-        self.isddl = False
-        self.cursor: Any = None
-        self._rowcount: int | None = None
-
-    @property
-    def connection(self) -> Any:
-        return self.root_connection
-
-    def handle_dbapi_exception(self, error: BaseException) -> None:
-        """What the dialect does about an error, such as dropping what it prepared."""
-        self.dialect.execution_ctx_cls.handle_dbapi_exception(self, error)
-
-
-def why_not_connection(connection: Any) -> str | None:
-    """What of a connection asks for SQLAlchemy's own way of sending."""
-    dialect = connection.dialect
-    if connection._echo:
-        return "echo"
-    if (connection._has_events or connection.engine._has_events) and _is_heard(connection.dispatch):
-        return "engine events"
-    if dialect._has_events:
-        dispatch = dialect.dispatch
-        if dispatch.do_execute or dispatch.do_executemany or dispatch.do_execute_no_params:
-            return "engine events"
-        if dispatch.do_setinputsizes or not _all_ours(dispatch.handle_error):
-            return "engine events"
-    if dialect.driver not in _DRIVERS or not _HARMLESS.issuperset(connection._execution_options):
-        return "dialect"
-    transaction, nested = connection._transaction, connection._nested_transaction
-    if connection._dbapi_connection is None or transaction is None or not transaction.is_active:
-        return "connection"
-    if (nested is not None and not nested.is_active) or connection._trans_context_manager:
-        return "connection"
-    return None
-
-
-def _is_heard(dispatch: Any) -> bool:
-    """Whether somebody listens still: the mark stays when the last one has gone."""
-    return bool(
-        dispatch.before_execute
-        or dispatch.after_execute
-        or dispatch.before_cursor_execute
-        or dispatch.after_cursor_execute
-    )
-
-
-def _all_ours(listeners: Any) -> bool:
-    """An outsider's listener may look into the execution context, of which there is only a part."""
-    return all(getattr(fn, "__module__", "") == "hermetic.listeners" for fn in listeners)
 
 
 # ---------------------------------------------------------------- lanes

@@ -2,16 +2,23 @@ cimport cython
 
 from ..connection cimport ConnectionRecord, Transaction
 from ..gate cimport Gate, Ticket
+from .instances cimport furnish, make, single, values_of
 from ..pool cimport Admission
 from ..registry cimport Scope
 from .plans cimport Entity
-from .side cimport Side
+from .side cimport Side, side_of
 
 
-@cython.locals(scope=Scope, side=Side, plan=Entity, connection=ConnectionRecord)
+@cython.locals(side=Side, plan=Entity, key=tuple)
 cpdef get(object session, object entity, object ident)
 
-cpdef bint may_run(object session, Scope scope, Side side, Entity plan)
+@cython.locals(scope=Scope)
+cpdef Side prepared(object session)
+
+@cython.locals(scope=Scope, connection=ConnectionRecord)
+cpdef rows_of(object session, Side side, Entity plan, object asked, object parameters)
+
+cpdef bint may_run(object session, Side side, Entity plan)
 
 cpdef ConnectionRecord in_hand(object session, Scope scope, Side side)
 
@@ -24,10 +31,10 @@ cdef bint _is_fit(ConnectionRecord connection, object entry, object pool, Side s
 cdef bint _begin(Scope scope, Side side, ConnectionRecord connection)
 
 @cython.locals(transaction=Transaction)
-cpdef fetch(object session, Scope scope, Side side, ConnectionRecord connection, Entity plan, object parameters)
+cpdef fetch(object session, Scope scope, Side side, ConnectionRecord connection, Entity plan, object sql, object parameters)
 
-@cython.locals(values=dict, known=dict, told=dict, at=Py_ssize_t)
-cpdef instance_of(object session, Entity plan, object row, object runid)
+@cython.locals(key=tuple, values=dict, known=dict, at=Py_ssize_t)
+cpdef instance_of(object identity_map, object session, Entity plan, object row, object runid)
 
 cdef _parameters(Entity plan, tuple key)
 

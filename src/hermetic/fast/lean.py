@@ -12,6 +12,7 @@ import time
 from typing import Any
 from weakref import ref
 
+from sqlalchemy import orm
 from sqlalchemy.orm.session import SessionTransactionState
 from sqlalchemy.orm.state import InstanceState
 
@@ -24,40 +25,46 @@ from ..sealed import seal
 from .counts import count
 from .listening import is_heard
 from .plans import Entity
+from .over import read_over
 from .private import KeyedRef, WeakInstanceDict, new_runid, new_sessionid, sessions
-from .side import Side
+from .side import Side, side_of
 
-_COMPILED = not __file__.endswith(".py")
+try:
+    import cython  # type: ignore[import-untyped]
+except ImportError:
+    from . import shadow as cython
+
+# the compiled form has these from instances.pxd
+if not cython.compiled:
+    from .instances import furnish, make, single, values_of
+
 
 # the answer of a fast path that leaves the work to SQLAlchemy
 ASIDE: Any = object()
 
 _ACTIVE = SessionTransactionState.ACTIVE
+_GET_BIND = orm.Session.get_bind
+_State = InstanceState
+_cleanup = InstanceState._cleanup
 
 
 def get(session: Any, entity: Any, ident: Any) -> Any:
     """``session.get(entity, ident)``, or ``ASIDE``."""
-    scope: Scope = session._scope
-    side: Side | None = scope.side
+    side = prepared(session)
     if side is None:
         return ASIDE
-    scope.check_owner()
     plan = side.entities.get(entity)
     if plan is None:
         plan = side.entity(entity)
         if plan is None:
             count("get:aside:entity")
             return ASIDE
-    if type(ident) is tuple:
-        key = ident
-    elif hasattr(ident, "__iter__") and not isinstance(ident, str | bytes):
-        return ASIDE  # a mapping of names, or a key in another form
-    else:
-        key = (ident,)
+    key = ident if type(ident) is tuple else (ident,)
     if len(key) != len(plan.key_at) or None in key or not plan.current():
         return ASIDE
+    identity_map = session.identity_map
     try:
-        found = session.identity_map._dict.get((plan.identity_class, key, None))
+        found = identity_map._dict.get((plan.identity_class, key, None))
     except TypeError:
         return ASIDE  # a key by names, or one that is none
     if found is not None:
@@ -65,17 +72,49 @@ def get(session: Any, entity: Any, ident: Any) -> Any:
         if instance is None or found.expired or not isinstance(instance, entity):
             return ASIDE
         return instance
-    if not may_run(session, scope, side, plan):
+    rows = rows_of(session, side, plan, plan, _parameters(plan, key))
+    if rows is ASIDE:
+        return ASIDE
+    if not rows:
+        return None
+    return instance_of(identity_map, session, plan, rows[0], new_runid())
+
+
+def prepared(session: Any) -> Side | None:
+    """The side of a session's engine, if the caller may use the session, and it has one engine."""
+    scope = session._scope
+    if scope is not None:
+        scope.check_owner()
+        if scope.side is not None:
+            return scope.side  # type: ignore[no-any-return]
+    return side_of(session.bind)
+
+
+def rows_of(session: Any, side: Side, plan: Entity, asked: Any, parameters: Any) -> Any:
+    """All rows of a plan's statement, by the shortest way there is; or ``ASIDE``.
+
+    :param asked: what has the statement: its ``sql``, ``compiled`` and ``construct``.
+    """
+    scope = session._scope
+    if scope is not None:
+        scope.check_statement()
+    if not may_run(session, side, plan):
         return ASIDE
     if not is_clean(session):
         session._autoflush()
-    connection = in_hand(session, scope, side)
-    if connection is None:
+    if scope is not None and scope.side is side and (scope.deadline is None or not side.limits):
+        connection = in_hand(session, scope, side)
+        if connection is not None:
+            count("read:in hand")
+            return fetch(session, scope, side, connection, plan, asked.sql, parameters)
+    rows = read_over(session, side, asked, parameters)
+    if rows is None:
         return ASIDE
-    rows = fetch(session, scope, side, connection, plan, _parameters(plan, key))
-    if not rows:
-        return None
-    return instance_of(session, plan, rows[0], new_runid())
+    found, description = rows
+    if plan.processors is None:
+        plan.describe(side.dialect, description)
+    count("read:over a Connection")
+    return found
 
 
 def is_clean(session: Any) -> bool:
@@ -99,17 +138,16 @@ def _parameters(plan: Entity, key: tuple[Any, ...]) -> Any:
     )
 
 
-def may_run(session: Any, scope: Scope, side: Side, plan: Entity) -> bool:
+def may_run(session: Any, side: Side, plan: Entity) -> bool:
     """Whether nobody could see that SQLAlchemy was not asked."""
-    scope.check_statement()
     if plan.heard() or is_heard(session):
-        count("get:aside:listeners of the session or the entity")
+        count("read:aside:listeners of the session or the entity")
     elif side.watched():
-        count("get:aside:listeners of the engine")
+        count("read:aside:listeners of the engine")
     elif session.bind is not side.engine or session.binds or session.execution_options:
-        count("get:aside:binds or execution options of the session")
-    elif scope.deadline is not None and side.limits:
-        count("get:aside:a deadline that the server has to be told")
+        count("read:aside:binds or execution options of the session")
+    elif type(session).get_bind is not _GET_BIND:
+        count("read:aside:a get_bind of one's own")
     else:
         return True
     return False
@@ -214,24 +252,25 @@ def fetch(
     side: Side,
     connection: ConnectionRecord,
     plan: Entity,
+    sql: str,
     parameters: Any,
 ) -> Any:
-    """Execute a plan's statement, and take all its rows."""
+    """Execute a statement on the connection in hand, and take all its rows."""
     transaction = connection.transaction
     assert transaction is not None
     transaction.statements += 1
     scope.statements += 1
-    scope.last_statement = connection.last_statement = plan.sql
+    scope.last_statement = connection.last_statement = sql
     connection.at_rest = False
     cursor = connection.cursor
     if cursor is None:
         cursor = connection.cursor = _dbapi(session, scope, side).cursor()
     try:
-        cursor.execute(plan.sql, parameters)
+        cursor.execute(sql, parameters)
         rows: Any = cursor.fetchall()
     except BaseException as error:
         connection.cursor = None
-        failed(session, side, error, plan.sql, parameters, cursor)
+        failed(session, side, error, sql, parameters, cursor)
         raise
     connection.at_rest = True
     if plan.processors is None:
@@ -254,7 +293,7 @@ def failed(
     connection._handle_dbapi_exception(error, sql, parameters, cursor, None)
 
 
-def instance_of(session: Any, plan: Entity, row: Any, runid: int) -> Any:
+def instance_of(identity_map: Any, session: Any, plan: Entity, row: Any, runid: int) -> Any:
     """The object of a row: the one that the session has, or a new one, persistent in it."""
     processors = plan.processors
     if processors:
@@ -263,39 +302,51 @@ def instance_of(session: Any, plan: Entity, row: Any, runid: int) -> Any:
             for value, process in zip(row, processors, strict=True)
         ]
     if len(plan.key_at) == 1:
-        key: tuple[Any, ...] = (row[plan.key_at[0]],)
+        key = single(row[plan.key_at[0]])
     else:
         key = tuple([row[at] for at in plan.key_at])
+    if None in key:
+        return None
     identity = (plan.identity_class, key, None)
-    identity_map = session.identity_map
     known = identity_map._dict
     if identity in known:
-        instance = known[identity].obj()
+        state = known[identity]
+        instance = state.obj()
         if instance is not None:
+            if state.expired_attributes or len(state.dict) <= plan.width:
+                fill_in(plan, state, row)
             return instance
-    class_: Any = plan.class_
-    instance = class_.__new__(class_)
-    # what InstanceState.__init__ does, and the loader after it
-    state: Any = InstanceState.__new__(InstanceState)
-    state.class_ = plan.class_
-    state.manager = plan.manager
-    state.obj = ref(instance, state._cleanup)
-    state.committed_state = {}
-    state.expired_attributes = set()
-    values = instance.__dict__
+    if "_add_unpresent" in identity_map.__dict__:
+        # the session was closed, or emptied, since the rows were asked for
+        identity_map._add_unpresent(
+            InstanceState(plan.class_.__new__(plan.class_), plan.manager), identity
+        )
+    instance = make(plan.class_)
+    state = make(_State)
+    furnish(state, instance, plan.class_, plan.manager, _cleanup)
+    values = values_of(instance)
     values["_sa_instance_state"] = state
     for at in range(len(plan.keys)):
         values[plan.keys[at]] = row[at]
-    told = state.__dict__
-    told["key"] = identity
-    told["identity_token"] = None
-    told["session_id"] = session.hash_key
-    told["_instance_dict"] = identity_map._wr
-    told["load_options"] = ()
-    told["load_path"] = plan.load_path
-    told["runid"] = runid
+    state.key = identity
+    state.identity_token = None
+    state.session_id = session.hash_key
+    state._instance_dict = identity_map._wr
+    state.load_options = ()
+    state.load_path = plan.load_path
+    state.runid = runid
     known[identity] = state
     return instance
+
+
+def fill_in(plan: Entity, state: Any, row: Any) -> None:
+    """Give an object that the session has what it lacks, and nothing else."""
+    unloaded = state.unloaded
+    values = state.dict
+    for at in range(len(plan.keys)):
+        if plan.keys[at] in unloaded:
+            values[plan.keys[at]] = row[at]
+    state._commit(values, unloaded)
 
 
 # ---------------------------------------------------------------- the end
@@ -304,7 +355,7 @@ def instance_of(session: Any, plan: Entity, row: Any, runid: int) -> Any:
 def commits_in_one_step(scope: Scope) -> bool:
     """Whether no bytecode runs, after which Python looks for signals, from COMMIT to its record."""
     side: Side = scope.side
-    return _COMPILED and side.one_step
+    return bool(cython.compiled and side.one_step)
 
 
 def commit(session: Any, scope: Scope) -> bool:

@@ -36,6 +36,7 @@ COMPILED: tuple[str, ...] = (
     "hermetic.fast.sending",
     "hermetic.fast.shaping",
     "hermetic.fast.side",
+    "hermetic.fast.statements",
     "hermetic.fast.write_plan",
     "hermetic.gate",
     "hermetic.owner",

@@ -6,6 +6,9 @@ cdef class Entity:
     cdef public object load_path
     cdef public Py_ssize_t width
     cdef public object sql
+    cdef public object compiled
+    cdef public object construct
+    cdef public object table
     cdef public list binds
     cdef public bint named
     cdef public bint as_they_are

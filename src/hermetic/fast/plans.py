@@ -29,6 +29,8 @@ class Entity:
         "as_they_are",
         "binds",
         "class_",
+        "compiled",
+        "construct",
         "identity_class",
         "key_at",
         "keys",
@@ -38,6 +40,7 @@ class Entity:
         "named",
         "processors",
         "sql",
+        "table",
         "types",
         "width",
     )
@@ -49,7 +52,11 @@ class Entity:
         self.identity_class = mapper._identity_class
         self.load_path = mapper._path_registry
         self.width = len(mapper._props)
+        # what a statement has for it: always the same object
+        self.table = select(mapper)._raw_columns[0]
         self.sql: str = compiled.string
+        self.compiled = compiled
+        self.construct = compiled.statement
         # the name and processor of each parameter, in the order of the primary key's columns
         binds = mapper._get_clause[1]
         self.binds: list[tuple[str, Processor | None]] = [
@@ -73,6 +80,10 @@ class Entity:
         """Whether somebody listens to the loading of its objects."""
         dispatch = self.manager.dispatch
         return not (is_silent(dispatch.load) and is_silent(dispatch.refresh))
+
+    def fits(self, compiled: Any) -> bool:
+        """Whether the rows of another statement are like those of its own."""
+        return _keys(self.mapper, compiled) == list(self.keys)
 
     def describe(self, dialect: Any, description: Any) -> None:
         """Find the result processors, which may depend on what the driver says of a column."""

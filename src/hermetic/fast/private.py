@@ -19,7 +19,7 @@ from sqlalchemy.engine.cursor import (
 )
 from sqlalchemy.engine.interfaces import BindTyping
 from sqlalchemy.engine.processors import int_to_boolean
-from sqlalchemy.engine.result import ChunkedIteratorResult
+from sqlalchemy.engine.result import ChunkedIteratorResult, SimpleResultMetaData
 from sqlalchemy.event.attr import _EmptyListener as EmptyListener
 from sqlalchemy.orm import InstanceState, attributes, base, loading
 from sqlalchemy.orm.identity import _WeakInstanceDict as WeakInstanceDict
@@ -30,9 +30,13 @@ from sqlalchemy.orm.session import _sessions
 from sqlalchemy.orm.strategies import _ColumnLoader as ColumnLoader
 from sqlalchemy.orm.strategies import _DeferredColumnLoader as DeferredColumnLoader
 from sqlalchemy.orm.strategies import _LazyLoader as LazyLoader
+from sqlalchemy.sql.selectable import LABEL_STYLE_DEFAULT as LABELS
+from sqlalchemy.sql.selectable import _OffsetLimitParam as OffsetLimit
+from sqlalchemy.util import immutabledict as immutable
 
 __all__ = [
     "CHECKED",
+    "LABELS",
     "CHUNKS_CELLS",
     "INSTANCE_CELLS",
     "STATE_ATTR",
@@ -47,10 +51,13 @@ __all__ = [
     "InstanceState",
     "KeyedRef",
     "LazyLoader",
+    "OffsetLimit",
+    "SimpleResultMetaData",
     "WeakInstanceDict",
     "booleans_of",
     "cells_of",
     "chunks_code",
+    "immutable",
     "index_of",
     "indexes_of",
     "instance_code",

@@ -7,6 +7,7 @@ cdef class Side:
     cdef public object ping_after
     cdef public object begin
     cdef public dict entities
+    cdef public dict shapes
     cdef public object session_class
     cdef public dict session_dict
     cdef public bint limits
@@ -14,3 +15,6 @@ cdef class Side:
 
     cpdef bint watched(self)
     cpdef entity(self, object entity)
+
+
+cpdef Side side_of(object bind)

@@ -13,6 +13,16 @@ from .listening import is_alone, is_logged, is_silent
 from .plans import Entity, entity_plan
 
 
+def side_of(bind: Any) -> Side | None:
+    """The side of any engine, made when it is first asked for."""
+    if not isinstance(bind, Engine):
+        return None
+    known: Side | None = bind.__dict__.get("_hermetic_side")
+    if known is None:
+        known = Side(bind, Family(), "", DatabaseOptions(), reader=False)
+    return known
+
+
 class Side:
     """What is fixed for the life of an engine, found once.
 
@@ -38,13 +48,16 @@ class Side:
         self.begin = self._begin(options)
         # by mapped class; None for those that SQLAlchemy has to load
         self.entities: dict[type, Entity | None] = {}
+        # by the key of a statement's shape; False for those that are SQLAlchemy's
+        self.shapes: dict[Any, Any] = {}
         # the class of its sessions, and what they have in them to begin with
         self.session_class: Any = None
         self.session_dict: dict[str, Any] | None = None
         # whether the server has to be told of deadlines; SQLite's are a matter of this process
         # whether a commit is one call of C
-        self.one_step = driver == "pysqlite"
+        self.one_step = family.commits_in_one_call(driver)
         self.limits = not family.embedded
+        engine.__dict__["_hermetic_side"] = self
 
     def _begin(self, options: DatabaseOptions) -> tuple[str, ...] | None:
         if options.engine_options or options.echo or not isinstance(self.engine.pool, IdleStack):
@@ -57,6 +70,8 @@ class Side:
         if engine._has_events or is_logged(engine):
             return True
         dispatch = self.dialect.dispatch
+        if self.begin is None:
+            return False  # SQLAlchemy deals with its pool
         pool = engine.pool.dispatch
         return not (
             is_silent(dispatch.do_execute)
