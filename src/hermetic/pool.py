@@ -26,6 +26,9 @@ from .registry import Scope
 # the scope on whose behalf a connection is being taken; greenlets share their task's context
 demanding: ContextVar[Scope | None] = ContextVar("hermetic_demanding", default=None)
 
+# seconds; a collection may take a tenth of one
+_COLLECT_EVERY = 1.0
+
 
 class Admission:
     """How one pool waits at its gate, in the way of its world."""
@@ -38,6 +41,8 @@ class Admission:
         self.asynchronous = asynchronous
         self.reads_beside = reads_beside
         self.closed = False
+        # when the collector was last asked for a place that an interrupt had cost
+        self.collected = 0.0
 
     def enter(self) -> Ticket | None:
         """Wait for a place, in order, until the pool's timeout or the scope's deadline.
@@ -101,7 +106,10 @@ class Admission:
         """What an interrupt made the caller lose may be in a cycle, and its place with it."""
         admitted: Ticket | Waiter | Refused = refused
         lent = self.gate.lent
-        if refused.self_deadlock and gc.collect() and self.gate.lent < lent:
+        if refused.self_deadlock and now - self.collected > _COLLECT_EVERY:
+            self.collected = now
+            gc.collect()
+        if self.gate.lent < lent:
             admitted = self.gate.enter(owner, Label(owner, scope), now, self._make_waker)
         if isinstance(admitted, Refused):
             raise self._refusal(admitted, scope)

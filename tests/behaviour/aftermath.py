@@ -59,14 +59,10 @@ def known_limit(
     world: World,
     reason: str,
     *backends: str,
-    always: bool = True,
 ) -> None:
-    """Expect a case to fail on some drivers, for a reason that is documented.
-
-    `always=False` for a case in which it is a matter of timing whether the limit is met.
-    """
+    """Expect a case to fail on some drivers, for a reason that docs/limits.md gives."""
     if world.backend.name in backends:
-        request.applymarker(pytest.mark.xfail(strict=always, reason=reason))
+        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
 
 
 async def eventually(

@@ -106,7 +106,7 @@ def test_the_end_of_a_scope_is_an_end_wherever_it_is_interrupted(world: World) -
         if sessions[-1].outcome is Outcome.COMMITTED:
             committed.append(f"user {len(sessions)}")
 
-    assert len(sessions) > 200
+    assert len(sessions) > 100
     assert 0 < len(committed) < len(sessions) - 1
     assert world.usernames() == sorted([*committed, f"user {len(sessions)}"])
     gc.collect()
