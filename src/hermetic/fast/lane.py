@@ -14,7 +14,6 @@ from .listening import is_heard
 from .over import Sending, why_not_connection
 from .write_plan import Statement
 
-
 # ---------------------------------------------------------------- lanes
 
 

@@ -24,8 +24,8 @@ from ..registry import Scope
 from ..sealed import seal
 from .counts import count
 from .listening import is_heard
-from .plans import Entity
 from .over import read_over
+from .plans import Entity
 from .private import KeyedRef, WeakInstanceDict, new_runid, new_sessionid, sessions
 from .side import Side, side_of
 
@@ -318,9 +318,7 @@ def instance_of(identity_map: Any, session: Any, plan: Entity, row: Any, runid: 
             return instance
     if "_add_unpresent" in identity_map.__dict__:
         # the session was closed, or emptied, since the rows were asked for
-        identity_map._add_unpresent(
-            InstanceState(plan.class_.__new__(plan.class_), plan.manager), identity
-        )
+        identity_map._add_unpresent(_State(make(plan.class_), plan.manager), identity)
     instance = make(plan.class_)
     state = make(_State)
     furnish(state, instance, plan.class_, plan.manager, _cleanup)

@@ -1,4 +1,4 @@
-"""SQLAlchemy's Connection, as the fast paths use it: for a cursor, and for what an error becomes."""
+"""SQLAlchemy's Connection as the fast paths use it: for a cursor, and for its errors."""
 
 from __future__ import annotations
 

@@ -36,9 +36,9 @@ from sqlalchemy.util import immutabledict as immutable
 
 __all__ = [
     "CHECKED",
-    "LABELS",
     "CHUNKS_CELLS",
     "INSTANCE_CELLS",
+    "LABELS",
     "STATE_ATTR",
     "BindTyping",
     "ChunkedIteratorResult",

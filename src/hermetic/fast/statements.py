@@ -124,7 +124,9 @@ _NOT_BOTH = "Can't use the ORM yield_per feature in conjunction with unique()"
 def _unique(result: Any) -> list[Any]:
     if result._yield_per:
         raise InvalidRequestError(_NOT_BOTH)
-    result.chunks.__self__.uniquing = True
+    rows = getattr(result.chunks, "__self__", None)
+    if rows is not None:  # a closed result has lost them
+        rows.uniquing = True
     return [id]
 
 
@@ -167,10 +169,12 @@ def _key(statement: Any, values: list[Any]) -> Any:
     if columns is None or len(columns) != 1 or parts.get("_label_style") is not LABELS:
         return None
     key: list[Any] = [id(columns[0])]
-    for criterion in parts.get("_where_criteria", ()):
+    criteria = parts.get("_where_criteria", ())
+    for criterion in criteria:
         if not _criterion(criterion, key, values):
             return None
-    if len(parts) > 4 and not _ordering(parts, key, values):
+    # the table, how a statement's columns are labelled, and whose it is, are in every one
+    if len(parts) > 3 + bool(criteria) and not _ordering(parts, key, values):
         return None
     return tuple(key)
 
@@ -178,7 +182,8 @@ def _key(statement: Any, values: list[Any]) -> Any:
 def _criterion(criterion: Any, key: list[Any], values: list[Any]) -> bool:
     if type(criterion) is not BinaryExpression or criterion.operator not in _COMPARISONS:
         return False
-    left, right = criterion.left, criterion.right
+    left: Any = criterion.left
+    right: Any = criterion.right
     if type(right) is not BindParameter or right.type is not left.type or criterion.modifiers:
         return False
     if not right.unique or right.expanding or right.callable or right.literal_execute:
@@ -250,8 +255,10 @@ def _elements(parts: dict[str, Any]) -> tuple[list[Any], list[Any]]:
     """The columns that a statement is made of, and its parameters in the order of ``_key``."""
     criteria = parts.get("_where_criteria", ())
     elements = [criterion.left for criterion in criteria]
-    for element in parts.get("_order_by_clauses", ()):
-        elements.append(element.element if type(element) is UnaryExpression else element)
+    elements += [
+        element.element if type(element) is UnaryExpression else element
+        for element in parts.get("_order_by_clauses", ())
+    ]
     binds = [criterion.right for criterion in criteria]
     limits = (parts.get("_limit_clause"), parts.get("_offset_clause"))
     return elements, binds + [limit for limit in limits if limit is not None]
