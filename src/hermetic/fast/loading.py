@@ -13,6 +13,7 @@ from typing import Any
 
 from .counts import count
 from .instances import EntityLoader, RowLoader
+from .lazy import learn
 from .plan import FIRST, plan_of
 from .private import (
     CHUNKS_CELLS,
@@ -36,8 +37,11 @@ FEW = 4
 _Builder = Callable[[Any], list[Any]]
 
 
-def quicken(result: Any) -> Any:
-    """The same result, which makes its instances faster when it is asked for all of them."""
+def quicken(result: Any, options: Any = None) -> Any:
+    """The same result, which makes its instances faster when it is asked for all of them.
+
+    :param options: the execution options that the statement was given.
+    """
     if type(result) is not ChunkedIteratorResult or result._yield_per:
         return result
     chunks: Any = result.chunks
@@ -46,6 +50,9 @@ def quicken(result: Any) -> Any:
     quick = _Chunks(chunks)
     result.chunks = quick
     result.iterator = itertools.chain.from_iterable(quick(None))
+    load_options = options.get("_sa_orm_load_options") if options else None
+    if load_options is not None and load_options._lazy_loaded_from is not None:
+        learn(result, load_options, quick.process[0])
     return result
 
 

@@ -22,6 +22,8 @@ from sqlalchemy.engine.processors import int_to_boolean
 from sqlalchemy.engine.result import ChunkedIteratorResult
 from sqlalchemy.event.attr import _EmptyListener as EmptyListener
 from sqlalchemy.orm import InstanceState, attributes, base, loading
+from sqlalchemy.orm.base import PASSIVE_OFF
+from sqlalchemy.orm.context import QueryContext
 from sqlalchemy.orm.identity import _WeakInstanceDict as WeakInstanceDict
 from sqlalchemy.orm.instrumentation import ClassManager
 from sqlalchemy.orm.loading import _new_runid as new_runid
@@ -30,11 +32,14 @@ from sqlalchemy.orm.session import _sessions
 from sqlalchemy.orm.strategies import _ColumnLoader as ColumnLoader
 from sqlalchemy.orm.strategies import _DeferredColumnLoader as DeferredColumnLoader
 from sqlalchemy.orm.strategies import _LazyLoader as LazyLoader
+from sqlalchemy.util import EMPTY_DICT
 
 __all__ = [
     "CHECKED",
     "CHUNKS_CELLS",
+    "EMPTY_DICT",
     "INSTANCE_CELLS",
+    "PASSIVE_OFF",
     "STATE_ATTR",
     "BindTyping",
     "ChunkedIteratorResult",
@@ -47,6 +52,7 @@ __all__ = [
     "InstanceState",
     "KeyedRef",
     "LazyLoader",
+    "QueryContext",
     "WeakInstanceDict",
     "booleans_of",
     "cells_of",
@@ -55,6 +61,7 @@ __all__ = [
     "indexes_of",
     "instance_code",
     "is_default_instrumentation",
+    "load_for_state",
     "new_runid",
     "new_sessionid",
     "problem",
@@ -63,6 +70,8 @@ __all__ = [
 
 # a WeakValueDictionary, whose insides are used too
 sessions: Any = _sessions
+
+load_for_state: Any = LazyLoader._load_for_state
 
 CHECKED = "2.1.7 to 2.1.9"
 STATE_ATTR: str = base.DEFAULT_STATE_ATTR
