@@ -28,6 +28,8 @@ from .private import (
     sessions,
 )
 
+# For how many dialects, which are as many engines, a relationship's plans are kept: they hold them.
+_DIALECTS = 4
 # the answer of a plan that leaves this one load to SQLAlchemy
 _ASIDE: Any = object()
 
@@ -224,6 +226,8 @@ def learn(result: Any, load_options: Any, process: Any) -> None:
         loader = QuickLoader(loader)
     plan = _plan(result, state, strategy, process)
     if plan is not None and loader.columns is not None:
+        if len(loader.plans) >= _DIALECTS:
+            loader.plans.clear()
         loader.plans[plan.dialect] = plan
         impl.callable_ = loader
 

@@ -22,7 +22,9 @@ from sqlalchemy.engine.processors import int_to_boolean
 from sqlalchemy.engine.result import ChunkedIteratorResult
 from sqlalchemy.event.attr import _EmptyListener as EmptyListener
 from sqlalchemy.orm import InstanceState, attributes, base, loading
+from sqlalchemy.orm.attributes import _CollectionAttributeImpl as CollectionImpl
 from sqlalchemy.orm.base import PASSIVE_OFF
+from sqlalchemy.orm.collections import InstrumentedList
 from sqlalchemy.orm.context import QueryContext
 from sqlalchemy.orm.identity import _WeakInstanceDict as WeakInstanceDict
 from sqlalchemy.orm.instrumentation import ClassManager
@@ -32,6 +34,7 @@ from sqlalchemy.orm.session import _sessions
 from sqlalchemy.orm.strategies import _ColumnLoader as ColumnLoader
 from sqlalchemy.orm.strategies import _DeferredColumnLoader as DeferredColumnLoader
 from sqlalchemy.orm.strategies import _LazyLoader as LazyLoader
+from sqlalchemy.orm.strategies import _SelectInLoader as SelectInLoader
 from sqlalchemy.util import EMPTY_DICT
 
 __all__ = [
@@ -44,15 +47,18 @@ __all__ = [
     "BindTyping",
     "ChunkedIteratorResult",
     "ClassManager",
+    "CollectionImpl",
     "ColumnLoader",
     "CursorFetchStrategy",
     "CursorResult",
     "DeferredColumnLoader",
     "EmptyListener",
     "InstanceState",
+    "InstrumentedList",
     "KeyedRef",
     "LazyLoader",
     "QueryContext",
+    "SelectInLoader",
     "WeakInstanceDict",
     "booleans_of",
     "cells_of",
