@@ -266,7 +266,8 @@ def _columns(strategy: Any) -> tuple[tuple[str, str | None, Any], ...] | None:
         strategy._raise_always
         or strategy._raise_on_sql
         or strategy.is_aliased_class
-        or prop._target_correlates_to_parent
+        # since 2.1.9
+        or getattr(prop, "_target_correlates_to_parent", False)
         or not (strategy.use_get or strategy.uselist)
     ):
         return None

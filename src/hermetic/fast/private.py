@@ -11,12 +11,14 @@ from types import CellType, CodeType, MemberDescriptorType
 from typing import Any
 from weakref import KeyedRef
 
+from sqlalchemy import Connection
 from sqlalchemy.engine.cursor import (
     _DEFAULT_FETCH,
     CursorFetchStrategy,
     CursorResult,
     CursorResultMetaData,
 )
+from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.engine.interfaces import BindTyping
 from sqlalchemy.engine.processors import int_to_boolean
 from sqlalchemy.engine.result import ChunkedIteratorResult
@@ -171,6 +173,43 @@ def is_default_instrumentation() -> bool:
     return attributes.instance_dict is base.instance_dict
 
 
+# whose parameters, by name and in this order, are relied on
+_PARAMETERS: tuple[tuple[Any, str], ...] = (
+    (load_for_state, "self state passive"),
+    (SelectInLoader._load_for_path, "self context path states load_only"),
+    (
+        SelectInLoader._load_via_parent,
+        "self our_states query_info q context execution_options chunksize",
+    ),
+    (CollectionImpl.set_committed_value, "self state dict_ value"),
+    (Connection._execute_context, "self dialect constructor statement parameters"),
+    (
+        DefaultExecutionContext._init_compiled,
+        "cls dialect connection dbapi_connection execution_options compiled parameters",
+    ),
+    (
+        QueryContext.__init__,
+        "self compile_state statement user_passed_query params session load_options",
+    ),
+)
+# what a loader of lazy relationships has
+_LAZY_SLOTS = frozenset(
+    {
+        *("_equated_columns", "_raise_always", "_raise_on_sql", "_simple_lazy_clause"),
+        *("is_aliased_class", "use_get"),
+    }
+)
+
+
+def _changed_parameters() -> str | None:
+    for function, expected in _PARAMETERS:
+        code = getattr(function, "__func__", function).__code__
+        names = " ".join(code.co_varnames[: code.co_argcount])
+        if not f"{names} ".startswith(f"{expected} "):
+            return str(function.__qualname__)
+    return None
+
+
 def problem() -> str | None:
     """What is not as it was read; ``None`` where everything is."""
     if instance_code is None or chunks_code is None:
@@ -184,6 +223,11 @@ def problem() -> str | None:
         return "CursorResult"
     if type(_DEFAULT_FETCH) is not CursorFetchStrategy:
         return "CursorFetchStrategy"
+    if not set(LazyLoader.__slots__) >= _LAZY_SLOTS:
+        return "_LazyLoader"
+    changed = _changed_parameters()
+    if changed is not None:
+        return changed
     sample = WeakInstanceDict()
     if type(getattr(sample, "_dict", None)) is not dict or sample._wr() is not sample:
         return "_WeakInstanceDict"
