@@ -266,13 +266,21 @@ class Session(RowsSession, StringSession):
             scope.check_statement()
             if scope.readonly and getattr(statement, "is_dml", False):
                 raise _stray_write(scope, f"the statement {str(statement).strip()!r}")
-            return quicken(super()._execute_internal(statement, *args, **kwargs))
+            result = super()._execute_internal(statement, *args, **kwargs)
+            return quicken(result, kwargs.get("execution_options"))
         outermost = self._enter_use()
         try:
-            return quicken(super()._execute_internal(statement, *args, **kwargs))
+            result = super()._execute_internal(statement, *args, **kwargs)
+            return quicken(result, kwargs.get("execution_options"))
         finally:
             if outermost:
                 self._leave_use()
+
+    @exclusive
+    def _execute_plan(self, plan: Any, parameters: dict[str, Any], state: Any) -> Any:
+        if self._scope is not None:
+            self._scope.check_statement()
+        return plan.run(self, parameters, state)
 
     def flush(self, objects: Any = None) -> None:
         scope = self._scope

@@ -11,17 +11,23 @@ from types import CellType, CodeType, MemberDescriptorType
 from typing import Any
 from weakref import KeyedRef
 
+from sqlalchemy import Connection
 from sqlalchemy.engine.cursor import (
     _DEFAULT_FETCH,
     CursorFetchStrategy,
     CursorResult,
     CursorResultMetaData,
 )
+from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.engine.interfaces import BindTyping
 from sqlalchemy.engine.processors import int_to_boolean
 from sqlalchemy.engine.result import ChunkedIteratorResult, SimpleResultMetaData
 from sqlalchemy.event.attr import _EmptyListener as EmptyListener
 from sqlalchemy.orm import InstanceState, attributes, base, loading
+from sqlalchemy.orm.attributes import _CollectionAttributeImpl as CollectionImpl
+from sqlalchemy.orm.base import PASSIVE_OFF
+from sqlalchemy.orm.collections import InstrumentedList
+from sqlalchemy.orm.context import QueryContext
 from sqlalchemy.orm.identity import _WeakInstanceDict as WeakInstanceDict
 from sqlalchemy.orm.instrumentation import ClassManager
 from sqlalchemy.orm.loading import _new_runid as new_runid
@@ -30,28 +36,36 @@ from sqlalchemy.orm.session import _sessions
 from sqlalchemy.orm.strategies import _ColumnLoader as ColumnLoader
 from sqlalchemy.orm.strategies import _DeferredColumnLoader as DeferredColumnLoader
 from sqlalchemy.orm.strategies import _LazyLoader as LazyLoader
+from sqlalchemy.orm.strategies import _SelectInLoader as SelectInLoader
 from sqlalchemy.sql.selectable import LABEL_STYLE_DEFAULT as LABELS
 from sqlalchemy.sql.selectable import _OffsetLimitParam as OffsetLimit
+from sqlalchemy.util import EMPTY_DICT
 from sqlalchemy.util import immutabledict as immutable
 
 __all__ = [
     "CHECKED",
     "CHUNKS_CELLS",
+    "EMPTY_DICT",
     "INSTANCE_CELLS",
     "LABELS",
+    "PASSIVE_OFF",
     "STATE_ATTR",
     "BindTyping",
     "ChunkedIteratorResult",
     "ClassManager",
+    "CollectionImpl",
     "ColumnLoader",
     "CursorFetchStrategy",
     "CursorResult",
     "DeferredColumnLoader",
     "EmptyListener",
     "InstanceState",
+    "InstrumentedList",
     "KeyedRef",
     "LazyLoader",
     "OffsetLimit",
+    "QueryContext",
+    "SelectInLoader",
     "SimpleResultMetaData",
     "WeakInstanceDict",
     "booleans_of",
@@ -62,6 +76,7 @@ __all__ = [
     "indexes_of",
     "instance_code",
     "is_default_instrumentation",
+    "load_for_state",
     "new_runid",
     "new_sessionid",
     "problem",
@@ -70,6 +85,8 @@ __all__ = [
 
 # a WeakValueDictionary, whose insides are used too
 sessions: Any = _sessions
+
+load_for_state: Any = LazyLoader._load_for_state
 
 CHECKED = "2.1.7 to 2.1.9"
 STATE_ATTR: str = base.DEFAULT_STATE_ATTR
@@ -163,6 +180,43 @@ def is_default_instrumentation() -> bool:
     return attributes.instance_dict is base.instance_dict
 
 
+# whose parameters, by name and in this order, are relied on
+_PARAMETERS: tuple[tuple[Any, str], ...] = (
+    (load_for_state, "self state passive"),
+    (SelectInLoader._load_for_path, "self context path states load_only"),
+    (
+        SelectInLoader._load_via_parent,
+        "self our_states query_info q context execution_options chunksize",
+    ),
+    (CollectionImpl.set_committed_value, "self state dict_ value"),
+    (Connection._execute_context, "self dialect constructor statement parameters"),
+    (
+        DefaultExecutionContext._init_compiled,
+        "cls dialect connection dbapi_connection execution_options compiled parameters",
+    ),
+    (
+        QueryContext.__init__,
+        "self compile_state statement user_passed_query params session load_options",
+    ),
+)
+# what a loader of lazy relationships has
+_LAZY_SLOTS = frozenset(
+    {
+        *("_equated_columns", "_raise_always", "_raise_on_sql", "_simple_lazy_clause"),
+        *("is_aliased_class", "use_get"),
+    }
+)
+
+
+def _changed_parameters() -> str | None:
+    for function, expected in _PARAMETERS:
+        code = getattr(function, "__func__", function).__code__
+        names = " ".join(code.co_varnames[: code.co_argcount])
+        if not f"{names} ".startswith(f"{expected} "):
+            return str(function.__qualname__)
+    return None
+
+
 def problem() -> str | None:
     """What is not as it was read; ``None`` where everything is."""
     if instance_code is None or chunks_code is None:
@@ -176,6 +230,11 @@ def problem() -> str | None:
         return "CursorResult"
     if type(_DEFAULT_FETCH) is not CursorFetchStrategy:
         return "CursorFetchStrategy"
+    if not set(LazyLoader.__slots__) >= _LAZY_SLOTS:
+        return "_LazyLoader"
+    changed = _changed_parameters()
+    if changed is not None:
+        return changed
     sample = WeakInstanceDict()
     if type(getattr(sample, "_dict", None)) is not dict or sample._wr() is not sample:
         return "_WeakInstanceDict"

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy
 
 
-def _unchanged(result: Any) -> Any:
+def _unchanged(result: Any, options: Any = None) -> Any:
     return result
 
 
@@ -49,7 +49,7 @@ def _is_off() -> bool:
 
 
 if _is_off():
-    quicken: Callable[[Any], Any] = _unchanged
+    quicken: Callable[..., Any] = _unchanged
     source_of: Callable[[Any], Any] = _no_source
 else:
     from .loading import quicken, source_of
