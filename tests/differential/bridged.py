@@ -87,6 +87,7 @@ class AsyncByFactory:
         try:
             try:
                 yield Bridged(session)
+                await_only(_nothing())
                 await_only(session.commit())
             except BaseException:
                 await_only(session.rollback())
@@ -122,7 +123,10 @@ class AsyncScoped:
         unit = self._db.session(**options)
         session = await_only(unit.__aenter__())
         try:
-            yield Bridged(session)
+            try:
+                yield Bridged(session)
+            finally:
+                await_only(_nothing())
         except BaseException as error:
             if not await_only(unit.__aexit__(type(error), error, error.__traceback__)):
                 raise
@@ -138,3 +142,7 @@ class AsyncScoped:
     async def aclose(self) -> None:
         await self._db.aclose()
         self.close()
+
+
+async def _nothing() -> None:
+    """Awaited so that the bridge lets go of the value that it gave last."""
