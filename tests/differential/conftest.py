@@ -6,7 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 
+from hermetic.fast import loading
 from tests.differential.contestants import Contestant, on_sqlite
+
+
+@pytest.fixture(scope="package", autouse=True)
+def few_rows_are_many() -> Iterator[None]:
+    """The programs load few rows, which a fast path would leave to SQLAlchemy."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loading, "FEW", 0)
+        yield
 
 
 @pytest.fixture(scope="package")

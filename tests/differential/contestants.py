@@ -85,18 +85,29 @@ class Scoped:
 
 
 def sqlite_engine(url: str, *, foreign_keys: bool = True) -> Engine:
+    return as_documented(create_engine(url), foreign_keys=foreign_keys)
+
+
+def as_documented(engine: Engine, *, foreign_keys: bool = True) -> Engine:
     """SQLite as SQLAlchemy's documentation has it for savepoints, and with foreign keys."""
-    engine = create_engine(url)
 
     @event.listens_for(engine, "connect")
     def connected(dbapi: Any, record: Any) -> None:
         dbapi.isolation_level = None
-        dbapi.execute(f"PRAGMA foreign_keys = {'on' if foreign_keys else 'off'}")
-        dbapi.execute("PRAGMA journal_mode = wal")
-        dbapi.execute("PRAGMA synchronous = off")
+        for pragma in (
+            f"foreign_keys = {'on' if foreign_keys else 'off'}",
+            "journal_mode = wal",
+            "synchronous = off",
+        ):
+            run(dbapi, f"PRAGMA {pragma}")
 
     def begin(dbapi_connection: Any) -> None:
-        dbapi_connection.dbapi_connection.execute("BEGIN")
+        run(dbapi_connection.dbapi_connection, "BEGIN")
+
+    def run(dbapi: Any, statement: str) -> None:
+        cursor = dbapi.cursor()
+        cursor.execute(statement)
+        cursor.close()
 
     # SQLAlchemy's recipe has a listener for this; here it would be one that fast paths give way to
     engine.dialect.do_begin = begin  # type: ignore[method-assign]

@@ -16,7 +16,7 @@ from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.orm.collections import collection_adapter
 
 _ADDRESS: Final = re.compile(r"0x[0-9a-f]{6,}")
-_SESSION: Final = re.compile(r"session '\d+'")
+_SESSION: Final = re.compile(r"(session|this is) '\d+'")
 # hermetic's own errors where SQLAlchemy has another one, by docs/errors.md: a transaction that
 # cannot be committed, or used, any more
 _INSTEAD_OF: Final = {"RolledBack": "PendingRollbackError"}
@@ -28,7 +28,7 @@ OWN_WORDS: Final = "(hermetic's words)"
 
 def scrubbed(text: str) -> str:
     """Without what is different each time."""
-    return _SESSION.sub("session '…'", _ADDRESS.sub("0x…", text))
+    return _SESSION.sub(r"\1 '…'", _ADDRESS.sub("0x…", text))
 
 
 class Names:
@@ -180,7 +180,7 @@ class Describer:
         if isinstance(error, exc.StatementError):
             described["statement"] = error.statement
             described["params"] = scrubbed(repr(error.params))
-            described["orig"] = [type(error.orig).__name__, str(error.orig)]
+            described["orig"] = [type(error.orig).__name__, scrubbed(str(error.orig))]
         else:
             own = type(error).__module__.startswith("hermetic")
             described["message"] = OWN_WORDS if own else scrubbed(str(error))

@@ -189,4 +189,4 @@ class Failing:
         if len(run.record.rollbacks) > self._rollbacks:
             run.end_of_rollback()
         # a mistake of the case's own is nothing to compare
-        return isinstance(error, Exception) and not isinstance(error, AssertionError | NameError)
+        return isinstance(error, Exception) and not isinstance(error, NameError)

@@ -14,7 +14,7 @@ from sqlalchemy.orm import (
     with_loader_criteria,
 )
 
-from tests.differential.cases.table import case
+from tests.differential.cases.table import by_hand, case
 from tests.differential.pool import Author, Book, Member, Node, Passport, Tag, Team, Worker
 from tests.differential.run import Run
 
@@ -217,6 +217,12 @@ def selectin_over_many_and_none(run: Run) -> None:
         none = select(Team).where(Team.id == 99).options(option)
         run.note(session.scalars(none).all())
         run.note(session.scalars(select(Team).where(Team.id == 3).options(option)).all())
-        pages = select(Team).order_by(Team.id).options(option).execution_options(yield_per=1)
-        run.note([team.members for team in session.scalars(pages)])
         run.note(session.scalars(select(Worker).order_by(Worker.id)).all())
+
+
+@by_hand
+def selectin_in_pages(run: Run) -> None:
+    with run.session() as session:
+        pages = select(Team).order_by(Team.id).options(selectinload(Team.members))
+        found = session.scalars(pages.execution_options(yield_per=1))
+        run.note([team.members for team in found])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import aliased, defer, load_only
 
-from tests.differential.cases.table import case
+from tests.differential.cases.table import by_hand, case
 from tests.differential.pool import Account, Animal, Kind, Member, Person, Team, Thing, Worker
 from tests.differential.run import Run
 
@@ -164,6 +164,12 @@ def results_in_every_form(run: Run) -> None:
         run.note(session.execute(ordered).columns(0).all())
         run.note([type(row).__name__ for row in session.execute(ordered)])
         run.note(session.execute(ordered).tuples().first())
+
+
+@by_hand
+def results_in_pages(run: Run) -> None:
+    with run.session() as session:
+        ordered = select(Person).order_by(Person.id)
         run.note(session.scalars(ordered.execution_options(yield_per=2)).all())
         run.note(session.scalars(ordered, execution_options={"stream_results": True}).all())
 

@@ -133,7 +133,7 @@ def add_every_type(run: Run) -> None:
         kind = Kind(
             colour=Colour.BLUE,
             moment=datetime.datetime.fromisoformat("1999-12-31T23:59:59.999999"),
-            day=datetime.date(1, 1, 1),
+            day=datetime.date(1, 1, 2),
             price=decimal.Decimal("0.10"),
             data=[1, {"x": None}],
             blob=b"",

@@ -28,6 +28,8 @@ class Part:
 
 @dataclass(frozen=True)
 class Program:
+    # which shapes its steps are about: few, so that they meet
+    models: tuple[int, ...]
     parts: tuple[Part, ...]
     # whether the last scope is left with an error
     unwanted: bool
@@ -39,7 +41,8 @@ def steps(verbs: tuple[str, ...], most: int) -> st.SearchStrategy[tuple[Step, ..
     return st.lists(step, max_size=most).map(tuple)
 
 
-def programs(*, most: int = 12) -> st.SearchStrategy[Program]:
+def programs(*, most: int = 16) -> st.SearchStrategy[Program]:
     part: Any = st.builds(Part, steps(INSIDE, most), steps(BETWEEN, 3))
     parts = st.lists(part, min_size=1, max_size=3).map(tuple)
-    return st.builds(Program, parts, st.booleans())
+    models = st.lists(st.integers(0, 29), min_size=1, max_size=4).map(tuple)
+    return st.builds(Program, models, parts, st.booleans())

@@ -21,8 +21,9 @@ _BETWEEN: list[str] = []
 class Play:
     """A program that is being played: its objects, its session, its open savepoints."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, models: tuple[int, ...]) -> None:
         self.run = run
+        self._models = models
         self.session: Any = None
         self.objects: list[Any] = []
         self.savepoints: list[Any] = []
@@ -30,6 +31,9 @@ class Play:
     def do(self, verb: str, a: int, b: int, c: int) -> None:
         self.run.record.add("step", [verb, a, b, c])
         _VERBS[verb](self, a, b, c)
+
+    def shape(self, number: int) -> Shape:
+        return SHAPES[pick(self._models, number) % len(SHAPES)]
 
     def hold(self, thing: Any) -> Any:
         if thing is not None and not any(thing is held for held in self.objects):
@@ -62,10 +66,6 @@ def anywhere(function: Verb) -> Verb:
     return inside(function)
 
 
-def shape(number: int) -> Shape:
-    return SHAPES[number % len(SHAPES)]
-
-
 def pick(choices: Any, number: int) -> Any:
     choices = list(choices)
     return choices[number % len(choices)]
@@ -76,12 +76,12 @@ def pick(choices: Any, number: int) -> Any:
 
 @inside
 def add(play: Play, a: int, b: int, c: int) -> None:
-    play.session.add(play.hold(shape(a).make(b)))
+    play.session.add(play.hold(play.shape(a).make(b)))
 
 
 @inside
 def add_several(play: Play, a: int, b: int, c: int) -> None:
-    things = [play.hold(shape(a).make(number)) for number in range(b % 4 + 1)]
+    things = [play.hold(play.shape(a).make(number)) for number in range(b % 4 + 1)]
     play.session.add_all(things)
 
 
@@ -137,7 +137,7 @@ def merge(play: Play, a: int, b: int, c: int) -> None:
 
 @inside
 def merge_new(play: Play, a: int, b: int, c: int) -> None:
-    play.hold(play.session.merge(shape(a).make(b)))
+    play.hold(play.session.merge(play.shape(a).make(b)))
 
 
 @anywhere
@@ -197,7 +197,7 @@ def refer(play: Play, a: int, b: int, c: int) -> None:
 
 @inside
 def get(play: Play, a: int, b: int, c: int) -> None:
-    wanted = shape(a)
+    wanted = play.shape(a)
     options: list[dict[str, Any]] = [{}, {}, {}, {"populate_existing": True}]
     options += [{"with_for_update": True}, {"options": [*wanted.options[:1]]}]
     found = play.session.get(wanted.entity, pick(wanted.keys, b), **pick(options, c))
@@ -207,12 +207,12 @@ def get(play: Play, a: int, b: int, c: int) -> None:
 @inside
 def get_and_let_go(play: Play, a: int, b: int, c: int) -> None:
     with play.session.no_autoflush:
-        play.run.note(play.session.get(shape(a).entity, pick(shape(a).keys, b)))
+        play.run.note(play.session.get(play.shape(a).entity, pick(play.shape(a).keys, b)))
 
 
 @inside
 def scalars(play: Play, a: int, b: int, c: int) -> None:
-    wanted = shape(a)
+    wanted = play.shape(a)
     statement = select(wanted.entity).order_by(*wanted.order)
     if b % 3 == 0:
         statement = statement.where(wanted.order[0] == pick((1, 2, 99), c))
@@ -232,7 +232,7 @@ def scalars(play: Play, a: int, b: int, c: int) -> None:
 
 @inside
 def rows(play: Play, a: int, b: int, c: int) -> None:
-    wanted = shape(a)
+    wanted = play.shape(a)
     name = pick(wanted.changes, b)
     statement = select(wanted.entity, getattr(wanted.entity, name)).order_by(*wanted.order)
     play.run.note(play.session.execute(statement).unique().all())
@@ -257,7 +257,7 @@ def deep(play: Play, a: int, b: int, c: int) -> None:
 
 @inside
 def query(play: Play, a: int, b: int, c: int) -> None:
-    wanted = shape(a)
+    wanted = play.shape(a)
     asked = play.session.query(wanted.entity).order_by(*wanted.order)
     play.run.note(pick((asked.count, asked.first, asked.all, asked.limit(1).one_or_none), b)())
 
@@ -279,7 +279,7 @@ def bulk_insert(play: Play, a: int, b: int, c: int) -> None:
 
 @inside
 def bulk_update(play: Play, a: int, b: int, c: int) -> None:
-    wanted = shape(a)
+    wanted = play.shape(a)
     name, values = pick(wanted.changes.items(), b)
     statement = update(wanted.entity).values({name: pick(values, c)})
     how = pick(("auto", "evaluate", "fetch", False), c)
@@ -291,7 +291,7 @@ def bulk_update(play: Play, a: int, b: int, c: int) -> None:
 
 @inside
 def bulk_delete(play: Play, a: int, b: int, c: int) -> None:
-    wanted = shape(a)
+    wanted = play.shape(a)
     statement = delete(wanted.entity).where(wanted.order[0] == pick((1, 2, 99), b))
     how = pick(("auto", "evaluate", "fetch", False), c)
     play.session.execute(statement, execution_options={"synchronize_session": how})
@@ -324,5 +324,18 @@ def look(play: Play, a: int, b: int, c: int) -> None:
     play.run.look(play.session)
 
 
-INSIDE: Final = tuple(_INSIDE)
+# what programs do most is done more often
+_COMMON: Final = (
+    "add",
+    "get",
+    "get",
+    "get",
+    "change",
+    "change",
+    "scalars",
+    "read",
+    "flush",
+    "link",
+)
+INSIDE: Final = (*_INSIDE, *_COMMON)
 BETWEEN: Final = tuple(_BETWEEN)

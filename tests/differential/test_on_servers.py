@@ -1,0 +1,117 @@
+"""The cases on PostgreSQL, and in asyncio on each driver that has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, orm
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+from sqlalchemy.util import greenlet_spawn
+
+import hermetic
+from tests.backends import BACKENDS, Backend
+from tests.databases import FamilyUrl, FreshUrl
+from tests.differential.bridged import AsyncByFactory, AsyncScoped
+from tests.differential.cases import BY_HAND, CASES
+from tests.differential.compare import Case, Difference, compare
+from tests.differential.contestants import (
+    ByFactory,
+    Contestant,
+    Scoped,
+    as_documented,
+    sqlite_engine,
+)
+from tests.differential.ground import Ground
+
+# those of PostgreSQL, and the one of SQLite
+ASYNC = [backend for backend in BACKENDS if backend.is_async and backend.family != "mariadb"]
+
+
+@pytest.fixture
+def on_postgresql(fresh_url: FreshUrl) -> Iterator[Callable[[str], Contestant]]:
+    made: list[Contestant] = []
+    psycopg = next(backend for backend in BACKENDS if backend.name == "psycopg")
+
+    def make(kind: str) -> Contestant:
+        url = fresh_url(psycopg, kind)
+        ground = Ground(create_engine(url))
+        if kind == "scoped":
+            made.append(Scoped(kind, hermetic.Database(url, hide_parameters=False), ground))
+        else:
+            factory = orm.sessionmaker if kind == "plain" else hermetic.sessionmaker
+            made.append(ByFactory(kind, factory, create_engine(url), ground))
+        return made[-1]
+
+    yield make
+    for contestant in made:
+        contestant.close()
+
+
+@pytest.mark.slow
+@pytest.mark.postgresql
+@pytest.mark.parametrize("group", ["silent", "all"])
+@pytest.mark.parametrize("kind", ["dropin", "scoped"])
+def test_there_is_no_difference_on_postgresql(
+    on_postgresql: Callable[[str], Contestant], kind: str, group: str
+) -> None:
+    plain, other = on_postgresql("plain"), on_postgresql(kind)
+
+    assert not told_apart(CASES, plain, other, group)
+    if kind == "dropin":
+        assert not told_apart(BY_HAND, plain, other, group)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["dropin", "scoped"])
+@pytest.mark.parametrize(
+    ("backend", "group"),
+    [
+        pytest.param(b, group, id=f"{b.name}-{group}", marks=getattr(pytest.mark, b.family))
+        for b in ASYNC
+        # what is heard does not depend on the server
+        for group in (["silent", "all"] if b.family == "sqlite" else ["silent"])
+    ],
+)
+async def test_there_is_no_difference_in_asyncio(
+    backend: Backend, kind: str, group: str, fresh_url: FreshUrl, family_url: FamilyUrl
+) -> None:
+    plain = contestant(backend, "plain", fresh_url, family_url)
+    other = contestant(backend, kind, fresh_url, family_url)
+    try:
+        assert not await greenlet_spawn(told_apart, CASES, plain, other, group)
+    finally:
+        await other.aclose()
+        await plain.aclose()
+
+
+def contestant(backend: Backend, kind: str, fresh_url: FreshUrl, family_url: FamilyUrl) -> Any:
+    observed, url = family_url(backend.family, kind), fresh_url(backend, kind)
+    if backend.family == "sqlite":
+        ground = Ground(sqlite_engine(observed, foreign_keys=False))
+    else:
+        ground = Ground(create_engine(observed))
+    if kind == "scoped":
+        options: dict[str, Any] = {"hide_parameters": False}
+        if backend.family == "sqlite":
+            options["synchronous"] = "off"
+        return AsyncScoped(kind, hermetic.Database(url, **options), ground)
+    engine = create_async_engine(url)
+    if backend.family == "sqlite":
+        as_documented(engine.sync_engine)
+    factory = async_sessionmaker if kind == "plain" else hermetic.async_sessionmaker
+    return AsyncByFactory(kind, factory, engine, ground)
+
+
+def told_apart(cases: list[Case], plain: Any, other: Any, group: str) -> str:
+    """The differences of all cases, so that one run shows all of them."""
+    found = []
+    for case in cases:
+        try:
+            compare(case, plain, other, group)
+        except Difference as difference:
+            found.append(str(difference))
+        except Exception as error:
+            found.append(f"{case.__name__}: {error!r}")
+    return "\n".join(found)
