@@ -27,7 +27,8 @@ class Statement:
     """One compiled INSERT or UPDATE."""
 
     __slots__ = (
-        "aside", "compiled", "construct", "expire", "insert", "key", "key_prop", "many", "names",
+        "array_kinds", "array_limits", "aside", "batch_size", "batch_sql", "batches", "compiled",
+        "construct", "expire", "insert", "key", "key_prop", "many", "names",
         "positional", "prefetch", "prefetch_args", "prefetch_kinds", "prefetch_props", "processes",
         "processors", "props", "result_processors", "returned", "returned_columns", "sources",
         "sql",
@@ -57,8 +58,33 @@ class Statement:
         self.returned: tuple[tuple[str, bool], ...] = ()
         self.result_processors: list[Callable[[Any], Any] | None] | None = None
         self.returned_columns: list[Any] = []
+        # how many rows at once are inserted, see bulk_insert
+        self.batches: int | None = None
+        self.batch_size = 0
+        self.batch_sql: str | None = None
+        self.array_kinds: tuple[int, ...] = ()
+        self.array_limits: tuple[int, ...] = ()
         # the attribute that the cursor's lastrowid is for
         self.key_prop = ""
+
+    def processors_of(self, dialect: Any, described: Any) -> list[Callable[[Any], Any] | None]:
+        """How the values that come back are made into Python's."""
+        if self.result_processors is None:
+            self.result_processors = [
+                private.result_processor(column, dialect, each[1])
+                for column, each in zip(self.returned_columns, described, strict=False)
+            ]
+        return self.result_processors
+
+    def take(self, values: Any, row: Any, processors: list[Any]) -> None:
+        """Put a row that came back into an object."""
+        for index, (prop, is_key) in enumerate(self.returned):
+            value = row[index]
+            processor = processors[index]
+            if processor is not None:
+                value = processor(value)
+            if not is_key or values.get(prop) is None:
+                values[prop] = value
 
 
 class Plan:
