@@ -21,15 +21,16 @@ _NULL = "NULL"
 def text(statement: Statement, dialect: Any) -> str | None:
     """The INSERT, with an array for each parameter; ``None`` where that will not do."""
     parts = array_parts(statement.compiled, dialect)
-    if parts is None or any(statement.processors) or len(statement.returned) != 1:
+    if parts is None or len(statement.returned) != 1:
         return None
     table, columns, key = parts
     kinds: list[int] = []
     limits: list[int] = []
     arrays: list[str] = []
-    for name in statement.names:
-        found = _kind(columns[name][1], dialect)
-        if found is None:
+    for name, processor in zip(statement.names, statement.processors, strict=True):
+        found = _kind(columns[name][1])
+        # a truth value's only refuses what is none
+        if found is None or (processor is not None and found[0] != TRUTH):
             return None
         kind, limit, sql_type = found
         kinds.append(kind)
@@ -46,7 +47,7 @@ def text(statement: Statement, dialect: Any) -> str | None:
     )
 
 
-def _kind(sql_type: Any, dialect: Any) -> tuple[int, int, str] | None:
+def _kind(sql_type: Any) -> tuple[int, int, str] | None:
     """What values a column takes, up to which, and what PostgreSQL calls it."""
     kind = type(sql_type)
     if kind is types.Integer:
@@ -55,11 +56,11 @@ def _kind(sql_type: Any, dialect: Any) -> tuple[int, int, str] | None:
         return INTEGER, 2**63 - 1, "BIGINT"
     if kind is types.SmallInteger:
         return INTEGER, 2**15 - 1, "SMALLINT"
-    if kind in (types.String, types.Text, types.Unicode, types.UnicodeText):
+    if kind in (types.String, types.Text, types.Unicode, types.UnicodeText, types.VARCHAR):
         return TEXT, 0, "VARCHAR"
     if kind is types.Boolean:
         return TRUTH, 0, "BOOLEAN"
-    if kind is types.Float and sql_type.precision is None:
+    if kind is types.Double or (kind is types.Float and sql_type.precision is None):
         return FLOAT, 0, "FLOAT"
     return None
 
