@@ -408,8 +408,8 @@ class Session(RowsSession, StringSession):
 
     add = exclusive(orm.Session.add)
 
-    @functools.wraps(orm.Session.add_all)
     def add_all(self, instances: Iterable[object]) -> None:
+        """As SQLAlchemy's; many new objects are not added one by one."""
         _added_all(self, instances)
 
     delete = exclusive(orm.Session.delete)

@@ -16,6 +16,7 @@ from .lane import Lane, send
 from .private_flush import rowid_text
 from .write_plan import LASTROWID, Plan, Statement
 
+
 def insert_with_keys(
     lane: Lane,
     plan: Plan,
@@ -108,6 +109,7 @@ def _by_arrays(
     """``INSERT … SELECT … FROM unnest(…)``: an array for each column."""
     returned: list[Any] = []
     cursor: Any = None
+    assert statement.batch_sql is not None
     for batch in batches:
         cursor, _ = send(lane, statement, statement.batch_sql, batch, False)
         try:
@@ -165,9 +167,7 @@ def _by_sqlalchemy(
     returned = result.returned_defaults_rows or ()
     if len(rows) < len(states):
         raise _too_few(plan)
-    extra = [
-        (index, prop) for index, (prop, is_key) in enumerate(statement.returned) if not is_key
-    ]
+    extra = [(index, prop) for index, (prop, is_key) in enumerate(statement.returned) if not is_key]
     for number, state in enumerate(states):
         values = state.obj().__dict__
         for prop, value in zip(plan.pk_props, rows[number], strict=True):

@@ -123,9 +123,7 @@ def send(
     return cursor, (cursor.rowcount if sending._rowcount is None else sending._rowcount)
 
 
-def _send_in_hand(
-    lane: Lane, sql: str, parameters: Any, many: bool, shown: str | None
-) -> Any:
+def _send_in_hand(lane: Lane, sql: str, parameters: Any, many: bool, shown: str | None) -> Any:
     scope, connection = lane.scope, lane.record
     assert connection is not None
     assert connection.transaction is not None
