@@ -132,8 +132,17 @@ def default_of(default: Any) -> tuple[int, Any] | None:
 # ---------------------------------------------------------------- mappers
 
 
+def shape(mapper: Any) -> tuple[int, int, int]:
+    """What grows when a property, a reference from elsewhere or a subclass comes to a mapper."""
+    return (
+        len(mapper._props),
+        len(mapper._dependency_processors),
+        len(mapper._inheriting_mappers),
+    )
+
+
 def mapped_columns(mapper: Any) -> dict[str, Any]:
-    """Attribute key → column. SQLAlchemy makes the dict anew when a mapper gets a property."""
+    """Attribute key → column."""
     columns: dict[str, Any] = mapper._propkey_to_col[mapper.local_table]
     return columns
 

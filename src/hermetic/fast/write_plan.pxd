@@ -12,7 +12,7 @@ cdef class Statement:
     cpdef take(self, dict values, object row, list processors)
 
 cdef class Plan:
-    cdef public object _dialect, aside, basis, mapper, manager, identity_class, order, sort_key
+    cdef public object _dialect, aside, shape, mapper, manager, identity_class, order, sort_key
     cdef public object pk_bits, defaulted, made, referred, statements
     cdef public dict _last, by_prop
     cdef public tuple as_none, columns, equal, none_counts, own_relations, pk_props, props
