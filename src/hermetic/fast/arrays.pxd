@@ -1,5 +1,5 @@
 cimport cython
 
 @cython.locals(parts=list)
-cdef object _literal(list column, int kind, object limit)
+cpdef object _literal(list column, int kind, object limit)
 cdef str _quoted(str value)

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy.orm.exc import FlushError
 
+from ..dialects.writing import knows_last_row, takes_arrays
 from . import arrays
 from .lane import Lane, send
 from .private_flush import rowid_text
@@ -50,11 +51,11 @@ def _prepare(lane: Lane, statement: Statement, one: Statement) -> None:
     dialect = lane.dialect
     statement.batches = BY_SQLALCHEMY
     statement.batch_size = dialect.insertmanyvalues_page_size
-    if dialect.name == "postgresql" and dialect.driver in ("psycopg", "psycopg_async"):
+    if takes_arrays(dialect.driver):
         statement.batch_sql = arrays.text(statement, dialect)
         if statement.batch_sql is not None:
             statement.batches = BY_ARRAYS
-    elif dialect.driver == "pysqlite" and one.key == LASTROWID and one.names == statement.names:
+    elif knows_last_row(dialect.driver) and one.key == LASTROWID and one.names == statement.names:
         statement.batch_sql = rowid_text(statement.compiled)
         if statement.batch_sql is not None and statement.returned == ((one.key_prop, True),):
             statement.batches = BY_ROWS
