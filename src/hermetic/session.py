@@ -6,7 +6,7 @@ import functools
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
@@ -26,6 +26,7 @@ from .errors import (
 from .events import SessionInfo
 from .execution import KEY
 from .fast import lean, statements
+from .fast.adding import add_all as fast_add_all
 from .fast.flush import flush as fast_flush
 from .fast.seam import quicken
 from .hooks import Hook, HookKind, add_hook
@@ -70,6 +71,12 @@ def _written(session: orm.Session, objects: Any = None) -> None:
         _unit_of_work(session, objects)
 
 
+def _add_all(session: Any, instances: Iterable[object]) -> None:
+    if session._warn_on_events:
+        session._flush_warning("Session.add_all()")
+    fast_add_all(session, instances)
+
+
 _begin, _commit, _rollback, _close, _reset, _merge, _flush = (
     exclusive(method)
     for method in (
@@ -77,6 +84,8 @@ _begin, _commit, _rollback, _close, _reset, _merge, _flush = (
         *(orm.Session.close, orm.Session.reset, orm.Session.merge, _written),
     )
 )
+
+_added_all = exclusive(_add_all)
 
 
 class Session(RowsSession, StringSession):
@@ -406,6 +415,11 @@ class Session(RowsSession, StringSession):
         return _merge(self, instance, **kw)
 
     add = exclusive(orm.Session.add)
+
+    def add_all(self, instances: Iterable[object]) -> None:
+        """As SQLAlchemy's; many new objects are not added one by one."""
+        _added_all(self, instances)
+
     delete = exclusive(orm.Session.delete)
     refresh = exclusive(orm.Session.refresh)
     expire = exclusive(orm.Session.expire)

@@ -59,19 +59,19 @@ class Order(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
-    item: Mapped[str]
+    item: Mapped[str] = mapped_column(String(50))
     user: Mapped[User | None] = relationship(back_populates="orders")
 
 
 class Named(Base):
     __tablename__ = "named"
 
-    key: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(String(50), primary_key=True)
     part: Mapped[int] = mapped_column(primary_key=True, default=7)
     loud: Mapped[str | None] = mapped_column(Upper)
     data: Mapped[Any] = mapped_column(JSON, nullable=True)
     price: Mapped[Decimal | None]
-    made: Mapped[str] = mapped_column(server_default="here")
+    made: Mapped[str] = mapped_column(String(50), server_default="here")
 
 
 def described(instance: Any) -> Any:

@@ -68,6 +68,9 @@ def _register(session: Any, transaction: Any, work: Any) -> None:
                 tuple([values[prop] for prop in pk_props]),
                 state.identity_token,
             )
+            if key in known:  # two of this flush have one key, and the database does not mind
+                session._register_persistent({state})
+                continue
             state.key = key
             known[key] = state
             state._instance_dict = reference

@@ -13,6 +13,7 @@ from decimal import Decimal
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.util import safe_reraise
@@ -106,7 +107,7 @@ def _why_not_session(session: Any) -> str | None:
     return _why_not_class(type(session))
 
 
-_plain_classes: dict[Any, str | None] = {}
+_plain_classes: WeakKeyDictionary[type, str | None] = WeakKeyDictionary()
 _OVERRIDABLE = (
     *("_flush", "_register_persistent", "_register_altered", "_connection_for_bind", "get_bind"),
     *("connection", "_remove_newly_deleted"),
@@ -123,8 +124,6 @@ def _why_not_class(kind: Any) -> str | None:
         getattr(kind, name).__module__.partition(".")[0] in ("sqlalchemy", "hermetic")
         for name in _OVERRIDABLE
     )
-    if len(_plain_classes) > 1000:
-        _plain_classes.clear()
     _plain_classes[kind] = None if plain else "session class"
     return _plain_classes[kind]
 

@@ -6,5 +6,7 @@ cdef class Lane:
     cpdef fail(self, object error, object sql, object parameters, object cursor, object context)
     cpdef close(self, object cursor)
 
-cpdef send(Lane lane, Statement statement, object sql, object parameters, bint many)
-cdef object _send_in_hand(Lane lane, object sql, object parameters, bint many)
+cpdef send(
+    Lane lane, Statement statement, object sql, object parameters, bint many, object shown=*
+)
+cdef object _send_in_hand(Lane lane, object sql, object parameters, bint many, object shown)

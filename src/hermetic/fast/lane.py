@@ -94,10 +94,20 @@ def lane_of(session: Any, transaction: Any, mapper: Any) -> Lane | str:
     return lane
 
 
-def send(lane: Lane, statement: Statement, sql: str, parameters: Any, many: bool) -> Any:
-    """Execute; the cursor, and the number of rows that the driver tells of."""
+def send(
+    lane: Lane,
+    statement: Statement,
+    sql: str,
+    parameters: Any,
+    many: bool,
+    shown: str | None = None,
+) -> Any:
+    """Execute; the cursor, and the number of rows that the driver tells of.
+
+    :param shown: the statement that an error names.
+    """
     if lane.record is not None:
-        return _send_in_hand(lane, sql, parameters, many)
+        return _send_in_hand(lane, sql, parameters, many, shown)
     connection, dialect = lane.connection, lane.dialect
     sending = Sending(connection, statement, sql, parameters, many)
     cursor: Any = None
@@ -108,11 +118,11 @@ def send(lane: Lane, statement: Statement, sql: str, parameters: Any, many: bool
         else:
             dialect.do_execute(cursor, sql, parameters, sending)
     except BaseException as error:
-        connection._handle_dbapi_exception(error, sql, parameters, cursor, sending)
+        connection._handle_dbapi_exception(error, shown or sql, parameters, cursor, sending)
     return cursor, (cursor.rowcount if sending._rowcount is None else sending._rowcount)
 
 
-def _send_in_hand(lane: Lane, sql: str, parameters: Any, many: bool) -> Any:
+def _send_in_hand(lane: Lane, sql: str, parameters: Any, many: bool, shown: str | None) -> Any:
     scope, connection = lane.scope, lane.record
     assert connection is not None
     assert connection.transaction is not None
@@ -131,7 +141,7 @@ def _send_in_hand(lane: Lane, sql: str, parameters: Any, many: bool) -> Any:
             cursor.execute(sql, parameters)
     except BaseException as error:
         connection.cursor = None
-        failed(lane.session, lane.side, error, sql, parameters, cursor)
+        failed(lane.session, lane.side, error, shown or sql, parameters, cursor)
         raise
     connection.at_rest = True
     return cursor, cursor.rowcount

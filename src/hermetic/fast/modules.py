@@ -25,6 +25,8 @@ COMPILED: tuple[str, ...] = (
     "hermetic.connection",
     "hermetic.current",
     "hermetic.ending",
+    "hermetic.fast.adding",
+    "hermetic.fast.arrays",
     "hermetic.fast.bookkeeping",
     "hermetic.fast.bulk_insert",
     "hermetic.fast.flush",

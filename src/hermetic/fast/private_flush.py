@@ -132,8 +132,17 @@ def default_of(default: Any) -> tuple[int, Any] | None:
 # ---------------------------------------------------------------- mappers
 
 
+def shape(mapper: Any) -> tuple[int, int, int]:
+    """What grows when a property, a reference from elsewhere or a subclass comes to a mapper."""
+    return (
+        len(mapper._props),
+        len(mapper._dependency_processors),
+        len(mapper._inheriting_mappers),
+    )
+
+
 def mapped_columns(mapper: Any) -> dict[str, Any]:
-    """Attribute key → column. SQLAlchemy makes the dict anew when a mapper gets a property."""
+    """Attribute key → column."""
     columns: dict[str, Any] = mapper._propkey_to_col[mapper.local_table]
     return columns
 
@@ -298,3 +307,49 @@ def lastrowid_column(compiled: Any, dialect: Any) -> Any:
 def result_processor(column: Any, dialect: Any, kind: Any) -> Callable[[Any], Any] | None:
     processor: Callable[[Any], Any] | None = column.type._cached_result_processor(dialect, kind)
     return processor
+
+
+# ---------------------------------------------------------------- many rows at once
+
+
+def _counting(compiled: Any) -> Any:
+    """What SQLAlchemy knows of a many-row INSERT whose new keys count up with its rows."""
+    values = compiled._insertmanyvalues
+    if values is None or not values.implicit_sentinel or values.num_sentinel_columns != 1:
+        return None
+    if values.is_default_expr or values.includes_upsert_behaviors:
+        return None
+    return values
+
+
+def rowid_text(compiled: Any) -> str | None:
+    """A question for the key of the row with a number, on SQLite."""
+    table = compiled.compile_state.statement.table
+    if "rowid" in {column.name.lower() for column in table.c}:
+        return None
+    quoted = compiled.preparer
+    key = quoted.format_column(table._autoincrement_column)
+    return f"SELECT {key} FROM {quoted.format_table(table)} WHERE rowid = ?"
+
+
+def array_parts(compiled: Any, dialect: Any) -> tuple[str, dict[str, tuple[str, Any]], str] | None:
+    """The table, for each parameter its column and type, and the key, as they are written."""
+    values = _counting(compiled)
+    if values is None or not values.embed_values_counter:
+        return None
+    table = compiled.compile_state.statement.table
+    key = table._autoincrement_column
+    if list(compiled.effective_returning) != [key]:
+        return None
+    quoted = compiled.preparer
+    columns = {
+        column.key: (quoted.format_column(column), column.type)
+        for column in table.c
+        if not (column.type._has_bind_expression or column.computed is not None)
+    }
+    if not columns.keys() >= set(compiled.bind_names.values()):
+        return None
+    if len(values.insert_crud_params) != len(compiled.bind_names):
+        return None  # an expression is among the values
+    name = quoted.format_table(table)
+    return name, columns, f"{name}.{quoted.format_column(key)}"

@@ -8,7 +8,7 @@ from sqlalchemy.orm.exc import FlushError, StaleDataError
 
 from .bulk_insert import insert_with_keys
 from .lane import Lane, send
-from .private_flush import CALLED, result_processor
+from .private_flush import CALLED
 from .write_plan import GIVEN, LASTROWID, Plan, Statement
 
 
@@ -109,7 +109,8 @@ def send_inserts(lane: Lane, plan: Plan, states: list[Any], masks: list[int]) ->
             continue
         defaults = _defaults(lane, statement, group)
         if statement.returned:
-            insert_with_keys(lane, plan, statement, group, defaults)
+            one = plan.insert(lane.dialect, masks[start], False)
+            insert_with_keys(lane, plan, statement, one, group, defaults, _rows)
         else:
             rows = _rows(lane, statement, group, defaults)
             cursor, _ = send(lane, statement, statement.sql, rows, True)
@@ -138,29 +139,11 @@ def _insert_one(lane: Lane, plan: Plan, statement: Statement, state: Any) -> Non
                     "key result being invoked.  Ensure there are no triggers or special driver "
                     "issues preventing INSERT from functioning properly."
                 )
-            take_returned(lane, statement, cursor, values, row)
+            statement.take(values, row, statement.processors_of(lane.dialect, cursor.description))
         except BaseException as error:
             lane.fail(error, statement.sql, parameters, cursor, None)
     lane.close(cursor)
     _after(statement, state, values, defaults)
-
-
-def take_returned(lane: Lane, statement: Statement, cursor: Any, values: Any, row: Any) -> None:
-    processors = statement.result_processors
-    if processors is None:
-        processors = statement.result_processors = [
-            result_processor(column, lane.dialect, described[1])
-            for column, described in zip(
-                statement.returned_columns, cursor.description, strict=False
-            )
-        ]
-    for index, (prop, is_key) in enumerate(statement.returned):
-        value = row[index]
-        processor = processors[index]
-        if processor is not None:
-            value = processor(value)
-        if not is_key or values.get(prop) is None:
-            values[prop] = value
 
 
 # ---------------------------------------------------------------- UPDATE

@@ -6,7 +6,6 @@ comes from.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -21,13 +20,16 @@ INSERT_ONE, INSERT_MANY, INSERT_KEYS, UPDATE_ONE, UPDATE_MANY = range(5)
 
 # how many sets of columns of one mapper are remembered with their statements
 _REMEMBERED = 500
+# and for how many engines
+_DIALECTS = 16
 
 
 class Statement:
     """One compiled INSERT or UPDATE."""
 
     __slots__ = (
-        "aside", "compiled", "construct", "expire", "insert", "key", "key_prop", "many", "names",
+        "array_kinds", "array_limits", "aside", "batch_size", "batch_sql", "batches", "compiled",
+        "construct", "expire", "insert", "key", "key_prop", "many", "names",
         "positional", "prefetch", "prefetch_args", "prefetch_kinds", "prefetch_props", "processes",
         "processors", "props", "result_processors", "returned", "returned_columns", "sources",
         "sql",
@@ -57,35 +59,59 @@ class Statement:
         self.returned: tuple[tuple[str, bool], ...] = ()
         self.result_processors: list[Callable[[Any], Any] | None] | None = None
         self.returned_columns: list[Any] = []
+        # how many rows at once are inserted, see bulk_insert
+        self.batches: int | None = None
+        self.batch_size = 0
+        self.batch_sql: str | None = None
+        self.array_kinds: tuple[int, ...] = ()
+        self.array_limits: tuple[int, ...] = ()
         # the attribute that the cursor's lastrowid is for
         self.key_prop = ""
+
+    def processors_of(self, dialect: Any, described: Any) -> list[Callable[[Any], Any] | None]:
+        """How the values that come back are made into Python's."""
+        if self.result_processors is None:
+            self.result_processors = [
+                private.result_processor(column, dialect, each[1])
+                for column, each in zip(self.returned_columns, described, strict=False)
+            ]
+        return self.result_processors
+
+    def take(self, values: Any, row: Any, processors: list[Any]) -> None:
+        """Put a row that came back into an object."""
+        for index, (prop, is_key) in enumerate(self.returned):
+            value = row[index]
+            processor = processors[index]
+            if processor is not None:
+                value = processor(value)
+            if not is_key or values.get(prop) is None:
+                values[prop] = value
 
 
 class Plan:
     """What is known of one mapper."""
 
     __slots__ = (
-        "_dialect", "_last", "as_none", "aside", "basis", "by_prop", "columns", "defaulted",
+        "_dialect", "_last", "as_none", "aside", "by_prop", "columns", "defaulted",
         "equal", "fetches", "has_collections", "identity_class", "made", "manager", "mapper",
         "none_counts", "order", "orphans", "own_relations", "pk_bits", "pk_props", "props",
-        "referred", "related", "relations", "sort_key", "statements",
+        "referred", "related", "relations", "shape", "sort_key", "statements",
     )  # fmt: skip
 
     def __init__(self, mapper: Any) -> None:
         self.mapper = mapper
         self.manager = mapper.class_manager
-        self.basis: Any = None
+        self.shape: Any = None
         self.aside: str | None = private.why_not_mapper(mapper)
-        self.statements: weakref.WeakKeyDictionary[Any, dict[Any, Statement]] = (
-            weakref.WeakKeyDictionary()
-        )
+        # by dialect, of which there are as many as engines
+        self.statements: dict[Any, dict[Any, Statement]] = {}
         self._dialect: Any = None
         self._last: dict[Any, Statement] = {}
         if self.aside is None:
             self._read(mapper)
 
     def _read(self, mapper: Any) -> None:
-        self.basis = columns = private.mapped_columns(mapper)
+        columns = private.mapped_columns(mapper)
         self.columns: tuple[Any, ...] = tuple(columns.values())
         self.props: tuple[str, ...] = tuple(columns)
         self.by_prop = {key: index for index, key in enumerate(columns)}
@@ -154,9 +180,11 @@ class Plan:
 
     def statement(self, dialect: Any, kind: int, mask: int) -> Statement:
         """:param kind: see ``INSERT_ONE`` and its like."""
-        if self._dialect is None or self._dialect() is not dialect:
+        if self._dialect is not dialect:
+            if dialect not in self.statements and len(self.statements) >= _DIALECTS:
+                del self.statements[next(iter(self.statements))]
             self._last = self.statements.setdefault(dialect, {})
-            self._dialect = weakref.ref(dialect)
+            self._dialect = dialect
         found = self._last.get((kind, mask))
         if found is None:
             found = self._last[kind, mask] = self._compile(dialect, kind, mask)
@@ -255,12 +283,14 @@ def _first(direction: Any) -> bool | None:
 
 
 def plan_of(mapper: Any) -> Plan:
-    """The plan of a mapper, kept on the mapper itself; made anew when that got a property."""
+    """The plan of a mapper, kept on the mapper itself; made anew when something came to that."""
     found: Plan | None = mapper.__dict__.get("_hermetic_plan")
-    if found is not None and (found.aside is not None or found.basis is _basis(mapper)):
+    shape = _shape(mapper)
+    if found is not None and found.shape == shape:
         return found
     plan = mapper._hermetic_plan = Plan(mapper)
+    plan.shape = shape
     return plan
 
 
-_basis = private.mapped_columns
+_shape = private.shape
