@@ -177,7 +177,7 @@ class Execution:
         if connection is None or transaction is None:
             self._rollback(dbapi)
             return
-        if transaction.committed and self._is_clean(dbapi):
+        if transaction.over and self._is_clean(dbapi):
             return  # the pool's reset of a connection that has nothing to reset
         scope = connection.scope
         if scope is not None and not scope.ending:

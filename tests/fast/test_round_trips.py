@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import bindparam, func, select
 
 from hermetic import Outcome, UniqueViolation
 from tests.models import User
@@ -54,12 +55,15 @@ async def both(session: Any) -> None:
 
 
 async def insert(session: Any) -> None:
-    number = await session.scalar(select(func.max(User.id)))
-    session.add(User(username=f"user {number + 1}"))
+    number = await session.scalar(select(func.count(User.id)))
+    session.add(User(username=f"user {number}"))
+
+
+_numbers = itertools.count()
 
 
 async def only_insert(session: Any) -> None:
-    session.add(User(username=f"user {id(session)}-{session}"[:50]))
+    session.add(User(username=f"another {next(_numbers)}"))
 
 
 async def change(session: Any) -> None:
@@ -92,11 +96,11 @@ async def test_a_read_only_scope_has_a_round_trip_for_each_statement_and_no_more
 async def test_a_deadline_costs_a_read_only_scope_as_little_as_the_driver_allows(
     world: World, wire: Proxy, work: Work
 ) -> None:
-    # asyncpg sends one statement at a time: BEGIN, SET LOCAL (prepared and executed), the
-    # statement, COMMIT
-    least = 5 if world.backend.name == "asyncpg" else 1
+    # asyncpg sends one statement at a time: BEGIN, SET LOCAL (prepared, unless the same number of
+    # milliseconds has come before, and executed), the statement, COMMIT
+    least = (4, 5) if world.backend.name == "asyncpg" else (1,)
 
-    assert len(await requests(world, wire, work, readonly=True, timeout=30)) == least
+    assert len(await requests(world, wire, work, readonly=True, timeout=30)) in least
 
 
 async def test_a_snapshot_is_a_real_transaction(world: World, wire: Proxy) -> None:
@@ -133,9 +137,9 @@ async def test_a_scope_that_reads_and_writes_has_no_round_trip_of_its_own_but_co
 
 
 async def test_a_deadline_travels_with_the_statement(world: World, wire: Proxy) -> None:
-    least = 5 if world.backend.name == "asyncpg" else 2
+    least = (4, 5) if world.backend.name == "asyncpg" else (2,)
 
-    assert len(await requests(world, wire, query, timeout=30)) == least
+    assert len(await requests(world, wire, query, timeout=30)) in least
 
 
 async def test_a_statement_for_many_rows_takes_begin_along(world: World, wire: Proxy) -> None:
@@ -149,12 +153,6 @@ async def test_a_statement_for_many_rows_takes_begin_along(world: World, wire: P
 
 
 async def _execute(connection: Any, world: World) -> None:
-    statement = (
-        update(User)
-        .where(User.id == bindparam("number"))
-        .values(balance=bindparam("amount"))
-        .execution_options(synchronize_session=False)
-    )
     table = User.__table__
     statement = (
         table.update().where(table.c.id == bindparam("number")).values(balance=bindparam("amount"))
