@@ -8,6 +8,7 @@ cdef class Admission:
     cdef public object timeout
     cdef public object asynchronous
     cdef public object reads_beside
+    cdef public object collected
     cdef public bint closed
 
     cpdef enter_for(self, object scope)

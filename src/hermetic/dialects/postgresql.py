@@ -122,7 +122,7 @@ class PostgreSQL(Family):
 
     def needs_transaction(self, context: Any) -> bool:
         # a cursor on the server ends with its transaction
-        return bool(context._is_server_side)
+        return bool(getattr(context, "_is_server_side", False))
 
     def send_ahead(self, cursor: Any, first: str) -> bool:
         inner = getattr(cursor, "_cursor", cursor)
