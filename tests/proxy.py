@@ -14,6 +14,8 @@ from typing import Final, Self
 
 from sqlalchemy import make_url
 
+from tests.wire import Requests
+
 # As PostgreSQL's simple or extended query, and as MariaDB's COM_QUERY.
 COMMIT: Final = re.compile(rb"[\x00\x03\x0b\x0c]COMMIT;?(?:\x00|\Z)")
 ROLLBACK: Final = re.compile(rb"[\x00\x03\x0d\x0e]ROLLBACK;?(?:\x00|\Z)")
@@ -59,6 +61,8 @@ class Proxy:
         self._links: list[_Link] = []
         self._traps: list[Trap] = []
         self._sent = bytearray()
+        self._mysql = target.get_backend_name() in ("mysql", "mariadb")
+        self._requests: list[bytes] = []
         self.flowing = threading.Event()
         self.flowing.set()
         self._closed = False
@@ -70,9 +74,16 @@ class Proxy:
         with self._lock:
             return bytes(self._sent)
 
+    @property
+    def requests(self) -> list[bytes]:
+        """What clients have waited for an answer to since the start, or since ``forget``."""
+        with self._lock:
+            return list(self._requests)
+
     def forget(self) -> None:
         with self._lock:
             self._sent.clear()
+            self._requests.clear()
 
     def cut_before(self, pattern: re.Pattern[bytes] = COMMIT) -> Trap:
         """Cut the connection of the next such statement; the server never sees it."""
@@ -127,10 +138,15 @@ class Proxy:
 
     # ------------------------------------------------------------ for its links
 
-    def take(self, data: bytes) -> Trap | None:
+    def reader(self) -> Requests:
+        """For what one client sends."""
+        return Requests(mysql=self._mysql)
+
+    def take(self, data: bytes, reader: Requests) -> Trap | None:
         """Note what a client sent; the trap that it springs, if any."""
         with self._lock:
             self._sent += data
+            self._requests += reader.feed(data)
             for trap in self._traps:
                 if trap.pattern.search(data):
                     self._traps.remove(trap)
@@ -193,8 +209,9 @@ class _Link:
         self._server.close()
 
     def _upward(self) -> None:
+        reader = self._proxy.reader()
         while data := _received(self._client):
-            trap = self._proxy.take(data)
+            trap = self._proxy.take(data, reader)
             if trap is not None and not trap.forward:
                 trap.reached.set()
                 break

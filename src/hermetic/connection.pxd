@@ -1,4 +1,5 @@
 cdef class Transaction:
+    cdef public object apart
     cdef public object begun
     cdef public object commit_sent
     cdef public object committed
@@ -8,6 +9,7 @@ cdef class Transaction:
     cdef public object fault
     cdef public object gone
     cdef public object in_hand
+    cdef public object late
     cdef public object limit
     cdef public object over
     cdef public object plain

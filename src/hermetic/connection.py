@@ -30,6 +30,7 @@ class Transaction:
     """
 
     __slots__ = (
+        "apart",
         "begun",
         "commit_sent",
         "committed",
@@ -39,6 +40,7 @@ class Transaction:
         "fault",
         "gone",
         "in_hand",
+        "late",
         "limit",
         "over",
         "plain",
@@ -57,6 +59,9 @@ class Transaction:
         self.begun = False
         # autocommit: there is nothing to lose or to roll back
         self.plain = False
+        # the same for a scope that reads; and a transaction that was begun in the middle of one
+        self.apart = False
+        self.late = False
         # seen open on the server; ended there by something that was not its scope
         self.entered = False
         # a COMMIT was sent, or a rollback succeeded

@@ -37,6 +37,7 @@ class Server:
         self.registry = registry
         self.family = family_of(url)
         self.closed = False
+        registry.reads_apart = self.family.reads_apart(options)
         # guards the making of engines; making one does no I/O
         self._lock = threading.Lock()
         self._sync: dict[bool, Engine] = {}

@@ -62,6 +62,7 @@ class Execution:
         self._options = options
         self._reader = reader
         self._dialect = dialect
+        self._reads_apart = reader and family.reads_apart(options)
         # the driver's connections that are in autocommit, by id, for as long as they are
         self._autocommit: set[int] = set()
         self._traits: dict[str, int] = {}
@@ -131,7 +132,7 @@ class Execution:
         connection.scope = scope
         if scope is None:
             plain = id(dbapi.dbapi_connection) in self._autocommit
-            begin = Begin(readonly=self._reader or connection.beside, plain=plain)
+            begin = _begin(None, self._reader or connection.beside, plain)
         else:
             begin = begin_of(scope)
             if scope.transaction is not None and not begin.plain:
@@ -140,11 +141,12 @@ class Execution:
                 raise given_up(scope, scope.transaction, sending=True)
             scope.connection = connection
             scope.transaction = transaction
-        transaction.plain = begin.plain
+        transaction.plain = begin.plain or begin.apart
+        transaction.apart = begin.apart
         self._begin(dbapi)
         deadline = None if scope is None else scope.deadline
         self._family.start(dbapi, self._driver, begin, self._options, deadline)
-        connection.ready = not begin.plain
+        connection.ready = not begin.plain or self._reads_apart
         transaction.begun = True
 
     def do_commit(self, dbapi: Any) -> None:
@@ -165,7 +167,8 @@ class Execution:
             transaction.over = True
             raise given_up(scope, transaction)
         transaction.commit_sent = transaction.over = True
-        self._commit(dbapi)
+        if not (transaction.apart and self._is_clean(dbapi)):
+            self._commit(dbapi)
         transaction.committed = True
 
     def do_rollback(self, dbapi: Any) -> None:
@@ -174,14 +177,31 @@ class Execution:
         if connection is None or transaction is None:
             self._rollback(dbapi)
             return
-        if transaction.committed and self._family.is_clean(dbapi.dbapi_connection, self._driver):
+        if transaction.over and self._is_clean(dbapi):
             return  # the pool's reset of a connection that has nothing to reset
         scope = connection.scope
         if scope is not None and not scope.ending:
             # a failed flush, or somebody by hand: either way the scope's transaction is over
             transaction.fail(_ended_by_hand(scope), None, gone=True)
-        self._rollback(dbapi)
+        if not (transaction.apart and self._is_clean(dbapi)):
+            self._rollback(dbapi)
         transaction.over = True
+
+    def _is_clean(self, dbapi: Any) -> bool:
+        return self._family.is_clean(dbapi.dbapi_connection, self._driver)
+
+    def _begin_late(self, connection: ConnectionRecord, dbapi: Any) -> None:
+        """Begin a transaction in a scope whose statements were apart until now."""
+        transaction = connection.transaction
+        assert transaction is not None
+        self._family.begin_late(self._dialect, dbapi, self._driver)
+        transaction.plain = transaction.apart = False
+        transaction.late = True
+
+    def end_late(self, connection: ConnectionRecord, dbapi: Any) -> None:
+        """Put a connection back into autocommit, on which a transaction was begun so."""
+        if connection.transaction is not None and connection.transaction.late:
+            self._dialect.reset_isolation_level(dbapi)
 
     def is_given_up(self, dbapi: Any, connection: ConnectionRecord) -> bool:
         """Whether the server has no transaction where we have one."""
@@ -193,8 +213,11 @@ class Execution:
         )
 
     def do_savepoint(self, conn: Connection, name: str) -> None:
+        connection = record_of(conn)
+        transaction = connection.transaction
+        if transaction is not None and transaction.apart:
+            self._begin_late(connection, conn.connection)
         self._savepoint(conn, name)
-        transaction = record_of(conn).transaction
         if transaction is not None:
             transaction.savepoints.append(name)
 
@@ -231,7 +254,7 @@ class Execution:
         if connection is None:
             self._execute(cursor, statement, parameters, context)
             return
-        statement = self._limit(connection, statement, context)
+        statement = self._limit(connection, cursor, statement, context)
         self._execute(cursor, statement, parameters, context)
         self._look(connection)
 
@@ -244,7 +267,7 @@ class Execution:
             return
         # PyMySQL tells by its first word that a statement can be sent for many rows at once: it
         # stays as it is
-        self._limit(connection, statement, context)
+        self._limit(connection, cursor, statement, context)
         self._executemany(cursor, statement, parameters, context)
         self._look(connection)
 
@@ -253,7 +276,7 @@ class Execution:
         if connection is None:
             self._execute_plain(cursor, statement, context)
             return
-        statement = self._limit(connection, statement, context)
+        statement = self._limit(connection, cursor, statement, context)
         self._execute_plain(cursor, statement, context)
         self._look(connection)
 
@@ -327,11 +350,15 @@ class Execution:
             self._traits[statement] = traits
         return traits
 
-    def _limit(self, connection: ConnectionRecord, statement: str, context: Any) -> str:
+    def _limit(
+        self, connection: ConnectionRecord, cursor: Any, statement: str, context: Any
+    ) -> str:
         """Have the server end a statement at the scope's deadline; the watchdog is behind it."""
         scope, transaction = connection.scope, connection.transaction
         if scope is None or transaction is None or transaction.rolling_back:
             return statement
+        if transaction.apart and self._family.needs_transaction(context):
+            self._begin_late(connection, context.root_connection.connection)
         own = self._options.statement_timeout
         if scope.deadline is None:
             if transaction.limit is None:
@@ -343,21 +370,28 @@ class Execution:
             limit = max(0.001, scope.deadline - time.monotonic())
             limit = limit if own is None else min(limit, own)
             first, statement = self._family.limit_statement(
-                self._dialect, statement, limit, plain=transaction.plain
+                self._dialect, statement, limit, plain=transaction.plain and not transaction.apart
             )
-            # nothing ends a setting in autocommit: the connection is destroyed at its return
-            connection.dirty |= transaction.plain and first is not None
             last = transaction.limit
             if first is None or (last is not None and limit <= last <= limit + _GRACE):
                 return statement
+            if transaction.apart:
+                if self._family.limit_apart(cursor, statement, limit):
+                    return statement
+                self._begin_late(connection, context.root_connection.connection)
+            # nothing ends a setting in autocommit: the connection is destroyed at its return
+            connection.dirty |= transaction.plain
             transaction.limit = limit
-        if first is not None:
-            cursor = context.root_connection.connection.cursor()
-            try:
-                cursor.execute(first)
-            finally:
-                cursor.close()
+        if first is not None and not self._family.send_ahead(cursor, first):
+            self._send(context, first)
         return statement
+
+    def _send(self, context: Any, statement: str) -> None:
+        cursor = context.root_connection.connection.cursor()
+        try:
+            cursor.execute(statement)
+        finally:
+            cursor.close()
 
 
 _begin = lru_cache(maxsize=64)(Begin)
@@ -365,7 +399,9 @@ _begin = lru_cache(maxsize=64)(Begin)
 
 def begin_of(scope: Scope) -> Begin:
     """What the transaction of a scope promises."""
-    return _begin(scope.options.isolation, scope.readonly, is_plain(scope))
+    isolation, plain = scope.options.isolation, is_plain(scope)
+    apart = isolation is None and not plain and scope.readonly and scope.registry.reads_apart
+    return _begin(isolation, scope.readonly, plain, apart)
 
 
 def is_plain(scope: Scope) -> bool:

@@ -162,6 +162,8 @@ class EngineWatch:
         connection = record.info.get(KEY)
         if connection is not None:
             disarm(connection)
+            if dbapi is not None:
+                self.execution.end_late(connection, dbapi)
             connection.returned = time.monotonic()
             connection.scope = connection.transaction = connection.owner = None
 

@@ -61,6 +61,7 @@ cdef class Registry:
     cdef public object connections
     cdef public object gates
     cdef public dict counters
+    cdef public object reads_apart
     cdef public object listeners
     cdef public object on_empty
     cdef public object after_fork

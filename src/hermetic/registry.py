@@ -345,6 +345,8 @@ class Registry:
         self.counters: dict[str, int] = dict.fromkeys(
             ("scopes", "committed", "not_committed", "unknown", "retries", "destroyed"), 0
         )
+        # whether the statements of a read-only scope are apart, each in the driver's autocommit
+        self.reads_apart = False
         self.listeners: tuple[Listener, ...] = ()
         # called, each time, when the last open scope has ended
         self.on_empty: list[Callable[[], None]] = []

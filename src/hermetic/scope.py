@@ -24,7 +24,7 @@ from .events import HookFailed, ScopeFinished, ScopeOpened, emit, logger
 from .execution import rewatch
 from .fast import lean
 from .hooks import Hook, ending_hooks
-from .options import Propagation, ScopeOptions
+from .options import Isolation, Propagation, ScopeOptions
 from .owner import describe_current
 from .place import Place
 from .registry import Scope
@@ -128,7 +128,10 @@ def _as_outer(scope: Scope | None) -> Outer | None:
         return None
     root = scope.root
     transactional = root.entry is not Entry.PLAIN
-    return Outer(transactional, root.readonly, root.options.isolation, scope)
+    isolation = root.options.isolation
+    if isolation is None and root.readonly and root.registry.reads_apart:
+        isolation = Isolation.READ_COMMITTED
+    return Outer(transactional, root.readonly, isolation, scope)
 
 
 def _equip(database: Database, scope: Scope, asynchronous: bool) -> None:

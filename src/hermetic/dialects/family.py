@@ -33,12 +33,14 @@ class Driver:
 class Begin:
     """What a transaction promises from its start.
 
-    ``plain`` is no transaction at all: the driver's autocommit.
+    ``plain`` is no transaction at all: the driver's autocommit. ``apart`` is the same for a scope
+    that only reads and promises nothing from one statement to the next.
     """
 
     isolation: Isolation | None = None
     readonly: bool = False
     plain: bool = False
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,10 @@ class Family:
     ) -> EngineSettings:
         """How to make an engine for this driver."""
         return EngineSettings()
+
+    def reads_apart(self, options: DatabaseOptions) -> bool:
+        """Whether reader connections are in autocommit, so that a read is one round trip."""
+        return False
 
     def greet(
         self, dbapi: Any, driver: str, options: DatabaseOptions, *, reader: bool, until: float
@@ -149,6 +155,39 @@ class Family:
                 cursor.execute(statement)
         finally:
             cursor.close()
+
+    def begin_late(self, dialect: Any, dbapi: Any, driver: str) -> None:
+        """Begin a read-only transaction in the middle of a scope whose statements were apart.
+
+        :param dbapi: the connection as SQLAlchemy's dialect is given it.
+        """
+        cursor = dbapi.cursor()
+        try:
+            cursor.execute("START TRANSACTION READ ONLY")
+        finally:
+            cursor.close()
+
+    def needs_transaction(self, context: Any) -> bool:
+        """Whether a statement cannot be executed apart.
+
+        :param context: SQLAlchemy's execution context.
+        """
+        return False
+
+    def send_ahead(self, cursor: Any, first: str) -> bool:
+        """Have ``first`` sent together with the cursor's next statement.
+
+        :return: whether it will be; where it will not, it has to be executed by itself.
+        """
+        return False
+
+    def limit_apart(self, cursor: Any, statement: str, seconds: float) -> bool:
+        """Have the server end the cursor's next statement, outside of any transaction, after
+        ``seconds``, and leave nothing on the connection.
+
+        :return: whether it will.
+        """
+        return False
 
     def limit_statement(
         self, dialect: Any, statement: str, seconds: float, *, plain: bool

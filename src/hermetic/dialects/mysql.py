@@ -65,18 +65,23 @@ class MySQL(Family):
             # connect_timeout ends with TCP's handshake (PyMySQL 1.2); a server that accepts and
             # says nothing would be waited for without end. Taken back once it has answered
             settings["read_timeout"] = settings["write_timeout"] = settings["connect_timeout"]
-        return EngineSettings(settings)
+        apart = reader and self.reads_apart(options)
+        return EngineSettings(settings, {"isolation_level": "AUTOCOMMIT"} if apart else {})
+
+    def reads_apart(self, options: DatabaseOptions) -> bool:
+        return "isolation_level" not in options.engine_options
 
     def greet(
         self, dbapi: Any, driver: str, options: DatabaseOptions, *, reader: bool, until: float
     ) -> None:
         if driver == "pymysql" and "read_timeout" not in options.connect_args:
             dbapi._read_timeout = dbapi._write_timeout = None
+        apart = reader and self.reads_apart(options)
         cursor = dbapi.cursor()
         try:
             cursor.execute("SELECT version()")
             mariadb = "mariadb" in str(cursor.fetchone()[0]).lower()
-            cursor.execute("SET SESSION " + _session_settings(options, mariadb=mariadb))
+            cursor.execute(_session_settings(options, mariadb=mariadb, autocommit=apart))
             if reader:
                 cursor.execute("SET SESSION TRANSACTION READ ONLY")
         finally:
@@ -164,8 +169,8 @@ async def _connect_asyncmy(*args: Any, connect_timeout: float, **kwargs: Any) ->
         return await asyncmy.connect(*args, **kwargs)
 
 
-def _session_settings(options: DatabaseOptions, *, mariadb: bool) -> str:
-    settings = ["autocommit = 0"]
+def _session_settings(options: DatabaseOptions, *, mariadb: bool, autocommit: bool) -> str:
+    settings = [f"autocommit = {autocommit:d}"]
     if options.lock_timeout is not None:
         settings.append(f"innodb_lock_wait_timeout = {max(1, math.ceil(options.lock_timeout))}")
         settings.append(f"lock_wait_timeout = {max(1, math.ceil(options.lock_timeout))}")
@@ -177,4 +182,4 @@ def _session_settings(options: DatabaseOptions, *, mariadb: bool) -> str:
             settings.append(f"max_statement_time = {options.statement_timeout:.3f}")
     elif options.statement_timeout is not None:
         settings.append(f"max_execution_time = {math.ceil(options.statement_timeout * 1000)}")
-    return ", ".join(settings)
+    return "SET SESSION " + ", ".join(settings)

@@ -52,13 +52,17 @@ class PostgreSQL(Family):
     def engine_settings(
         self, url: URL, driver: str, options: DatabaseOptions, *, reader: bool, asynchronous: bool
     ) -> EngineSettings:
+        engine_args: dict[str, Any] = {}
+        if reader and self.reads_apart(options):
+            engine_args["isolation_level"] = "AUTOCOMMIT"
         if driver == "asyncpg":
             return EngineSettings(
                 {
                     "connection_class": _checked_asyncpg(options.cleanup_timeout),
                     "timeout": options.connect_timeout,
                     "server_settings": {"application_name": options.application_name},
-                }
+                },
+                engine_args,
             )
         given: dict[str, Any] = {}
         if asynchronous and driver == _PSYCOPG.name:
@@ -74,14 +78,20 @@ class PostgreSQL(Family):
                 "keepalives_interval": 10,
                 "keepalives_count": 3,
                 "tcp_user_timeout": 10_000,
-            }
+            },
+            engine_args,
         )
+
+    def reads_apart(self, options: DatabaseOptions) -> bool:
+        return "isolation_level" not in options.engine_options
 
     def greet(
         self, dbapi: Any, driver: str, options: DatabaseOptions, *, reader: bool, until: float
     ) -> None:
         if driver == "asyncpg":
             _keep_alive(_asyncpg_socket(dbapi))
+        elif driver == "psycopg":
+            _send_ahead(getattr(dbapi, "driver_connection", dbapi))
         dbapi.autocommit = True
         cursor = dbapi.cursor()
         try:
@@ -89,7 +99,7 @@ class PostgreSQL(Family):
         finally:
             cursor.close()
         # not after an error: the connection is thrown away, and this would hide what happened
-        dbapi.autocommit = False
+        dbapi.autocommit = reader and self.reads_apart(options)
 
     def connect_timeout(self, driver: str, connect_args: dict[str, Any], remaining: float) -> None:
         if driver == "asyncpg":
@@ -105,6 +115,31 @@ class PostgreSQL(Family):
     ) -> tuple[str, ...] | None:
         # the driver's own transactions begin with the first statement
         return () if driver == "psycopg" and not self.execution_options(begin) else None
+
+    def begin_late(self, dialect: Any, dbapi: Any, driver: str) -> None:
+        # the driver's own transactions begin with the next statement
+        dialect.set_isolation_level(dbapi.dbapi_connection, Isolation.READ_COMMITTED.value)
+
+    def needs_transaction(self, context: Any) -> bool:
+        # a cursor on the server ends with its transaction
+        return bool(getattr(context, "_is_server_side", False))
+
+    def send_ahead(self, cursor: Any, first: str) -> bool:
+        inner = getattr(cursor, "_cursor", cursor)
+        if not hasattr(inner, "ahead"):
+            return False
+        inner.ahead += (first.encode(),)
+        return True
+
+    def limit_apart(self, cursor: Any, statement: str, seconds: float) -> bool:
+        inner = getattr(cursor, "_cursor", cursor)
+        if not hasattr(inner, "ahead") or not inner.travels(statement):
+            return False
+        # what is sent together up to a Sync is one transaction, without a BEGIN (PostgreSQL 15,
+        # "Pipelining"); SET LOCAL would warn that there is no transaction block
+        limit = max(1, math.ceil(seconds * 1000))
+        inner.ahead += (f"SELECT set_config('statement_timeout', '{limit}', true)".encode(),)
+        return True
 
     def limit_statement(
         self, dialect: Any, statement: str, seconds: float, *, plain: bool
@@ -132,11 +167,14 @@ class PostgreSQL(Family):
 
     def execution_options(self, begin: Begin) -> dict[str, Any]:
         options = super().execution_options(begin)
+        if begin.apart:
+            return options
         if begin.readonly and not begin.plain:
             # travels with BEGIN; whatever somebody made of the session's default does not matter
             options["postgresql_readonly"] = True
         if options.get("isolation_level") == Isolation.READ_UNCOMMITTED:
-            del options["isolation_level"]  # asyncpg's dialect does not know it
+            # asyncpg's dialect does not know it; a reader's connection has to leave autocommit
+            options["isolation_level"] = Isolation.READ_COMMITTED.value
         return options
 
     def begin_statements(self, begin: Begin) -> tuple[str, ...]:
@@ -153,6 +191,13 @@ class PostgreSQL(Family):
         if pgconn is None:
             return None
         return lambda: pgconn.transaction_status != _IDLE
+
+    def is_clean(self, dbapi: Any, driver: str) -> bool:
+        raw = getattr(dbapi, "driver_connection", dbapi)
+        if driver == "asyncpg":
+            return not raw.is_in_transaction()
+        pgconn = getattr(raw, "pgconn", None)
+        return pgconn is not None and pgconn.transaction_status == _IDLE
 
     def breaker(self, dbapi: Any, driver: str) -> Callable[[], None] | None:
         if driver == "asyncpg":
@@ -171,6 +216,17 @@ class PostgreSQL(Family):
             raw = getattr(dbapi, "driver_connection", dbapi)
             drop_transport(getattr(raw, "_transport", None))
             raw._aborted = True  # it would complain at its collection
+
+
+def _send_ahead(connection: Any) -> None:
+    """Have psycopg send BEGIN together with the first statement, by cursors of ours."""
+    import psycopg
+
+    from .psycopg_ahead import AsyncCursor, Cursor
+
+    ours: dict[Any, Any] = {psycopg.Cursor: Cursor, psycopg.AsyncCursor: AsyncCursor}
+    factory = connection.cursor_factory
+    connection.cursor_factory = ours.get(factory, factory)  # a user's own stays
 
 
 def _session_settings(options: DatabaseOptions, *, reader: bool) -> str:

@@ -242,6 +242,7 @@ def _begin(scope: Scope, side: Side, connection: ConnectionRecord) -> bool:
     if scope.deadline is not None:
         watch(connection, scope.deadline)
     transaction.begun = transaction.in_hand = True
+    transaction.plain = transaction.apart = side.apart
     connection.transaction = scope.transaction = transaction
     return True
 
@@ -367,12 +368,16 @@ def commit(session: Any, scope: Scope) -> bool:
     side: Side = scope.side
     dbapi = scope.lent.dbapi_connection
     worked = transaction.statements > 0
-    if is_heard(session) or side.family.server_gave_up(dbapi, side.driver, worked=worked):
+    if is_heard(session) or (
+        not transaction.apart
+        and side.family.server_gave_up(dbapi, side.driver, worked=worked)
+    ):
         session._autobegin_t().adopted(side.engine)
         return False
     transaction.commit_sent = transaction.over = True
     try:
-        dbapi.commit()
+        if not transaction.apart:
+            dbapi.commit()
     except BaseException as error:
         failed(session, side, error, None, None, None)
         raise

@@ -12,6 +12,7 @@ cdef class Side:
     cdef public dict session_dict
     cdef public bint limits
     cdef public bint one_step
+    cdef public bint apart
 
     cpdef bint watched(self)
     cpdef entity(self, object entity)

@@ -45,6 +45,8 @@ class Side:
         self.driver = driver
         self.reader = reader
         self.ping_after = options.ping_after
+        # whether its scopes have no BEGIN and no COMMIT
+        self.apart = reader and family.reads_apart(options)
         self.begin = self._begin(options)
         # by mapped class; None for those that SQLAlchemy has to load
         self.entities: dict[type, Entity | None] = {}
@@ -55,14 +57,15 @@ class Side:
         self.session_dict: dict[str, Any] | None = None
         # whether the server has to be told of deadlines; SQLite's are a matter of this process
         # whether a commit is one call of C
-        self.one_step = family.commits_in_one_call(driver)
+        self.one_step = self.apart or family.commits_in_one_call(driver)
         self.limits = not family.embedded
         engine.__dict__["_hermetic_side"] = self
 
     def _begin(self, options: DatabaseOptions) -> tuple[str, ...] | None:
         if options.engine_options or options.echo or not isinstance(self.engine.pool, IdleStack):
             return None
-        return self.family.lean_begin(self.driver, options, Begin(readonly=self.reader))
+        begin = Begin(readonly=self.reader, apart=self.apart)
+        return self.family.lean_begin(self.driver, options, begin)
 
     def watched(self) -> bool:
         """Whether somebody listens to what a fast path would not tell: statements, connections."""

@@ -1,0 +1,174 @@
+"""psycopg's cursors, with what goes ahead of a statement sent together with it.
+
+psycopg sends BEGIN, waits, and then sends the first statement. In libpq's pipeline mode both travel
+at once, and with them whatever else has to be told to the server before a statement. The cursors
+here are psycopg's own in everything but this; what cannot go through a pipeline they leave to it.
+
+psycopg's private parts that are used here were read for psycopg 3.3.8 and 3.3.9.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterable
+from functools import lru_cache
+from typing import Any
+
+import psycopg
+from psycopg.generators import fetch_many, send
+from psycopg.pq import ExecStatus, TransactionStatus
+
+# plain numbers: psycopg's C functions give them, and a member of an enum compares more slowly
+_IDLE = int(TransactionStatus.IDLE)
+_FINE = (int(ExecStatus.COMMAND_OK), int(ExecStatus.TUPLES_OK))
+# psycopg._preparing.Prepare
+_UNPREPARED, _TO_PREPARE = 1, 3
+
+# what the extended protocol takes, and cannot turn into a COPY
+_TRAVELS = re.compile(
+    rb"\s*(SELECT|INSERT|UPDATE|DELETE|MERGE|WITH|VALUES|SET|SAVEPOINT)\b", re.IGNORECASE
+)
+
+_Steps = Generator[Any, Any, Any]
+
+
+@lru_cache(maxsize=1000)
+def _travels(query: bytes, bound: bool) -> bool:
+    """Whether a statement may go through a pipeline.
+
+    What has no parameters psycopg sends by the simple protocol, which takes several statements in
+    one text.
+    """
+    return _TRAVELS.match(query) is not None and (bound or b";" not in query)
+
+
+class _Ahead:
+    """Mixed into psycopg's cursors."""
+
+    # statements that go ahead of the next one
+    ahead: tuple[bytes, ...] = ()
+
+    @staticmethod
+    def travels(statement: str) -> bool:
+        """Whether what is ``ahead`` would be sent together with this statement."""
+        return _travels(statement.encode(), False)
+
+    def _execute_gen(
+        self: Any,
+        query: Any,
+        params: Any = None,
+        *,
+        prepare: bool | None = None,
+        binary: bool | None = None,
+    ) -> _Steps:
+        conn = self._conn
+        begins = not conn._autocommit and self._pgconn.transaction_status == _IDLE
+        if not (begins or self.ahead) or conn._pipeline or self._closed:
+            yield from self._send_ahead()
+            yield from super()._execute_gen(query, params, prepare=prepare, binary=binary)
+            return
+        conn._check_connection_ok()
+        # as psycopg begins every execution, BEGIN aside
+        self._reset()
+        if not self._last_query or self._last_query is not query:
+            self._last_query = None
+            self._tx = psycopg.adapt.Transformer(self)
+        pgq = self._convert_query(query, params)
+        if not _travels(pgq.query, bool(pgq.params)):
+            yield from self._send_ahead()
+            yield from super()._execute_gen(query, params, prepare=prepare, binary=binary)
+            return
+        first, self.ahead = self.ahead, ()
+        if begins:
+            first = (conn._get_tx_start_command(), *first)
+        yield from self._execute_together(first, pgq, prepare, binary)
+        self._last_query = query
+        yield from conn._prepared.maintain_gen(conn)
+
+    def _send_ahead(self: Any) -> _Steps:
+        """Send what is ahead by itself."""
+        first, self.ahead = self.ahead, ()
+        if first:
+            yield from self._conn._start_query()
+        for statement in first:
+            yield from self._conn._exec_command(statement)
+
+    def _execute_together(
+        self: Any, first: tuple[bytes, ...], pgq: Any, prepare: bool | None, binary: bool | None
+    ) -> _Steps:
+        manager = self._conn._prepared
+        prep, name = self._get_prepared(pgq, prepare)
+        answers: list[Any] = []
+        try:
+            yield from self._talk(first, pgq, prep, name, binary, answers)
+        finally:
+            if self._pgconn.pipeline_status:
+                # broken off in the middle: nobody could go on with it
+                self._pgconn.finish()
+        results = answers.pop()
+        for answer in answers:
+            for result in answer:
+                if result.status not in _FINE:
+                    self._raise_for_result(result)
+        key = manager.maybe_add_to_cache(pgq, prep, name)
+        if key is not None:
+            manager.validate(key, prep, name, results)
+        self._check_results(results)
+        self._set_results(results)
+
+    def _talk(
+        self: Any,
+        first: tuple[bytes, ...],
+        pgq: Any,
+        prep: int,
+        name: bytes,
+        binary: bool | None,
+        answers: list[Any],
+    ) -> _Steps:
+        """One round trip; every answer is taken, whatever it says."""
+        pgconn = self._pgconn
+        pgconn.enter_pipeline_mode()
+        for statement in first:
+            pgconn.send_query_params(statement, None)
+        count = len(first) + 1
+        if prep == _TO_PREPARE:
+            pgconn.send_prepare(name, pgq.query, param_types=pgq.types)
+            count += 1
+        if prep == _UNPREPARED:
+            self._execute_send(pgq, force_extended=True, binary=binary)
+        else:
+            self._send_query_prepared(name, pgq, binary=binary)
+        pgconn.pipeline_sync()
+        yield from send(pgconn)
+        for _ in range(count):
+            answers.append((yield from fetch_many(pgconn)))
+        yield from fetch_many(pgconn)  # the answer to the Sync
+        pgconn.exit_pipeline_mode()
+
+    def _executemany_gen_pipeline(
+        self: Any, query: Any, params_seq: Iterable[Any], returning: bool
+    ) -> _Steps:
+        conn = self._conn
+        first, self.ahead = self.ahead, ()
+        if not conn._autocommit and self._pgconn.transaction_status == _IDLE:
+            first = (conn._get_tx_start_command(), *first)
+        for statement in first:
+            yield from conn._exec_command(statement)
+        if first:
+            # under way: psycopg sees that BEGIN was sent
+            yield from conn._pipeline._communicate_gen()
+        yield from super()._executemany_gen_pipeline(query, params_seq, returning)  # type: ignore[misc]
+
+    def _executemany_gen_no_pipeline(
+        self: Any, query: Any, params_seq: Iterable[Any], returning: bool
+    ) -> _Steps:
+        yield from self._send_ahead()
+        yield from super()._executemany_gen_no_pipeline(query, params_seq, returning)  # type: ignore[misc]
+
+
+class Cursor(_Ahead, psycopg.Cursor[Any]):
+    """psycopg's, for threads."""
+
+
+class AsyncCursor(_Ahead, psycopg.AsyncCursor[Any]):
+    """psycopg's, for asyncio."""
