@@ -25,7 +25,7 @@ from .errors import (
 )
 from .events import SessionInfo
 from .execution import KEY
-from .fast import lean
+from .fast import lean, lean_async
 from .fast.flush import flush as fast_flush
 from .fast.seam import quicken
 from .hooks import Hook, HookKind, add_hook
@@ -457,6 +457,17 @@ class AsyncSession(AsyncRowsSession, AsyncStringSession):
             *arg: _P.args,
             **kw: _P.kwargs,
         ) -> _R: ...
+
+    else:  # the signature is SQLAlchemy's
+
+        @functools.wraps(AsyncStringSession.get)
+        async def get(self, entity, ident, **more):
+            session = self.sync_session
+            if not more and getattr(session, "_scope", None) is not None:
+                found = await lean_async.get(session, entity, ident)
+                if found is not lean.ASIDE:
+                    return found
+            return await super().get(entity, ident, **more)
 
     def __repr__(self) -> str:
         return f"Async{self.sync_session!r}".replace("Async<", "<Async", 1)

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from sqlalchemy import URL
 
 from ..options import DatabaseOptions, Isolation
+from .wire import Wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,10 @@ class Family:
 
         :return: ``None`` where that takes more than statements, so that SQLAlchemy has to do it.
         """
+        return None
+
+    def wire(self, driver: str) -> Wire | None:
+        """How a driver of asyncio is spoken to directly; ``None`` where SQLAlchemy has to."""
         return None
 
     def start(

@@ -16,6 +16,8 @@ from sqlalchemy import URL
 
 from ..options import DatabaseOptions, Isolation
 from .family import Begin, Driver, EngineSettings, Family
+from .wire import Wire
+from .wires import AiosqliteWire
 
 # how long one attempt at a BEGIN waits for another process, in milliseconds
 _SLICE_MS = 50
@@ -143,6 +145,9 @@ class SQLite(Family):
         if options.journal_mode != "wal":
             return None
         return self.begin_statements(begin)
+
+    def wire(self, driver: str) -> Wire | None:
+        return AiosqliteWire() if driver == "aiosqlite" else None
 
     def start(
         self,

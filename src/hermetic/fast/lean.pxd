@@ -8,6 +8,9 @@ from .plans cimport Entity
 from .side cimport Side
 
 
+@cython.locals(plan=Entity)
+cpdef sought(object session, Scope scope, Side side, object entity, object ident)
+
 @cython.locals(scope=Scope, side=Side, plan=Entity, connection=ConnectionRecord)
 cpdef get(object session, object entity, object ident)
 
@@ -18,7 +21,7 @@ cpdef ConnectionRecord in_hand(object session, Scope scope, Side side)
 @cython.locals(connection=ConnectionRecord, now=double, admission=Admission)
 cpdef ConnectionRecord take(object session, Scope scope, Side side)
 
-cdef bint _is_fit(ConnectionRecord connection, object entry, object pool, Side side, double now)
+cpdef bint is_fit(ConnectionRecord connection, object entry, object pool, Side side, double now)
 
 @cython.locals(transaction=Transaction)
 cdef bint _begin(Scope scope, Side side, ConnectionRecord connection)
@@ -50,7 +53,7 @@ cpdef new_session(Side side)
 @cython.locals(side=Side)
 cpdef bint commits_in_one_step(Scope scope)
 
-cdef _put_back(object pool, object entry, Admission admission, object ticket)
+cpdef put_back(object pool, object entry, Admission admission, object ticket)
 
 cpdef keep_listed(object session)
 

@@ -39,8 +39,25 @@ def get(session: Any, entity: Any, ident: Any) -> Any:
     """``session.get(entity, ident)``, or ``ASIDE``."""
     scope: Scope = session._scope
     side: Side | None = scope.side
-    if side is None:
+    if side is None or side.asynchronous:
         return ASIDE
+    found = sought(session, scope, side, entity, ident)
+    if type(found) is not tuple:
+        return found
+    plan: Entity = found[0]
+    if not is_clean(session):
+        session._autoflush()
+    connection = in_hand(session, scope, side)
+    if connection is None:
+        return ASIDE
+    rows = fetch(session, scope, side, connection, plan, found[1])
+    if not rows:
+        return None
+    return instance_of(session, plan, rows[0], new_runid())
+
+
+def sought(session: Any, scope: Scope, side: Side, entity: Any, ident: Any) -> Any:
+    """The object, where the session has it; else a plan and its parameters, or ``ASIDE``."""
     scope.check_owner()
     plan = side.entities.get(entity)
     if plan is None:
@@ -67,15 +84,7 @@ def get(session: Any, entity: Any, ident: Any) -> Any:
         return instance
     if not may_run(session, scope, side, plan):
         return ASIDE
-    if not is_clean(session):
-        session._autoflush()
-    connection = in_hand(session, scope, side)
-    if connection is None:
-        return ASIDE
-    rows = fetch(session, scope, side, connection, plan, _parameters(plan, key))
-    if not rows:
-        return None
-    return instance_of(session, plan, rows[0], new_runid())
+    return (plan, _parameters(plan, key))
 
 
 def is_clean(session: Any) -> bool:
@@ -117,6 +126,8 @@ def may_run(session: Any, scope: Scope, side: Side, plan: Entity) -> bool:
 
 def in_hand(session: Any, scope: Scope, side: Side) -> ConnectionRecord | None:
     """The scope's connection, begun; ``None`` where SQLAlchemy has to see to it."""
+    if side.asynchronous:
+        return None  # lean_async has its own way
     if scope.in_hand:
         return scope.connection if scope.transaction is not None else None
     transaction = session._transaction
@@ -124,10 +135,10 @@ def in_hand(session: Any, scope: Scope, side: Side) -> ConnectionRecord | None:
         return take(session, scope, side)
     if session._nested_transaction is not None or transaction._state is not _ACTIVE:
         return None
-    return _borrowed(scope, transaction, side)
+    return borrowed(scope, transaction, side)
 
 
-def _borrowed(scope: Scope, transaction: Any, side: Side) -> ConnectionRecord | None:
+def borrowed(scope: Scope, transaction: Any, side: Side) -> ConnectionRecord | None:
     """The connection that SQLAlchemy has taken, as it stands."""
     connection, record = scope.connection, scope.transaction
     if connection is None or record is None or record.failure is not None or record.over:
@@ -155,27 +166,27 @@ def take(session: Any, scope: Scope, side: Side) -> ConnectionRecord | None:
         entry = None  # somebody was faster: SQLAlchemy connects
     connection: ConnectionRecord | None = None if entry is None else entry.info.get(KEY)
     if connection is None or ticket is None:
-        _put_back(pool, entry, admission, ticket)
+        put_back(pool, entry, admission, ticket)
         return None
     scope.ticket = (admission.gate, ticket)
     scope.connection = connection
     scope.lent = entry
     scope.in_hand = True
-    if not _is_fit(connection, entry, pool, side, time.monotonic()):
+    if not is_fit(connection, entry, pool, side, time.monotonic()):
         return None  # in hand, and not begun: SQLAlchemy looks at it once more, and begins
     connection.returned = None
     connection.scope = scope
     return connection if _begin(scope, side, connection) else None
 
 
-def _put_back(pool: Any, entry: Any, admission: Admission, ticket: Ticket | None) -> None:
+def put_back(pool: Any, entry: Any, admission: Admission, ticket: Ticket | None) -> None:
     if entry is not None:
         pool.idle.append(entry)
     if ticket is not None:
         admission.leave(ticket)
 
 
-def _is_fit(connection: ConnectionRecord, entry: Any, pool: Any, side: Side, now: float) -> bool:
+def is_fit(connection: ConnectionRecord, entry: Any, pool: Any, side: Side, now: float) -> bool:
     """Whether it may be used as it is: alive as far as is known, not too old, not evicted."""
     if entry.dbapi_connection is None or not connection.ready:
         return False
@@ -225,7 +236,7 @@ def fetch(
     connection.at_rest = False
     cursor = connection.cursor
     if cursor is None:
-        cursor = connection.cursor = _dbapi(session, scope, side).cursor()
+        cursor = connection.cursor = dbapi_of(session, scope, side).cursor()
     try:
         cursor.execute(plan.sql, parameters)
         rows: Any = cursor.fetchall()
@@ -239,7 +250,7 @@ def fetch(
     return rows
 
 
-def _dbapi(session: Any, scope: Scope, side: Side) -> Any:
+def dbapi_of(session: Any, scope: Scope, side: Side) -> Any:
     """The driver's connection, in hand or SQLAlchemy's."""
     if scope.in_hand:
         return scope.lent.dbapi_connection
@@ -252,6 +263,18 @@ def failed(
     """Have a driver's error wrapped, worded and noted as every other: it is raised from here."""
     connection: Any = session._autobegin_t().adopted(side.engine)
     connection._handle_dbapi_exception(error, sql, parameters, cursor, None)
+
+
+def worded(scope: Scope, error: BaseException) -> BaseException:
+    """What ``failed`` raises for a COMMIT."""
+    try:
+        try:
+            raise error  # SQLAlchemy takes it from what is being handled
+        except BaseException:
+            failed(scope.session, scope.side, error, None, None, None)
+    except BaseException as raised:
+        return raised
+    return error
 
 
 def instance_of(session: Any, plan: Entity, row: Any, runid: int) -> Any:

@@ -31,6 +31,7 @@ COMPILED: tuple[str, ...] = (
     "hermetic.fast.instances",
     "hermetic.fast.lane",
     "hermetic.fast.lean",
+    "hermetic.fast.lean_async",
     "hermetic.fast.listening",
     "hermetic.fast.plans",
     "hermetic.fast.sending",
@@ -43,6 +44,7 @@ COMPILED: tuple[str, ...] = (
     "hermetic.pool",
     "hermetic.registry",
     "hermetic.scope",
+    "hermetic.shield",
 )
 
 _PACKAGE = __name__.partition(".")[0]
