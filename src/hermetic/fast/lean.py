@@ -127,7 +127,7 @@ def may_run(session: Any, scope: Scope, side: Side, plan: Entity) -> bool:
 def in_hand(session: Any, scope: Scope, side: Side) -> ConnectionRecord | None:
     """The scope's connection, begun; ``None`` where SQLAlchemy has to see to it."""
     if side.asynchronous:
-        return None  # lean_async has its own way
+        return None  # in asyncio this is ``lean_async``'s
     if scope.in_hand:
         return scope.connection if scope.transaction is not None else None
     transaction = session._transaction
@@ -154,7 +154,7 @@ def borrowed(scope: Scope, transaction: Any, side: Side) -> ConnectionRecord | N
 def take(session: Any, scope: Scope, side: Side) -> ConnectionRecord | None:
     """Take a connection from the pool, and begin on it."""
     pool: Any = side.engine.pool
-    if not pool.idle:
+    if side.asynchronous or not pool.idle:
         return None  # SQLAlchemy connects
     admission: Admission = pool.admission
     if admission.closed:

@@ -91,7 +91,10 @@ def entity_plan(entity: Any, dialect: Any) -> Entity | None:
         mapper: Any = inspect(entity)
     except NoInspectionAvailable:
         return None
-    if not getattr(mapper, "is_mapper", False) or not _is_plain(mapper):
+    if not getattr(mapper, "is_mapper", False):
+        return None
+    mapper._check_configure()  # its relationships have no strategies before
+    if not _is_plain(mapper):
         return None
     if dialect.bind_typing is BindTyping.SETINPUTSIZES:
         return None
