@@ -214,7 +214,7 @@ class _TaskWaker:
             self._future.set_result(None)
 
     async def wait_natively(self, seconds: float) -> None:
-        # no cancellation can be swallowed: the future is ours, and only the alarm or a place sets it
+        # no cancellation can be swallowed: only the alarm and a place set this future
         alarm = self._loop.call_later(max(0.0, seconds), self._set)
         try:
             await self._future

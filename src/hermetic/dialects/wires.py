@@ -15,7 +15,7 @@ class AsyncpgWire(Wire):
     """asyncpg, with the adapter's own transaction object and cache of prepared statements."""
 
     async def run(self, adapter: Any, sql: str, parameters: Any, begin: tuple[str, ...] | None,
-                  dialect: Any) -> tuple[list[Any], Any]:  # fmt: skip
+                  dialect: Any, last: Any) -> tuple[list[Any], Any]:  # fmt: skip
         if adapter._transaction is None:
             await adapter._start_transaction()
         statement, attributes = await adapter._prepare(sql, dialect._invalidate_schema_cache_asof)
@@ -43,8 +43,9 @@ class PsycopgWire(Wire):
     """psycopg, whose own transactions begin with the first statement."""
 
     async def run(self, adapter: Any, sql: str, parameters: Any, begin: tuple[str, ...] | None,
-                  dialect: Any) -> tuple[list[Any], Any]:  # fmt: skip
-        cursor = adapter._connection.cursor()
+                  dialect: Any, last: Any) -> tuple[list[Any], Any]:  # fmt: skip
+        # a cursor that executes the same text again knows how to convert its parameters
+        cursor = last or adapter._connection.cursor()
         await cursor.execute(sql, parameters)
         return await cursor.fetchall(), cursor
 
@@ -61,7 +62,7 @@ class AiosqliteWire(Wire):
     """
 
     async def run(self, adapter: Any, sql: str, parameters: Any, begin: tuple[str, ...] | None,
-                  dialect: Any) -> tuple[list[Any], Any]:  # fmt: skip
+                  dialect: Any, last: Any) -> tuple[list[Any], Any]:  # fmt: skip
         raw = adapter._connection
         begun, found, description = await raw._execute(
             _begun_and_fetched, raw._conn, begin, sql, parameters
@@ -89,7 +90,6 @@ def _begun_and_fetched(
         cursor = connection.execute(sql, parameters)
         rows = cursor.fetchall()
         description = cursor.description
-        cursor.close()
     except Exception as error:
         return begun, error, None
     return True, rows, description

@@ -20,6 +20,7 @@ from ..execution import KEY, watch
 from ..gate import Waiter
 from ..pool import Admission
 from ..registry import Scope
+from .counts import count
 from .lean import (
     _ACTIVE,
     ASIDE,
@@ -55,6 +56,7 @@ async def get(session: Any, entity: Any, ident: Any) -> Any:
     rows = await rows_of(session, scope, side, plan, found[1])
     if rows is ASIDE:
         return ASIDE
+    count("get:fast")
     if not rows:
         return None
     return instance_of(session, plan, rows[0], new_runid())
@@ -135,18 +137,22 @@ async def _fetched(
     scope.last_statement = connection.last_statement = plan.sql
     connection.at_rest = False
     try:
-        rows, source = await side.wire.run(adapter, plan.sql, parameters, begin, side.dialect)
+        rows, source = await side.wire.run(
+            adapter, plan.sql, parameters, begin, side.dialect, connection.cursor
+        )
     except NotBegun:
         # somebody else holds the lock, or worse: SQLAlchemy's way waits, and says it in full
         connection.scope = connection.transaction = scope.transaction = None
         scope.statements -= 1
         return ASIDE
     except BaseException as error:
+        connection.cursor = None
         if isinstance(error, Exception):
             error = side.wire.translated(adapter, error, side.dialect)
         await greenlet_spawn(_failed, session, side, error, plan.sql, parameters)
         raise
     connection.at_rest = True
+    connection.cursor = source
     if plan.processors is None:
         plan.describe(side.dialect, side.wire.description(source))
     return rows

@@ -44,7 +44,7 @@ class Side:
         self.session_dict: dict[str, Any] | None = None
         # and of asyncio: how its driver is spoken to, and what goes around those sessions
         self.asynchronous = asynchronous
-        self.wire = family.wire(driver) if asynchronous else None
+        self.wire: Any = family.wire(driver) if asynchronous else None
         self.facade_class: Any = None
         self.facade_dict: dict[str, Any] | None = None
         # whether the server has to be told of deadlines; SQLite's are a matter of this process
