@@ -25,7 +25,7 @@ from .errors import (
 )
 from .events import SessionInfo
 from .execution import KEY
-from .fast import lean, statements
+from .fast import lean, lean_async, statements
 from .fast.adding import add_all as fast_add_all
 from .fast.flush import flush as fast_flush
 from .fast.seam import quicken
@@ -514,6 +514,48 @@ class AsyncSession(AsyncRowsSession, AsyncStringSession):
             *arg: _P.args,
             **kw: _P.kwargs,
         ) -> _R: ...
+
+    else:  # the signature is SQLAlchemy's
+
+        @functools.wraps(AsyncStringSession.get)
+        async def get(self, entity, ident, **more):
+            session = self.sync_session
+            if not more and getattr(session, "_scope", None) is not None:
+                found = await lean_async.get(session, entity, ident)
+                if found is not lean.ASIDE:
+                    return found
+            return await super().get(entity, ident, **more)
+
+        @functools.wraps(AsyncStringSession.execute)
+        async def execute(self, statement, *args, **more):
+            if type(statement) is Select and not args and not more:
+                found = await self._shortly(statement)
+                if found is not lean.ASIDE:
+                    return found
+            return await super().execute(statement, *args, **more)
+
+        @functools.wraps(AsyncStringSession.scalars)
+        async def scalars(self, statement, *args, **more):
+            if type(statement) is Select and not args and not more:
+                found = await self._shortly(statement)
+                if found is not lean.ASIDE:
+                    return found.scalars()
+            return await super().scalars(statement, *args, **more)
+
+        @functools.wraps(AsyncStringSession.scalar)
+        async def scalar(self, statement, *args, **more):
+            if type(statement) is Select and not args and not more:
+                found = await self._shortly(statement)
+                if found is not lean.ASIDE:
+                    return found.scalar()
+            return await super().scalar(statement, *args, **more)
+
+    async def _shortly(self, statement: Any) -> Any:
+        """Take the fast path of a small query."""
+        session = self.sync_session
+        if getattr(session, "_scope", None) is None:
+            return lean.ASIDE
+        return await lean_async.execute(session, statement)
 
     def __repr__(self) -> str:
         return f"Async{self.sync_session!r}".replace("Async<", "<Async", 1)

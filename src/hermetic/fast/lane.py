@@ -56,7 +56,12 @@ def lane_in_hand(session: Any, transaction: Any) -> Lane | None:
     """The lane of a scope's fast path, where it has one or may begin one."""
     scope = session._scope
     side = None if scope is None else scope.side
-    if side is None or session.bind is not side.engine or session.execution_options:
+    if (
+        side is None
+        or side.asynchronous
+        or session.bind is not side.engine
+        or session.execution_options
+    ):
         return None
     if scope.deadline is not None and side.limits:
         return None

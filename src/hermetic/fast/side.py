@@ -38,6 +38,7 @@ class Side:
         options: DatabaseOptions,
         *,
         reader: bool,
+        asynchronous: bool = False,
     ) -> None:
         self.engine = engine
         self.dialect: Any = engine.dialect
@@ -55,9 +56,14 @@ class Side:
         # the class of its sessions, and what they have in them to begin with
         self.session_class: Any = None
         self.session_dict: dict[str, Any] | None = None
-        # whether the server has to be told of deadlines; SQLite's are a matter of this process
+        # and of asyncio: how its driver is spoken to, and what goes around those sessions
+        self.asynchronous = asynchronous
+        self.wire: Any = family.wire(driver) if asynchronous else None
+        self.facade_class: Any = None
+        self.facade_dict: dict[str, Any] | None = None
         # whether a commit is one call of C
         self.one_step = self.apart or family.commits_in_one_call(driver)
+        # whether the server has to be told of deadlines; SQLite's are a matter of this process
         self.limits = not family.embedded
         engine.__dict__["_hermetic_side"] = self
 
@@ -73,17 +79,16 @@ class Side:
         if engine._has_events or is_logged(engine):
             return True
         dispatch = self.dialect.dispatch
-        if self.begin is None:
-            return False  # SQLAlchemy deals with its pool
-        pool = engine.pool.dispatch
-        return not (
+        if not (
             is_silent(dispatch.do_execute)
             and is_silent(dispatch.do_execute_no_params)
             and is_silent(dispatch.do_executemany)
-            and is_alone(pool.checkout)
-            and is_alone(pool.checkin)
-            and is_silent(pool.reset)
-        )
+        ):
+            return True
+        if self.begin is None:
+            return False  # SQLAlchemy deals with its pool
+        pool = engine.pool.dispatch
+        return not (is_alone(pool.checkout) and is_alone(pool.checkin) and is_silent(pool.reset))
 
     def entity(self, entity: Any) -> Entity | None:
         """The plan of a mapped class; ``None`` where it needs SQLAlchemy's own way."""

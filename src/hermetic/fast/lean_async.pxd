@@ -1,0 +1,25 @@
+cimport cython
+
+from ..connection cimport ConnectionRecord, Transaction
+from ..gate cimport Gate, Ticket, Waiter
+from ..pool cimport Admission
+from ..registry cimport Scope
+from .lean cimport instance_of, is_clean, is_fit, put_back, sought
+from .listening cimport is_heard
+from .plans cimport Entity
+from .side cimport Side
+
+
+@cython.locals(transaction=Transaction)
+cdef Transaction _begun(Scope scope, ConnectionRecord connection)
+
+@cython.locals(side=Side)
+cpdef bint may_end(Scope scope, object error)
+
+@cython.locals(connection=ConnectionRecord)
+cpdef bint may_close(Scope scope)
+
+cpdef remember_facade(Side side, object facade)
+
+@cython.locals(values=dict)
+cpdef new_facade(Side side, object session)
