@@ -52,6 +52,7 @@ LAYERS: Final[Mapping[str, int]] = {
     "transaction": 3,
     "watchdog": 3,
     # Shells
+    "async_session": 3,
     "attempts": 4,
     "block": 4,
     "decorated": 4,

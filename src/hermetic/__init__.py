@@ -4,6 +4,11 @@ Whatever happens inside, a session ends exactly once, its outcome is known, and 
 of it.
 """
 
+# first: it decides whether the compiled form of the others is taken
+from .fast import modules as modules
+
+# isort: split
+from .async_session import AsyncSession
 from .attempts import Attempt, Attempts, Unit
 from .database import Database
 from .dialects.classify import classify
@@ -80,7 +85,7 @@ from .factories import async_scoped_session, async_sessionmaker, scoped_session,
 from .faults import Fault, FaultKind
 from .options import DatabaseOptions, Isolation, Propagation, Retry, ScopeOptions
 from .registry import Scope
-from .session import AsyncSession, Session
+from .session import Session
 
 __version__ = "0.1.0"
 

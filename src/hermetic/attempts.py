@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 from sqlalchemy.orm.state import InstanceState
 
 from . import current
+from .async_session import AsyncSession
 from .block import Block
 from .boundary import Entry
 from .decorated import SessionSlot, check_decorated, new_objects_among
@@ -28,7 +29,7 @@ from .place import Place, caller_frame
 from .registry import Scope, describe_error
 from .retry import Again, decide, failure_of
 from .scope import begin_async, begin_sync, end_async, end_sync
-from .session import AsyncSession, Session
+from .session import Session
 
 if TYPE_CHECKING:
     from .database import Database

@@ -13,8 +13,9 @@ from .registry import Scope
 from .scope import begin_async, begin_sync, end_async, end_sync
 
 if TYPE_CHECKING:
+    from .async_session import AsyncSession
     from .database import Database
-    from .session import AsyncSession, Session
+    from .session import Session
 
 
 class Block:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from sqlalchemy import orm
 from sqlalchemy.ext import asyncio as sa_asyncio
 
+from .async_session import AsyncSession
 from .errors import Outcome
 from .events import logger
 from .loan import Loan
 from .owner import Task, current_task
 from .redaction import redacted
 from .registry import Scope
-from .session import AsyncSession, Session
+from .session import Session
 from .strings import AsyncStringScopedSession, StringScopedSession
 
 _S = TypeVar("_S", bound=orm.Session)

@@ -8,8 +8,9 @@ from sqlalchemy import Table, inspect, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.sql.expression import Executable, FromClause, TextClause
 
+from .async_session import AsyncSession
 from .errors import ConfigurationError, HermeticError
-from .session import AsyncSession, Session
+from .session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping

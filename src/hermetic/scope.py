@@ -17,6 +17,7 @@ from sqlalchemy import orm
 from sqlalchemy.util import greenlet_spawn
 
 from . import current
+from .async_session import AsyncSession
 from .boundary import Ending, Entry, Outer, ending, enter
 from .ending import end, has_commit_listeners
 from .errors import ForeignOwner, Outcome, ScopeRefused
@@ -29,7 +30,7 @@ from .options import Isolation, Propagation, ScopeOptions
 from .owner import describe_current
 from .place import Place
 from .registry import Scope
-from .session import AsyncSession, Session, owned_session
+from .session import Session, owned_session
 from .shield import end_in_hand, end_shielded
 
 if TYPE_CHECKING:

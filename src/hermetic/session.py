@@ -25,7 +25,7 @@ from .errors import (
 )
 from .events import SessionInfo
 from .execution import KEY
-from .fast import lean, lean_async, statements
+from .fast import lean, statements
 from .fast.adding import add_all as fast_add_all
 from .fast.flush import flush as fast_flush
 from .fast.seam import quicken
@@ -35,8 +35,8 @@ from .owner import Owner, current_task, describe_current
 from .place import Place, user_frame
 from .redaction import redacted
 from .registry import Scope, loose_sessions
-from .rows import AsyncRowsSession, RowsSession
-from .strings import AsyncStringSession, StringSession
+from .rows import RowsSession
+from .strings import StringSession
 from .transaction import ScopeTransaction
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -488,97 +488,6 @@ def _owned_session(*args: Any, **kwargs: Any) -> Session:
 # makes a session for a scope, which knows whose it is: the session need not find out. SQLAlchemy's
 # AsyncSession asks for a class, and only calls it
 owned_session: Any = _owned_session
-
-
-class AsyncSession(AsyncRowsSession, AsyncStringSession):
-    """SQLAlchemy's AsyncSession over a hermetic Session."""
-
-    sync_session_class = Session
-    sync_session: Session
-
-    @property
-    def scope(self) -> Scope | None:
-        """The live record of its scope: name, owner, state, outcome. ``None`` outside any."""
-        return self.sync_session._scope
-
-    @property
-    def outcome(self) -> Outcome | None:
-        """How its scope ended; ``None`` while that is open, or outside any scope."""
-        return self.sync_session.outcome
-
-    if TYPE_CHECKING:
-
-        async def run_sync(
-            self,
-            fn: Callable[Concatenate[Session, _P], _R],
-            *arg: _P.args,
-            **kw: _P.kwargs,
-        ) -> _R: ...
-
-    else:  # the signature is SQLAlchemy's
-
-        @functools.wraps(AsyncStringSession.get)
-        async def get(self, entity, ident, **more):
-            session = self.sync_session
-            if not more and getattr(session, "_scope", None) is not None:
-                found = await lean_async.get(session, entity, ident)
-                if found is not lean.ASIDE:
-                    return found
-            return await super().get(entity, ident, **more)
-
-        @functools.wraps(AsyncStringSession.execute)
-        async def execute(self, statement, *args, **more):
-            if type(statement) is Select and not args and not more:
-                found = await self._shortly(statement)
-                if found is not lean.ASIDE:
-                    return found
-            return await super().execute(statement, *args, **more)
-
-        @functools.wraps(AsyncStringSession.scalars)
-        async def scalars(self, statement, *args, **more):
-            if type(statement) is Select and not args and not more:
-                found = await self._shortly(statement)
-                if found is not lean.ASIDE:
-                    return found.scalars()
-            return await super().scalars(statement, *args, **more)
-
-        @functools.wraps(AsyncStringSession.scalar)
-        async def scalar(self, statement, *args, **more):
-            if type(statement) is Select and not args and not more:
-                found = await self._shortly(statement)
-                if found is not lean.ASIDE:
-                    return found.scalar()
-            return await super().scalar(statement, *args, **more)
-
-    async def _shortly(self, statement: Any) -> Any:
-        """Take the fast path of a small query."""
-        session = self.sync_session
-        if getattr(session, "_scope", None) is None:
-            return lean.ASIDE
-        return await lean_async.execute(session, statement)
-
-    def __repr__(self) -> str:
-        return f"Async{self.sync_session!r}".replace("Async<", "<Async", 1)
-
-    def rollback_only(self) -> None:
-        """As Session.rollback_only; no await, nothing is sent."""
-        self.sync_session.rollback_only()
-
-    def on_commit(self, function: _F, *, key: object = None) -> _F:
-        """As Session.on_commit; coroutine functions are awaited."""
-        return self.sync_session.on_commit(function, key=key)
-
-    def on_rollback(self, function: _F, *, key: object = None) -> _F:
-        """As Session.on_rollback; coroutine functions are awaited."""
-        return self.sync_session.on_rollback(function, key=key)
-
-    def before_commit(self, function: _F, *, key: object = None) -> _F:
-        """As Session.before_commit; coroutine functions are awaited."""
-        return self.sync_session.before_commit(function, key=key)
-
-    def lend(self) -> Loan:
-        """As Session.lend."""
-        return self.sync_session.lend()
 
 
 def _forget(number: int) -> Callable[[object], None]:

@@ -98,7 +98,7 @@ class _Chunks:
         if not is_plain(cursor):
             return self._plainly(cursor._raw_all_tuples())
         processed = cursor._row_getter[2]
-        rows = cursor._fetchmany_impl(BATCH)
+        rows = list(cursor._fetchmany_impl(BATCH))  # PyMySQL gives tuples
         build = "few" if len(rows) <= FEW else self._compiled(processed)
         found: list[Any] = []
         if build == FIRST:
@@ -112,7 +112,7 @@ class _Chunks:
         while rows:
             found += build(rows)
             _Due()
-            rows = cursor._fetchmany_impl(BATCH)
+            rows = list(cursor._fetchmany_impl(BATCH))  # PyMySQL gives tuples
         return found
 
     def _plainly(self, rows: Any) -> list[Any]:

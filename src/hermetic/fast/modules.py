@@ -14,7 +14,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Sequence
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 
@@ -64,19 +64,6 @@ def uncompiled() -> list[str]:
     return [name for name, module in known if module is not None and not is_compiled(module)]
 
 
-def check_required() -> None:
-    """:raises ImportError: compiled modules are required, and some are not."""
-    if not _wanted("HERMETIC_REQUIRE_COMPILED"):
-        return
-    for name in COMPILED:
-        importlib.import_module(name)
-    missing = uncompiled()
-    if missing:
-        raise ImportError(
-            f"HERMETIC_REQUIRE_COMPILED is set, and these are not compiled: {', '.join(missing)}"
-        )
-
-
 class _PythonOnly:
     """Finds the Python file of a module of ours where a compiled one would win."""
 
@@ -93,9 +80,26 @@ class _PythonOnly:
         return None
 
 
+class _CompiledOnly:
+    """Refuses to find the Python file of a module that should have been compiled."""
+
+    @staticmethod
+    def find_spec(
+        name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name not in COMPILED:
+            return None
+        found = PathFinder.find_spec(name, path, target)
+        if found is None or str(found.origin).endswith(".py"):
+            raise ImportError(f"HERMETIC_REQUIRE_COMPILED is set, and {name} is not compiled")
+        return found
+
+
 def _wanted(variable: str) -> bool:
     return os.environ.get(variable, "") not in ("", "0")
 
 
 if _wanted("HERMETIC_DISABLE_COMPILED"):
     sys.meta_path.insert(0, _PythonOnly)
+elif _wanted("HERMETIC_REQUIRE_COMPILED"):
+    sys.meta_path.insert(0, _CompiledOnly)
