@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import signal
 import sqlite3
 from collections.abc import Generator, Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -39,6 +40,9 @@ def in_ci() -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # a shell starts what it puts into the background so, and the tests send it to themselves
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     given: dict[str, str] = getattr(config, "workerinput", {})
     config.stash[_SERVERS] = ServerSet(given.get(_EXPORTED))
     config.stash[_DATABASES] = WorkerDatabases(given.get("workerid", "alone"))
