@@ -1,4 +1,4 @@
-"""The fast paths look whether SQLAlchemy is what they were made for, and stay off where it is not."""
+"""Fast paths look whether SQLAlchemy is what they were made for, and stay off where it is not."""
 
 from __future__ import annotations
 
@@ -52,8 +52,7 @@ CHANGES = {
     ),
     "another method": (
         "sqlalchemy.orm.attributes",
-        "place._CollectionAttributeImpl.set_committed_value = "
-        "lambda self, state, value, dict_=None: None",
+        "place._CollectionAttributeImpl.set_committed_value = lambda self, state, value: None",
         1,
         "[]",
     ),
