@@ -58,6 +58,7 @@ LAYERS: Final[Mapping[str, int]] = {
     "redaction": 0,
     "database": 4,
     "scope": 4,
+    "shield": 4,
     # Capabilities
     "cache": 5,
     "frames": 5,

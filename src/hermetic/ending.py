@@ -138,16 +138,51 @@ def _end_root(
             raised = _commit(scope)
         elif how is Ending.REFUSE:
             raised = _refused(scope)
-        if scope.outcome is None and scope.entry is Entry.TRANSACTION:
-            unsure = scope.transaction is not None and scope.transaction.unsure
-            scope.boundary.end(Outcome.UNKNOWN if unsure else Outcome.NOT_COMMITTED)
-        rollback = raised is not None or how is not Ending.COMMIT
-        scope.failed = rollback or error is not None
-        _clean_up(scope, raised or error, cleanup_timeout, rollback)
-        scope.forget()
+        _finish(scope, error, raised, how, cleanup_timeout)
+    return raised
+
+
+def _finish(
+    scope: Scope,
+    error: BaseException | None,
+    raised: BaseException | None,
+    how: Ending,
+    cleanup_timeout: float,
+) -> None:
+    """Everything after the COMMIT, or in the place of one."""
+    if scope.outcome is None and scope.entry is Entry.TRANSACTION:
+        unsure = scope.transaction is not None and scope.transaction.unsure
+        scope.boundary.end(Outcome.UNKNOWN if unsure else Outcome.NOT_COMMITTED)
+    rollback = raised is not None or how is not Ending.COMMIT
+    scope.failed = rollback or error is not None
     final = raised or error
+    _clean_up(scope, final, cleanup_timeout, rollback)
+    scope.forget()
     if isinstance(final, FaultError):
         final.outcome = scope.outcome
+
+
+def end_sent(
+    scope: Scope, struck: BaseException | None, cleanup_timeout: float
+) -> BaseException | None:
+    """The end of a scope whose COMMIT was sent by its shell, on the driver's connection.
+
+    :param struck: what came of it, as the DBAPI raises it; ``None``: it was answered.
+    :return: as ``end``.
+    """
+    owner = scope.owner
+    if not owner.is_current():
+        scope.owner = Owner()
+    raised: BaseException | None = None
+    try:
+        if struck is None:
+            scope.transaction.committed = True  # type: ignore[union-attr]
+            scope.boundary.end(Outcome.COMMITTED)
+        else:
+            raised = _not_committed(scope, lean.worded(scope, struck))
+        _finish(scope, None, raised, Ending.COMMIT, cleanup_timeout)
+    finally:
+        scope.owner = owner
     return raised
 
 
@@ -201,22 +236,27 @@ def _commit(scope: Scope) -> BaseException | None:
         elif scope.session.in_transaction() or has_commit_listeners(scope):
             orm.Session.commit(scope.session)
     except BaseException as struck:
-        failed = _own_words(scope, struck)
-        outcome = _outcome_of(scope, failed)
-        if not plain:
-            scope.boundary.end(outcome)
-        if isinstance(failed, FaultError):
-            failed.outcome = outcome
-        if (
-            outcome is Outcome.UNKNOWN
-            and isinstance(failed, Exception)
-            and not isinstance(failed, CommitUnknown)
-        ):
-            return _unknown(scope, failed)
-        return failed
+        return _not_committed(scope, struck)
     if not plain:
         scope.boundary.end(Outcome.COMMITTED)
     return None
+
+
+def _not_committed(scope: Scope, struck: BaseException) -> BaseException:
+    """What to raise for a commit that raised; notes the outcome."""
+    failed = _own_words(scope, struck)
+    outcome = _outcome_of(scope, failed)
+    if scope.entry is not Entry.PLAIN:
+        scope.boundary.end(outcome)
+    if isinstance(failed, FaultError):
+        failed.outcome = outcome
+    if (
+        outcome is Outcome.UNKNOWN
+        and isinstance(failed, Exception)
+        and not isinstance(failed, CommitUnknown)
+    ):
+        return _unknown(scope, failed)
+    return failed
 
 
 def _own_words(scope: Scope, failed: BaseException) -> BaseException:

@@ -43,6 +43,7 @@ class Server:
         self._sync: dict[bool, Engine] = {}
         self.sides: dict[bool, Side] = {}
         self._async: dict[asyncio.AbstractEventLoop, dict[bool, AsyncEngine]] = {}
+        self.async_sides: dict[asyncio.AbstractEventLoop | None, dict[bool, Side]] = {}
         self._gates = self._make_gates()
         self._anchor = self.family.anchor(url)
         self._admissions: list[Admission] = []
@@ -89,16 +90,27 @@ class Server:
         """The engine for threads, with what the fast paths know of it."""
         found = self.sides.get(reader)
         if found is None:
-            engine = self.engine(reader=reader)
-            driver = driver_of(engine.url)
-            found = self.sides[reader] = Side(
-                engine,
-                self.family,
-                driver,
-                self.options,
-                reader=reader and self.family.has_readers,
-            )
+            found = self._side(self.engine(reader=reader), reader, asynchronous=False)
+            self.sides[reader] = found
         return found
+
+    def async_side(self, *, reader: bool) -> tuple[AsyncEngine, Side]:
+        """The engine for the running event loop, with what the fast paths know of it."""
+        engine = self.async_engine(reader=reader)
+        sides = self.async_sides.setdefault(asyncio.get_running_loop(), {})
+        if reader not in sides:
+            sides[reader] = self._side(engine.sync_engine, reader, asynchronous=True)
+        return engine, sides[reader]
+
+    def _side(self, engine: Engine, reader: bool, *, asynchronous: bool) -> Side:
+        return Side(
+            engine,
+            self.family,
+            driver_of(engine.url),
+            self.options,
+            reader=reader and self.family.has_readers,
+            asynchronous=asynchronous,
+        )
 
     def async_engine(self, *, reader: bool) -> AsyncEngine:
         """The engine for the running event loop. Its connections never meet another loop."""
@@ -123,6 +135,8 @@ class Server:
         with self._lock:
             closed = [loop for loop in self._async if loop.is_closed()]
             engines = [e for loop in closed for e in self._async.pop(loop).values()]
+            for loop in closed:
+                self.async_sides.pop(loop, None)
         for engine in engines:
             self._abandon_closed(engine)
 
@@ -188,6 +202,7 @@ class Server:
             engines, self._sync, self.sides = list(self._sync.values()), {}, {}
             loops = list(self._async.items())
             self._async.clear()
+            self.async_sides = {}
         for engine in engines:
             engine.dispose()
         for loop, async_engines in loops:
@@ -203,6 +218,7 @@ class Server:
         running = asyncio.get_running_loop()
         with self._lock:
             mine = self._async.pop(running, {})
+            self.async_sides.pop(running, None)
         for async_engine in mine.values():
             try:
                 async with asyncio.timeout(self.options.cleanup_timeout):
@@ -224,6 +240,7 @@ class Server:
             engine.dispose(close=False)
         self._inherited.append(list(self._async.items()))
         self._async = {}
+        self.async_sides = {}
         for gate in self._gates.values():
             gate.start_anew()
 

@@ -59,6 +59,29 @@ class Admission:
     def enter_for(self, scope: Scope | None) -> Ticket | None:
         """``enter``, for a scope that is known."""
         now = time.monotonic()
+        asked = self.ask(scope, now)
+        if not isinstance(asked, Waiter):
+            return asked
+        if not self._wait(asked, self._until(scope, now) - now):
+            raise self._too_late(scope, now)
+        assert asked.ticket is not None
+        return asked.ticket
+
+    async def enter_natively(self, asked: Waiter, scope: Scope, now: float) -> Ticket:
+        """The wait of ``enter_for``, without SQLAlchemy's bridge."""
+        waker: Any = asked.wake
+        try:
+            await waker.wait_natively(self._until(scope, now) - now)
+        except BaseException:
+            self._pass_on(asked)
+            raise
+        if asked.ticket is None and self.gate.give_up(asked) is None:
+            raise self._too_late(scope, now)
+        assert asked.ticket is not None
+        return asked.ticket
+
+    def ask(self, scope: Scope | None, now: float) -> Ticket | Waiter | None:
+        """A place, or one in line; as ``enter`` in everything else."""
         owner = current_owner() if scope is None else scope.owner
         admitted = self.gate.enter(owner, Label(owner, scope), now, self._make_waker)
         if isinstance(admitted, Ticket):
@@ -67,15 +90,13 @@ class Admission:
             if admitted.self_deadlock and scope is None and self.reads_beside:
                 return None
             admitted = self._ask_again(admitted, owner, scope, now)
-            if isinstance(admitted, Ticket):
-                return admitted
+        return admitted
+
+    def _until(self, scope: Scope | None, now: float) -> float:
         until = now + self.timeout
         if scope is not None and scope.deadline is not None:
             until = min(until, scope.deadline)
-        if not self._wait(admitted, until - now):
-            raise self._too_late(scope, now)
-        assert admitted.ticket is not None
-        return admitted.ticket
+        return until
 
     def leave(self, ticket: Ticket) -> None:
         self.gate.leave(ticket, time.monotonic())
@@ -91,12 +112,15 @@ class Admission:
         try:
             waker.wait(seconds)
         except BaseException:
-            # cancelled or interrupted while in line: a place that came at that moment goes on
-            ticket = self.gate.give_up(waiter)
-            if ticket is not None:
-                self.leave(ticket)
+            self._pass_on(waiter)
             raise
         return waiter.ticket is not None or self.gate.give_up(waiter) is not None
+
+    def _pass_on(self, waiter: Waiter) -> None:
+        """Cancelled or interrupted while in line: a place that came at that moment goes on."""
+        ticket = self.gate.give_up(waiter)
+        if ticket is not None:
+            self.leave(ticket)
 
     # ------------------------------------------------------------ refusing
 
@@ -197,6 +221,14 @@ class _TaskWaker:
         if not self._future.done():
             self._future.set_result(None)
 
+    async def wait_natively(self, seconds: float) -> None:
+        # no cancellation can be swallowed: only the alarm and a place set this future
+        alarm = self._loop.call_later(max(0.0, seconds), self._set)
+        try:
+            await self._future
+        finally:
+            alarm.cancel()
+
     def wait(self, seconds: float) -> None:
         # asyncio.wait, unlike wait_for on 3.11, cannot swallow a cancellation
         await_only(asyncio.wait((self._future,), timeout=max(0.0, seconds)))
@@ -232,7 +264,7 @@ class GatedPool(Pool):
                 f"Pool {self.admission.gate.name!r} is closed: its Database was.",
                 hint="Make a new Database.",
             )
-        ticket = self.admission.enter()
+        ticket = self._reserved(scope) or self.admission.enter()
         try:
             record = super()._do_get()
         except BaseException:
@@ -246,10 +278,16 @@ class GatedPool(Pool):
             info["hermetic.beside"] = True
         else:
             info.setdefault("hermetic.tickets", []).append(ticket)
-        scope = demanding.get()
         if scope is not None and ticket is not None:
             scope.ticket = (self.admission.gate, ticket)
         return record
+
+    def _reserved(self, scope: Scope | None) -> Ticket | None:
+        """The place that a fast path got for this scope, and found no connection for."""
+        if scope is None or scope.reserved is None or scope.reserved[0] is not self.admission.gate:
+            return None
+        ticket, scope.reserved = scope.reserved[1], None
+        return ticket
 
     def _do_return_conn(self, record: Any) -> None:
         info = record.record_info or {}

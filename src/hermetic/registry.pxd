@@ -38,6 +38,7 @@ cdef class Scope:
     cdef public object readonly
     cdef public object registry
     cdef public object rerun
+    cdef public object reserved
     cdef public object savepoint
     cdef public object seconds
     cdef public object session

@@ -85,6 +85,7 @@ class Scope:
         "readonly",
         "registry",
         "rerun",
+        "reserved",
         "savepoint",
         "seconds",
         "session",
@@ -140,6 +141,8 @@ class Scope:
         # who has it on loan, and the place at the gate that its connection has
         self.borrower: Owner | None = None
         self.ticket: tuple[Gate, Ticket] | None = None
+        # a place without a connection, for the one that SQLAlchemy is about to make
+        self.reserved: tuple[Gate, Ticket] | None = None
         # it was given to whoever opened it; its end has begun; it is still before anything that a
         # cancellation must not reach; the cancellation came in the meantime; it ended with an error
         self.handed = False
@@ -198,7 +201,7 @@ class Scope:
         """Let go, at the end, of what would keep a session, a connection or a traceback alive."""
         if self.connection is not None and self.connection.transaction is self.transaction:
             self.connection.transaction = None
-        self.connection = self.transaction = self.ticket = None
+        self.connection = self.transaction = self.ticket = self.reserved = None
         # the session knows its scope for as long as somebody has it; both ways would be a cycle
         self.session = self.facade = None
 

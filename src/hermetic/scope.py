@@ -1,8 +1,7 @@
 """Opening and ending scopes: the shells around the work, for threads and for asyncio.
 
 Opening sends nothing and waits for nothing, so it is the same in both worlds; only a savepoint may
-have to flush first. The async shell ends a scope in a task of its own, which a cancellation of the
-caller does not reach: the caller goes on waiting, for a bounded time, and is cancelled afterwards.
+have to flush first. How an end under asyncio is kept from cancellations is in ``shield``.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import asyncio
 import inspect
 import time
 from asyncio import _get_running_loop
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import orm
@@ -22,22 +22,18 @@ from .ending import end, has_commit_listeners
 from .errors import ForeignOwner, Outcome, ScopeRefused
 from .events import HookFailed, ScopeFinished, ScopeOpened, emit, logger
 from .execution import rewatch
-from .fast import lean
+from .fast import lean, lean_async
+from .fast.side import Side
 from .hooks import Hook, ending_hooks
 from .options import Isolation, Propagation, ScopeOptions
 from .owner import describe_current
 from .place import Place
 from .registry import Scope
 from .session import AsyncSession, Session, owned_session
+from .shield import end_in_hand, end_shielded
 
 if TYPE_CHECKING:
     from .database import Database
-
-# how long the end of a scope may take once its socket was destroyed under it
-_LAST_SECONDS = 1.0
-
-# endings that outlived their caller; kept here, or the loop would forget them half-way
-_stragglers: set[asyncio.Task[Any]] = set()
 
 
 def begin(
@@ -137,32 +133,49 @@ def _as_outer(scope: Scope | None) -> Outer | None:
 def _equip(database: Database, scope: Scope, asynchronous: bool) -> None:
     """Give a scope its session, bound to the pool that its promise asks for."""
     options = database.options.session_options
-    server, reader = database.server, scope.readonly
+    reader = scope.readonly
     scope.asynchronous = asynchronous
     if asynchronous:
-        bind = server.async_engine(reader=reader)
-        facade = AsyncSession(
-            bind, sync_session_class=owned_session, expire_on_commit=False, **options
-        )
-        scope.facade, scope.session = facade, facade.sync_session
-        scope.session._scope = scope
-        return
-    side = server.sides.get(reader) or server.side(reader=reader)
-    if options:
-        session = owned_session(side.engine, expire_on_commit=False, **options)
-    elif side.session_dict is None:
-        session = owned_session(side.engine, expire_on_commit=False)
-        lean.remember_session(side, session)
+        side = _equip_async(database, scope, options)
     else:
-        session = lean.new_session(side)
-    scope.facade = scope.session = session
-    session._scope = scope
+        server = database.server
+        side = server.sides.get(reader) or server.side(reader=reader)
+        if options:
+            session = owned_session(side.engine, expire_on_commit=False, **options)
+        elif side.session_dict is None:
+            session = owned_session(side.engine, expire_on_commit=False)
+            lean.remember_session(side, session)
+        else:
+            session = lean.new_session(side)
+        scope.facade = scope.session = session
+    scope.session._scope = scope
     if (
         side.begin is not None
         and scope.entry is Entry.TRANSACTION
         and scope.options.isolation is None
+        and (side.wire is not None or not asynchronous)
     ):
         scope.side = side
+
+
+def _equip_async(database: Database, scope: Scope, options: Mapping[str, Any]) -> Side:
+    server, reader = database.server, scope.readonly
+    sides = server.async_sides.get(_get_running_loop())
+    side = None if sides is None else sides.get(reader)
+    if side is not None and side.facade_dict is not None and not options:
+        session = lean.new_session(side)
+        facade = lean_async.new_facade(side, session)
+    else:
+        engine, side = server.async_side(reader=reader)
+        facade = AsyncSession(
+            engine, sync_session_class=owned_session, expire_on_commit=False, **options
+        )
+        session = facade.sync_session
+        if not options:
+            lean.remember_session(side, session)
+            lean_async.remember_facade(side, facade)
+    scope.facade, scope.session = facade, session
+    return side
 
 
 def _attach_to(scope: Scope, root: Scope, now: float) -> None:
@@ -260,8 +273,10 @@ async def end_async(scope: Scope, error: BaseException | None, cleanup_timeout: 
         _abandon(scope)
     elif _sends_nothing(scope, error):
         raised = end(scope, error, cleanup_timeout)
+    elif lean_async.may_end(scope, error):
+        raised, struck = await end_in_hand(scope, cleanup_timeout)
     else:
-        raised, struck = await _end_shielded(scope, error, cleanup_timeout)
+        raised, struck = await end_shielded(scope, error, cleanup_timeout)
     _finished(scope, raised or error)
     if scope.root is scope and scope.hooks:
         struck = await _run_hooks(scope) or struck
@@ -303,62 +318,6 @@ def _sends_nothing(scope: Scope, error: BaseException | None) -> bool:
     if ending(scope.boundary, error, scope.options.commit_on) is not Ending.COMMIT:
         return not session.in_transaction()
     return session._is_clean() and not has_commit_listeners(scope)
-
-
-async def _end_shielded(
-    scope: Scope, error: BaseException | None, cleanup_timeout: float
-) -> tuple[BaseException | None, asyncio.CancelledError | None]:
-    task = asyncio.create_task(
-        _work(scope, error, cleanup_timeout), name=f"end of {scope.name} #{scope.number}"
-    )
-    cancelled: asyncio.CancelledError | None = None
-    until: float | None = None
-    broken_off = False
-    while not task.done():
-        left = None if until is None else max(0.0, until - time.monotonic())
-        try:
-            await asyncio.wait((task,), timeout=left)
-        except asyncio.CancelledError as arrived:
-            if cancelled is None:
-                cancelled = arrived
-                # not sent yet: it will not be. Sent: it gets its time, and no more
-                scope.cancelled = True
-                until = time.monotonic() + cleanup_timeout
-                if scope.interruptible:
-                    task.cancel()
-        if task.done() or until is None or time.monotonic() < until:
-            continue
-        if broken_off:
-            _stragglers.add(task)
-            task.add_done_callback(_stragglers.discard)
-            logger.error("the end of %s hangs, and was left behind", scope.ref)
-            sent = scope.transaction is not None and scope.transaction.commit_sent
-            scope.failed = True
-            scope.boundary.end(Outcome.UNKNOWN if sent else Outcome.NOT_COMMITTED)
-            return None, cancelled
-        broken_off = True
-        until = time.monotonic() + _LAST_SECONDS
-        if not _break_off(scope):
-            task.cancel()
-    if task.cancelled():
-        return asyncio.CancelledError(), cancelled
-    struck = task.exception()
-    return (struck, cancelled) if struck is not None else (task.result(), cancelled)
-
-
-async def _work(
-    scope: Scope, error: BaseException | None, cleanup_timeout: float
-) -> BaseException | None:
-    return await greenlet_spawn(end, scope, error, cleanup_timeout)
-
-
-def _break_off(scope: Scope) -> bool:
-    """Shut the scope's socket; a driver's own answer to a cancellation may be another long wait."""
-    connection = scope.root.connection
-    if connection is not None and connection.scope is scope.root and connection.break_off:
-        connection.break_off()
-        return True
-    return False
 
 
 async def _run_hooks(scope: Scope) -> BaseException | None:

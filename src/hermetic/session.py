@@ -25,7 +25,7 @@ from .errors import (
 )
 from .events import SessionInfo
 from .execution import KEY
-from .fast import lean, statements
+from .fast import lean, lean_async, statements
 from .fast.adding import add_all as fast_add_all
 from .fast.flush import flush as fast_flush
 from .fast.seam import quicken
@@ -514,6 +514,40 @@ class AsyncSession(AsyncRowsSession, AsyncStringSession):
             *arg: _P.args,
             **kw: _P.kwargs,
         ) -> _R: ...
+
+    else:  # the signature is SQLAlchemy's
+
+        @functools.wraps(AsyncStringSession.get)
+        async def get(self, entity, ident, **more):
+            if not more:
+                found = await lean_async.get(self.sync_session, entity, ident)
+                if found is not lean.ASIDE:
+                    return found
+            return await super().get(entity, ident, **more)
+
+        @functools.wraps(AsyncStringSession.execute)
+        async def execute(self, statement, *args, **more):
+            if type(statement) is Select and not args and not more:
+                found = await lean_async.execute(self.sync_session, statement)
+                if found is not lean.ASIDE:
+                    return found
+            return await super().execute(statement, *args, **more)
+
+        @functools.wraps(AsyncStringSession.scalars)
+        async def scalars(self, statement, *args, **more):
+            if type(statement) is Select and not args and not more:
+                found = await lean_async.execute(self.sync_session, statement)
+                if found is not lean.ASIDE:
+                    return found.scalars()
+            return await super().scalars(statement, *args, **more)
+
+        @functools.wraps(AsyncStringSession.scalar)
+        async def scalar(self, statement, *args, **more):
+            if type(statement) is Select and not args and not more:
+                found = await lean_async.execute(self.sync_session, statement)
+                if found is not lean.ASIDE:
+                    return found.scalar()
+            return await super().scalar(statement, *args, **more)
 
     def __repr__(self) -> str:
         return f"Async{self.sync_session!r}".replace("Async<", "<Async", 1)

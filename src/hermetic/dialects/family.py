@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from sqlalchemy import URL
 
 from ..options import DatabaseOptions, Isolation
+from .wire import Wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,10 @@ class Family:
     def commits_in_one_call(self, driver: str) -> bool:
         """Whether the driver's ``commit()`` is a single function of C, which runs no bytecode."""
         return False
+
+    def wire(self, driver: str) -> Wire | None:
+        """How a driver of asyncio is spoken to directly; ``None`` where SQLAlchemy has to."""
+        return None
 
     def start(
         self,

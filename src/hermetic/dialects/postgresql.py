@@ -22,6 +22,8 @@ from .family import (
     break_socket,
     drop_transport,
 )
+from .wire import Wire
+from .wires import AsyncpgWire, PsycopgWire
 
 # libpq's PGTransactionStatusType
 _IDLE, _ACTIVE, _IN_ERROR = 0, 1, 3
@@ -114,7 +116,12 @@ class PostgreSQL(Family):
         self, driver: str, options: DatabaseOptions, begin: Begin
     ) -> tuple[str, ...] | None:
         # the driver's own transactions begin with the first statement
-        return () if driver == "psycopg" and not self.execution_options(begin) else None
+        own = driver in ("psycopg", "asyncpg")
+        return () if own and not self.execution_options(begin) else None
+
+    def wire(self, driver: str) -> Wire | None:
+        wires: dict[str, type[Wire]] = {"asyncpg": AsyncpgWire, "psycopg": PsycopgWire}
+        return wires[driver]() if driver in wires else None
 
     def begin_late(self, dialect: Any, dbapi: Any, driver: str) -> None:
         # the driver's own transactions begin with the next statement

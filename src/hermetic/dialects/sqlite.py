@@ -16,6 +16,8 @@ from sqlalchemy import URL
 
 from ..options import DatabaseOptions, Isolation
 from .family import Begin, Driver, EngineSettings, Family
+from .wire import Wire
+from .wires import AiosqliteWire
 
 # how long one attempt at a BEGIN waits for another process, in milliseconds
 _SLICE_MS = 50
@@ -146,6 +148,9 @@ class SQLite(Family):
 
     def commits_in_one_call(self, driver: str) -> bool:
         return driver == "pysqlite"
+
+    def wire(self, driver: str) -> Wire | None:
+        return AiosqliteWire() if driver == "aiosqlite" else None
 
     def start(
         self,

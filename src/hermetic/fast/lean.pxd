@@ -9,8 +9,11 @@ from .plans cimport Entity
 from .side cimport Side, side_of
 
 
-@cython.locals(side=Side, plan=Entity, key=tuple)
+@cython.locals(side=Side, plan=Entity)
 cpdef get(object session, object entity, object ident)
+
+@cython.locals(plan=Entity, key=tuple)
+cpdef sought(object session, Side side, object entity, object ident)
 
 @cython.locals(scope=Scope)
 cpdef Side prepared(object session)
@@ -25,7 +28,7 @@ cpdef ConnectionRecord in_hand(object session, Scope scope, Side side)
 @cython.locals(connection=ConnectionRecord, now=double, admission=Admission)
 cpdef ConnectionRecord take(object session, Scope scope, Side side)
 
-cdef bint _is_fit(ConnectionRecord connection, object entry, object pool, Side side, double now)
+cpdef bint is_fit(ConnectionRecord connection, object entry, object pool, Side side, double now)
 
 @cython.locals(transaction=Transaction)
 cdef bint _begin(Scope scope, Side side, ConnectionRecord connection)
@@ -57,7 +60,7 @@ cpdef new_session(Side side)
 @cython.locals(side=Side)
 cpdef bint commits_in_one_step(Scope scope)
 
-cdef _put_back(object pool, object entry, Admission admission, object ticket)
+cpdef put_back(object pool, object entry, Admission admission, object ticket)
 
 cpdef keep_listed(object session)
 

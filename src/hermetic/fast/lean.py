@@ -53,6 +53,21 @@ def get(session: Any, entity: Any, ident: Any) -> Any:
     side = prepared(session)
     if side is None:
         return ASIDE
+    found = sought(session, side, entity, ident)
+    if type(found) is not tuple:
+        return found
+    plan: Entity = found[0]
+    identity_map = session.identity_map
+    rows = rows_of(session, side, plan, plan, found[1])
+    if rows is ASIDE:
+        return ASIDE
+    if not rows:
+        return None
+    return instance_of(identity_map, session, plan, rows[0], new_runid())
+
+
+def sought(session: Any, side: Side, entity: Any, ident: Any) -> Any:
+    """The object, where the session has it; else a plan with its parameters, or ``ASIDE``."""
     plan = side.entities.get(entity)
     if plan is None:
         plan = side.entity(entity)
@@ -62,9 +77,8 @@ def get(session: Any, entity: Any, ident: Any) -> Any:
     key = ident if type(ident) is tuple else (ident,)
     if len(key) != len(plan.key_at) or None in key or not plan.current():
         return ASIDE
-    identity_map = session.identity_map
     try:
-        found = identity_map._dict.get((plan.identity_class, key, None))
+        found = session.identity_map._dict.get((plan.identity_class, key, None))
     except TypeError:
         return ASIDE  # a key by names, or one that is none
     if found is not None:
@@ -72,12 +86,7 @@ def get(session: Any, entity: Any, ident: Any) -> Any:
         if instance is None or found.expired or not isinstance(instance, entity):
             return ASIDE
         return instance
-    rows = rows_of(session, side, plan, plan, _parameters(plan, key))
-    if rows is ASIDE:
-        return ASIDE
-    if not rows:
-        return None
-    return instance_of(identity_map, session, plan, rows[0], new_runid())
+    return (plan, _parameters(plan, key))
 
 
 def prepared(session: Any) -> Side | None:
@@ -155,6 +164,8 @@ def may_run(session: Any, side: Side, plan: Entity) -> bool:
 
 def in_hand(session: Any, scope: Scope, side: Side) -> ConnectionRecord | None:
     """The scope's connection, begun; ``None`` where SQLAlchemy has to see to it."""
+    if side.asynchronous:
+        return None  # in asyncio this is ``lean_async``'s
     if scope.in_hand:
         return scope.connection if scope.transaction is not None else None
     transaction = session._transaction
@@ -162,10 +173,10 @@ def in_hand(session: Any, scope: Scope, side: Side) -> ConnectionRecord | None:
         return take(session, scope, side)
     if session._nested_transaction is not None or transaction._state is not _ACTIVE:
         return None
-    return _borrowed(scope, transaction, side)
+    return borrowed(scope, transaction, side)
 
 
-def _borrowed(scope: Scope, transaction: Any, side: Side) -> ConnectionRecord | None:
+def borrowed(scope: Scope, transaction: Any, side: Side) -> ConnectionRecord | None:
     """The connection that SQLAlchemy has taken, as it stands."""
     connection, record = scope.connection, scope.transaction
     if connection is None or record is None or record.failure is not None or record.over:
@@ -181,7 +192,7 @@ def _borrowed(scope: Scope, transaction: Any, side: Side) -> ConnectionRecord | 
 def take(session: Any, scope: Scope, side: Side) -> ConnectionRecord | None:
     """Take a connection from the pool, and begin on it."""
     pool: Any = side.engine.pool
-    if not pool.idle:
+    if side.asynchronous or not pool.idle:
         return None  # SQLAlchemy connects
     admission: Admission = pool.admission
     if admission.closed:
@@ -193,27 +204,27 @@ def take(session: Any, scope: Scope, side: Side) -> ConnectionRecord | None:
         entry = None  # somebody was faster: SQLAlchemy connects
     connection: ConnectionRecord | None = None if entry is None else entry.info.get(KEY)
     if connection is None or ticket is None:
-        _put_back(pool, entry, admission, ticket)
+        put_back(pool, entry, admission, ticket)
         return None
     scope.ticket = (admission.gate, ticket)
     scope.connection = connection
     scope.lent = entry
     scope.in_hand = True
-    if not _is_fit(connection, entry, pool, side, time.monotonic()):
+    if not is_fit(connection, entry, pool, side, time.monotonic()):
         return None  # in hand, and not begun: SQLAlchemy looks at it once more, and begins
     connection.returned = None
     connection.scope = scope
     return connection if _begin(scope, side, connection) else None
 
 
-def _put_back(pool: Any, entry: Any, admission: Admission, ticket: Ticket | None) -> None:
+def put_back(pool: Any, entry: Any, admission: Admission, ticket: Ticket | None) -> None:
     if entry is not None:
         pool.idle.append(entry)
     if ticket is not None:
         admission.leave(ticket)
 
 
-def _is_fit(connection: ConnectionRecord, entry: Any, pool: Any, side: Side, now: float) -> bool:
+def is_fit(connection: ConnectionRecord, entry: Any, pool: Any, side: Side, now: float) -> bool:
     """Whether it may be used as it is: alive as far as is known, not too old, not evicted."""
     if entry.dbapi_connection is None or not connection.ready:
         return False
@@ -265,7 +276,7 @@ def fetch(
     connection.at_rest = False
     cursor = connection.cursor
     if cursor is None:
-        cursor = connection.cursor = _dbapi(session, scope, side).cursor()
+        cursor = connection.cursor = dbapi_of(session, scope, side).cursor()
     try:
         cursor.execute(sql, parameters)
         rows: Any = cursor.fetchall()
@@ -279,7 +290,7 @@ def fetch(
     return rows
 
 
-def _dbapi(session: Any, scope: Scope, side: Side) -> Any:
+def dbapi_of(session: Any, scope: Scope, side: Side) -> Any:
     """The driver's connection, in hand or SQLAlchemy's."""
     if scope.in_hand:
         return scope.lent.dbapi_connection
@@ -292,6 +303,18 @@ def failed(
     """Have a driver's error wrapped, worded and noted as every other: it is raised from here."""
     connection: Any = session._autobegin_t().adopted(side.engine)
     connection._handle_dbapi_exception(error, sql, parameters, cursor, None)
+
+
+def worded(scope: Scope, error: BaseException) -> BaseException:
+    """What ``failed`` raises for a COMMIT."""
+    try:
+        try:
+            raise error  # SQLAlchemy takes it from what is being handled
+        except BaseException:
+            failed(scope.session, scope.side, error, None, None, None)
+    except BaseException as raised:
+        return raised
+    return error
 
 
 def instance_of(identity_map: Any, session: Any, plan: Entity, row: Any, runid: int) -> Any:
@@ -369,8 +392,7 @@ def commit(session: Any, scope: Scope) -> bool:
     dbapi = scope.lent.dbapi_connection
     worked = transaction.statements > 0
     if is_heard(session) or (
-        not transaction.apart
-        and side.family.server_gave_up(dbapi, side.driver, worked=worked)
+        not transaction.apart and side.family.server_gave_up(dbapi, side.driver, worked=worked)
     ):
         session._autobegin_t().adopted(side.engine)
         return False

@@ -33,6 +33,7 @@ COMPILED: tuple[str, ...] = (
     "hermetic.fast.instances",
     "hermetic.fast.lane",
     "hermetic.fast.lean",
+    "hermetic.fast.lean_async",
     "hermetic.fast.listening",
     "hermetic.fast.plans",
     "hermetic.fast.sending",
@@ -46,6 +47,7 @@ COMPILED: tuple[str, ...] = (
     "hermetic.pool",
     "hermetic.registry",
     "hermetic.scope",
+    "hermetic.shield",
 )
 
 _PACKAGE = __name__.partition(".")[0]

@@ -10,6 +10,10 @@ cdef class Side:
     cdef public dict shapes
     cdef public object session_class
     cdef public dict session_dict
+    cdef public bint asynchronous
+    cdef public object wire
+    cdef public object facade_class
+    cdef public dict facade_dict
     cdef public bint limits
     cdef public bint one_step
     cdef public bint apart

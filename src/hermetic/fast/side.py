@@ -38,6 +38,7 @@ class Side:
         options: DatabaseOptions,
         *,
         reader: bool,
+        asynchronous: bool = False,
     ) -> None:
         self.engine = engine
         self.dialect: Any = engine.dialect
@@ -55,6 +56,11 @@ class Side:
         # the class of its sessions, and what they have in them to begin with
         self.session_class: Any = None
         self.session_dict: dict[str, Any] | None = None
+        # and of asyncio: how its driver is spoken to, and what goes around those sessions
+        self.asynchronous = asynchronous
+        self.wire: Any = family.wire(driver) if asynchronous else None
+        self.facade_class: Any = None
+        self.facade_dict: dict[str, Any] | None = None
         # whether the server has to be told of deadlines; SQLite's are a matter of this process
         # whether a commit is one call of C
         self.one_step = self.apart or family.commits_in_one_call(driver)

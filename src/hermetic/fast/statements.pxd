@@ -17,8 +17,14 @@ cdef class Shape:
     cpdef parameters(self, list values)
 
 
-@cython.locals(side=Side, values=list, made=Rows)
+@cython.locals(side=Side)
 cpdef execute(object session, object statement)
+
+@cython.locals(values=list)
+cpdef sought(Side side, object statement)
+
+@cython.locals(made=Rows)
+cpdef result_of(object session, object shape, object rows)
 
 
 cdef class Rows:

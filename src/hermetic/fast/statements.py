@@ -135,6 +135,18 @@ def execute(session: Any, statement: Any) -> Any:
     side: Side | None = prepared(session)
     if side is None:
         return ASIDE
+    found = sought(side, statement)
+    if found is ASIDE:
+        return ASIDE
+    shape: Shape = found[0]
+    rows = rows_of(session, side, shape.entity, shape, found[1])
+    if rows is ASIDE:
+        return ASIDE
+    return result_of(session, shape, rows)
+
+
+def sought(side: Side, statement: Any) -> Any:
+    """A statement's shape with its parameters, or ``ASIDE``."""
     values: list[Any] = []
     key = _key(statement, values)
     if key is None:
@@ -146,9 +158,11 @@ def execute(session: Any, statement: Any) -> Any:
     if shape is False or not shape.entity.current():
         count("select:aside:entity")
         return ASIDE
-    rows = rows_of(session, side, shape.entity, shape, shape.parameters(values))
-    if rows is ASIDE:
-        return ASIDE
+    return (shape, shape.parameters(values))
+
+
+def result_of(session: Any, shape: Shape, rows: Any) -> Any:
+    """What ``session.execute`` returns."""
     made = Rows(session, shape.entity, rows)
     result: Any = ChunkedIteratorResult(shape.metadata, made.chunks, source_supports_scalars=True)
     result._attributes = _ATTRIBUTES

@@ -1,0 +1,53 @@
+"""How a driver of asyncio is spoken to directly, where SQLAlchemy goes through its bridge.
+
+SQLAlchemy runs its own, synchronous code in a greenlet and comes back to the loop for each wait of
+a driver. A fast path that has nothing to do there awaits the driver itself. What it leaves behind
+is what SQLAlchemy's own connection would have left, so that SQLAlchemy can go on at any moment.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class NotBegun(Exception):
+    """No transaction was begun, nothing else was sent, and the connection is as it was."""
+
+
+class Wire:
+    """One driver.
+
+    ``adapter`` is SQLAlchemy's connection over the driver's. A cancellation goes through to the
+    driver, which leaves the connection in a state that nobody knows.
+    """
+
+    async def run(self, adapter: Any, sql: str, parameters: Any, begin: tuple[str, ...] | None,
+                  dialect: Any, last: Any) -> tuple[list[Any], Any]:  # fmt: skip
+        """Execute one statement, and take all its rows.
+
+        :param begin: what opens the transaction first; ``None`` where one is open.
+        :param last: what was returned beside the rows the last time on this connection.
+        :return: the rows, and what ``description`` finds the columns in.
+        :raises NotBegun: see there.
+        """
+        raise NotImplementedError
+
+    def description(self, source: Any) -> Any:
+        """The columns as the DBAPI describes them."""
+        return source
+
+    async def commit(self, adapter: Any) -> None:
+        """Send COMMIT, and wait for the answer.
+
+        What waits in here is a driver's future, never something that looks at the running task: the
+        task may be another one when it goes on.
+        """
+        raise NotImplementedError
+
+    def translated(self, adapter: Any, error: Exception, dialect: Any) -> Exception:
+        """A driver's error as SQLAlchemy's connection raises it."""
+        try:
+            adapter._handle_exception(error)
+        except Exception as translated:
+            return translated
+        return error

@@ -1,0 +1,260 @@
+"""The way of one small unit of work under asyncio: the driver is awaited itself.
+
+As ``lean``, whose decisions these are; only the waits are made here, without SQLAlchemy's greenlet,
+by the driver's ``Wire``. What SQLAlchemy has to see to, errors among it, it does in its greenlet.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from weakref import ref
+
+from sqlalchemy.ext.asyncio.base import ReversibleProxy
+from sqlalchemy.util import greenlet_spawn
+
+from ..boundary import Ending, Entry, ending
+from ..connection import ConnectionRecord, Transaction
+from ..dialects.wire import NotBegun
+from ..execution import KEY, watch
+from ..gate import Waiter
+from ..pool import Admission
+from ..registry import Scope
+from . import statements
+from .counts import count
+from .lean import (
+    _ACTIVE,
+    ASIDE,
+    borrowed,
+    dbapi_of,
+    failed,
+    instance_of,
+    is_clean,
+    is_fit,
+    may_run,
+    put_back,
+    sought,
+)
+from .listening import is_heard
+from .plans import Entity
+from .private import new_runid
+from .side import Side
+
+# SQLAlchemy's registry, by which it finds the AsyncSession of a session
+_proxies: Any = ReversibleProxy._proxy_objects
+_forget_proxy: Any = ReversibleProxy._target_gced
+
+
+async def get(session: Any, entity: Any, ident: Any) -> Any:
+    """``await session.get(entity, ident)``, or ``ASIDE``."""
+    side = _side(session)
+    if side is None:
+        return ASIDE
+    found = sought(session, side, entity, ident)
+    if type(found) is not tuple:
+        return found
+    plan: Entity = found[0]
+    identity_map = session.identity_map
+    rows = await rows_of(session, side, plan, plan, found[1])
+    if rows is ASIDE:
+        return ASIDE
+    if not rows:
+        return None
+    return instance_of(identity_map, session, plan, rows[0], new_runid())
+
+
+async def execute(session: Any, statement: Any) -> Any:
+    """``await session.execute(statement)``, or ``ASIDE``."""
+    side = _side(session)
+    if side is None:
+        return ASIDE
+    found = statements.sought(side, statement)
+    if found is ASIDE:
+        return ASIDE
+    shape = found[0]
+    rows = await rows_of(session, side, shape.entity, shape, found[1])
+    if rows is ASIDE:
+        return ASIDE
+    return statements.result_of(session, shape, rows)
+
+
+def _side(session: Any) -> Side | None:
+    """The side of a scope's engine, if the caller may use the session."""
+    scope: Scope | None = session.__dict__.get("_scope")
+    if scope is None or scope.side is None:
+        return None
+    scope.check_owner()
+    side: Side = scope.side
+    return side
+
+
+async def rows_of(session: Any, side: Side, plan: Entity, asked: Any, parameters: Any) -> Any:
+    """All rows of a plan's statement, or ``ASIDE``; as ``lean.rows_of``."""
+    scope: Scope = session._scope
+    scope.check_statement()
+    if not may_run(session, side, plan):
+        return ASIDE
+    if (scope.deadline is not None and side.limits) or not is_clean(session):
+        return ASIDE  # to tell the server of a deadline, and to flush, is SQLAlchemy's
+    connection: ConnectionRecord | None
+    if scope.in_hand:
+        connection = scope.connection if scope.transaction is not None else None
+    elif session._transaction is None:
+        connection = await take(scope, side)
+    elif session._nested_transaction is not None or session._transaction._state is not _ACTIVE:
+        connection = None
+    else:
+        connection = borrowed(scope, session._transaction, side)
+    if connection is None:
+        return ASIDE
+    count("read:awaited")
+    return await _fetched(session, scope, side, connection, plan, asked.sql, parameters)
+
+
+async def take(scope: Scope, side: Side) -> ConnectionRecord | None:
+    """Take a connection from the pool, on which nothing is begun yet.
+
+    ``None`` where SQLAlchemy has to see to it, for whom a place at the gate may be reserved.
+    """
+    pool: Any = side.engine.pool
+    admission: Admission = pool.admission
+    if admission.closed:
+        return None  # SQLAlchemy's way says so
+    now = time.monotonic()
+    ticket: Any = admission.ask(scope, now)
+    if isinstance(ticket, Waiter):
+        ticket = await admission.enter_natively(ticket, scope, now)
+        now = time.monotonic()
+    try:
+        entry = pool.idle.pop()
+    except IndexError:
+        # there is no connection for this place: SQLAlchemy makes one
+        scope.reserved = (admission.gate, ticket)
+        return None
+    connection: ConnectionRecord | None = entry.info.get(KEY)
+    if connection is None or admission.closed:
+        put_back(pool, entry, admission, ticket)
+        return None
+    scope.ticket = (admission.gate, ticket)
+    scope.connection = connection
+    scope.lent = entry
+    scope.in_hand = True
+    if not is_fit(connection, entry, pool, side, now):
+        return None  # in hand, and not begun: SQLAlchemy looks at it once more, and begins
+    connection.returned = None
+    connection.scope = scope
+    return connection
+
+
+async def _fetched(
+    session: Any,
+    scope: Scope,
+    side: Side,
+    connection: ConnectionRecord,
+    plan: Entity,
+    sql: str,
+    parameters: Any,
+) -> Any:
+    adapter = dbapi_of(session, scope, side)
+    begin = None
+    transaction = connection.transaction
+    if transaction is None:
+        begin = side.begin
+        transaction = _begun(scope, connection, side)
+    transaction.statements += 1
+    scope.statements += 1
+    scope.last_statement = connection.last_statement = sql
+    connection.at_rest = False
+    try:
+        rows, source = await side.wire.run(
+            adapter, sql, parameters, begin, side.dialect, connection.cursor
+        )
+    except NotBegun:
+        # somebody else holds the lock, or worse: SQLAlchemy's way waits, and says it in full
+        connection.scope = connection.transaction = scope.transaction = None
+        scope.statements -= 1
+        return ASIDE
+    except BaseException as error:
+        connection.cursor = None
+        if isinstance(error, Exception):
+            error = side.wire.translated(adapter, error, side.dialect)
+        await greenlet_spawn(_failed, session, side, error, sql, parameters)
+        raise
+    connection.at_rest = True
+    connection.cursor = source
+    if plan.processors is None:
+        plan.describe(side.dialect, side.wire.description(source))
+    return rows
+
+
+def _begun(scope: Scope, connection: ConnectionRecord, side: Side) -> Transaction:
+    # before it is sent: a cancellation in the middle leaves a connection on which something is
+    # under way, and which has to be treated so
+    transaction = Transaction()
+    transaction.begun = transaction.in_hand = True
+    transaction.plain = transaction.apart = side.apart
+    connection.transaction = scope.transaction = transaction
+    if scope.deadline is not None:
+        watch(connection, scope.deadline)
+    return transaction
+
+
+def _failed(session: Any, side: Side, error: BaseException, sql: str, parameters: Any) -> None:
+    """``lean.failed``, in a greenlet, which knows of no exception that is being handled."""
+    try:
+        raise error
+    except BaseException:
+        failed(session, side, error, sql, parameters, None)
+
+
+# ---------------------------------------------------------------- the end
+
+
+def may_end(scope: Scope, error: BaseException | None) -> bool:
+    """Whether all that there is to end is a transaction in hand, by a COMMIT and nothing else."""
+    if not scope.in_hand or error is not None or scope.entry is not Entry.TRANSACTION:
+        return False
+    side: Side = scope.side
+    if side.wire is None or scope.transaction is None or scope.hooks or scope.borrower is not None:
+        return False
+    session = scope.session
+    if session._transaction is not None or not is_clean(session) or is_heard(session):
+        return False
+    if ending(scope.boundary, None, scope.options.commit_on) is not Ending.COMMIT:
+        return False
+    if scope.deadline is not None and time.monotonic() >= scope.deadline:
+        return False
+    if not scope.transaction.apart:
+        worked = scope.transaction.statements > 0
+        adapter = scope.lent.dbapi_connection
+        if side.family.server_gave_up(adapter, side.driver, worked=worked):
+            return False
+    return scope._owner.is_current()
+
+
+def may_close(scope: Scope) -> bool:
+    """Whether the connection in hand goes back to the pool without a wait."""
+    connection: Any = scope.connection
+    pool: Any = scope.side.engine.pool
+    return not (connection.dirty or pool.admission.closed)
+
+
+# ---------------------------------------------------------------- the beginning
+
+
+def remember_facade(side: Side, facade: Any) -> None:
+    """Keep what an AsyncSession has in it that SQLAlchemy has just made."""
+    side.facade_class = type(facade)
+    side.facade_dict = facade.__dict__.copy()
+
+
+def new_facade(side: Side, session: Any) -> Any:
+    """An AsyncSession like the one that was remembered, around a session."""
+    facade = side.facade_class.__new__(side.facade_class)
+    values = side.facade_dict.copy()  # type: ignore[union-attr]
+    values["_async_binds"] = {}
+    values["sync_session"] = values["_proxied"] = session
+    facade.__dict__ = values
+    # one callback is enough: the facade keeps its session, so that it goes first
+    _proxies[ref(session, _forget_proxy)] = ref(facade)
+    return facade

@@ -1,0 +1,1 @@
+cdef object _woken_by(object waited)

@@ -1,0 +1,197 @@
+"""Ending a scope of asyncio so that a cancellation of its caller does not reach the end.
+
+An end works in a task of its own. The caller goes on waiting for it, for a bounded time, and is
+cancelled afterwards. Where all that has to be done is to send one COMMIT on a connection in hand,
+the task is made only when a cancellation has come, or the COMMIT failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, TypeAlias
+
+from sqlalchemy.util import greenlet_spawn
+
+from .ending import end, end_sent
+from .errors import Outcome
+from .events import logger
+from .fast import lean_async
+from .registry import Scope
+
+# what is to be raised, and the cancellation that came in the meantime
+Ended: TypeAlias = "tuple[BaseException | None, asyncio.CancelledError | None]"
+
+# how long the end of a scope may take once its socket was destroyed under it
+_LAST_SECONDS = 1.0
+
+# endings that outlived their caller; kept here, or the loop would forget them half-way
+_stragglers: set[asyncio.Task[Any]] = set()
+
+
+async def end_shielded(scope: Scope, error: BaseException | None, cleanup_timeout: float) -> Ended:
+    """``end``, in a task of its own."""
+    task = _in_task(scope, greenlet_spawn(end, scope, error, cleanup_timeout))
+    return await _see_through(scope, task, cleanup_timeout, None)
+
+
+def _in_task(scope: Scope, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    return asyncio.create_task(work, name=f"end of {scope.name} #{scope.number}")
+
+
+async def _see_through(
+    scope: Scope,
+    task: asyncio.Task[Any],
+    cleanup_timeout: float,
+    cancelled: asyncio.CancelledError | None,
+) -> Ended:
+    """Wait for an end.
+
+    :param cancelled: a cancellation that has come already.
+    """
+    until = None if cancelled is None else time.monotonic() + cleanup_timeout
+    broken_off = False
+    while not task.done():
+        left = None if until is None else max(0.0, until - time.monotonic())
+        try:
+            await asyncio.wait((task,), timeout=left)
+        except asyncio.CancelledError as arrived:
+            if cancelled is None:
+                cancelled = arrived
+                # not sent yet: it will not be. Sent: it gets its time, and no more
+                scope.cancelled = True
+                until = time.monotonic() + cleanup_timeout
+                if scope.interruptible:
+                    task.cancel()
+        if task.done() or until is None or time.monotonic() < until:
+            continue
+        if broken_off:
+            _leave_behind(scope, task)
+            return None, cancelled
+        broken_off = True
+        until = time.monotonic() + _LAST_SECONDS
+        if not _break_off(scope):
+            task.cancel()
+    if task.cancelled():
+        return asyncio.CancelledError(), cancelled
+    struck = task.exception()
+    return (struck, cancelled) if struck is not None else (task.result(), cancelled)
+
+
+def _leave_behind(scope: Scope, task: asyncio.Task[Any]) -> None:
+    _stragglers.add(task)
+    task.add_done_callback(_stragglers.discard)
+    logger.error("the end of %s hangs, and was left behind", scope.ref)
+    sent = scope.transaction is not None and scope.transaction.commit_sent
+    scope.failed = True
+    scope.boundary.end(Outcome.UNKNOWN if sent else Outcome.NOT_COMMITTED)
+
+
+def _break_off(scope: Scope) -> bool:
+    """Shut the scope's socket; a driver's own answer to a cancellation may be another long wait."""
+    connection = scope.root.connection
+    if connection is not None and connection.scope is scope.root and connection.break_off:
+        connection.break_off()
+        return True
+    return False
+
+
+# ---------------------------------------------------------------- a COMMIT in hand
+
+
+async def end_in_hand(scope: Scope, cleanup_timeout: float) -> Ended:
+    """The end of a scope of which ``lean_async.may_end`` is true.
+
+    The driver's coroutine is run from here by hand, step by step: what it waits for is a future of
+    its own, and what this task waits for is another one, which that one wakes. A cancellation of
+    this task reaches the second alone. So nothing interrupts the COMMIT, and there are these ways
+    to leave a wait:
+
+    - The driver's future is done: its coroutine goes on, in this task.
+    - This task was cancelled: a new task takes the coroutine over at the very step where it stands,
+      and the rest is as for every end that is cancelled. ``_see_through`` has the cancellation, and
+      keeps it; it waits for so long as it has to, breaks the socket off after that, and whatever
+      else arrives there is the same cancellation.
+    - Both at once: the second. The new task finds the future done, and goes on.
+
+    A driver's coroutine may not see which task it runs in (``Wire.commit``). What comes after a
+    COMMIT that failed may, and has a task of its own.
+    """
+    scope.ending = True
+    scope.boundary.committing()
+    transaction: Any = scope.transaction
+    transaction.commit_sent = transaction.over = True
+    work = None if transaction.apart else scope.side.wire.commit(scope.lent.dbapi_connection)
+    while work is not None:  # without a transaction there is nothing to send
+        try:
+            waited = work.send(None)
+        except StopIteration:
+            break
+        except BaseException as struck:
+            rest = _settled(scope, _raised(struck), cleanup_timeout)
+            return await _see_through(scope, _in_task(scope, rest), cleanup_timeout, None)
+        try:
+            await _woken_by(waited)
+        except asyncio.CancelledError as arrived:
+            scope.cancelled = True
+            rest = _settled(scope, _rest(work, waited), cleanup_timeout)
+            return await _see_through(scope, _in_task(scope, rest), cleanup_timeout, arrived)
+    if lean_async.may_close(scope):
+        return end_sent(scope, None, cleanup_timeout), None
+    rest = greenlet_spawn(end_sent, scope, None, cleanup_timeout)
+    return await _see_through(scope, _in_task(scope, rest), cleanup_timeout, None)
+
+
+def _woken_by(waited: Any) -> asyncio.Future[None]:
+    """A future that is done soon after another one is, or in the loop's next turn for ``None``."""
+    loop = asyncio.get_running_loop()
+    woken = loop.create_future()
+    if waited is None:
+        loop.call_soon(_wake, woken, None)
+    else:
+        # the mark by which a coroutine's yield is known to be a wait; tasks take it off too
+        waited._asyncio_future_blocking = False
+        waited.add_done_callback(partial(_wake, woken))
+    return woken
+
+
+def _wake(woken: asyncio.Future[None], _: object) -> None:
+    if not woken.done():
+        woken.set_result(None)
+
+
+async def _rest(work: Coroutine[Any, Any, Any], waited: Any) -> None:
+    """The rest of a coroutine that stands at a wait."""
+    while True:
+        step: Callable[[], Any]
+        try:
+            await _woken_by(waited)
+        except asyncio.CancelledError as arrived:
+            step = partial(work.throw, arrived)
+        else:
+            step = partial(work.send, None)
+        try:
+            waited = step()
+        except StopIteration:
+            return
+
+
+async def _raised(struck: BaseException) -> None:
+    raise struck
+
+
+async def _settled(
+    scope: Scope, work: Coroutine[Any, Any, Any], cleanup_timeout: float
+) -> BaseException | None:
+    """What is left of an end: the rest of a COMMIT, and everything after it."""
+    struck: BaseException | None = None
+    try:
+        await work
+    except BaseException as error:
+        struck = error
+        if isinstance(error, Exception):
+            side = scope.side
+            struck = side.wire.translated(scope.lent.dbapi_connection, error, side.dialect)
+    return await greenlet_spawn(end_sent, scope, struck, cleanup_timeout)
