@@ -50,9 +50,8 @@ class AsyncSession(AsyncRowsSession, AsyncStringSession):
 
         @functools.wraps(AsyncStringSession.get)
         async def get(self, entity, ident, **more):
-            session = self.sync_session
-            if not more and getattr(session, "_scope", None) is not None:
-                found = await lean_async.get(session, entity, ident)
+            if not more:
+                found = await lean_async.get(self.sync_session, entity, ident)
                 if found is not lean.ASIDE:
                     return found
             return await super().get(entity, ident, **more)
@@ -60,7 +59,7 @@ class AsyncSession(AsyncRowsSession, AsyncStringSession):
         @functools.wraps(AsyncStringSession.execute)
         async def execute(self, statement, *args, **more):
             if type(statement) is Select and not args and not more:
-                found = await self._shortly(statement)
+                found = await lean_async.execute(self.sync_session, statement)
                 if found is not lean.ASIDE:
                     return found
             return await super().execute(statement, *args, **more)
@@ -68,7 +67,7 @@ class AsyncSession(AsyncRowsSession, AsyncStringSession):
         @functools.wraps(AsyncStringSession.scalars)
         async def scalars(self, statement, *args, **more):
             if type(statement) is Select and not args and not more:
-                found = await self._shortly(statement)
+                found = await lean_async.execute(self.sync_session, statement)
                 if found is not lean.ASIDE:
                     return found.scalars()
             return await super().scalars(statement, *args, **more)
@@ -76,17 +75,10 @@ class AsyncSession(AsyncRowsSession, AsyncStringSession):
         @functools.wraps(AsyncStringSession.scalar)
         async def scalar(self, statement, *args, **more):
             if type(statement) is Select and not args and not more:
-                found = await self._shortly(statement)
+                found = await lean_async.execute(self.sync_session, statement)
                 if found is not lean.ASIDE:
                     return found.scalar()
             return await super().scalar(statement, *args, **more)
-
-    async def _shortly(self, statement: Any) -> Any:
-        """Take the fast path of a small query."""
-        session = self.sync_session
-        if getattr(session, "_scope", None) is None:
-            return lean.ASIDE
-        return await lean_async.execute(session, statement)
 
     def __repr__(self) -> str:
         return f"Async{self.sync_session!r}".replace("Async<", "<Async", 1)

@@ -123,12 +123,10 @@ async def end_in_hand(scope: Scope, cleanup_timeout: float) -> Ended:
     scope.boundary.committing()
     transaction: Any = scope.transaction
     transaction.commit_sent = transaction.over = True
-    side = scope.side
-    work = side.wire.commit(scope.lent.dbapi_connection)
-    step: Callable[[], Any] = partial(work.send, None)
-    while True:
+    work = None if transaction.apart else scope.side.wire.commit(scope.lent.dbapi_connection)
+    while work is not None:  # without a transaction there is nothing to send
         try:
-            waited = step()
+            waited = work.send(None)
         except StopIteration:
             break
         except BaseException as struck:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import pytest
 from sqlalchemy import event, select, text
@@ -12,21 +11,14 @@ from sqlalchemy.ext.asyncio import async_object_session, async_session
 
 from hermetic import Database, Outcome, PoolTimeout
 from hermetic.fast.counts import counts
-from tests.behaviour.aftermath import (
-    check_nothing_left,
-    eventually,
-    lent,
-    on,
-    on_postgresql,
-)
-from tests.behaviour.cancelling import Victim, cancel_at
+from tests.behaviour.aftermath import check_nothing_left, on
 from tests.models import User
-from tests.worlds import PATIENCE, World
+from tests.worlds import World
 
 on_wires: Final = on(
     lambda backend: backend.is_async and backend.family in ("sqlite", "postgresql")
 )
-MOST_WAITS: Final = 200
+on_postgresql: Final = on(lambda backend: backend.is_async and backend.family == "postgresql")
 ANN: Final = 71
 
 
@@ -57,7 +49,7 @@ async def test_a_get_is_the_drivers_own_from_the_second_scope_on(world: World) -
     insert_ann(world)
     await connect(world, world.db)
 
-    before = how_many("get:fast")
+    before = how_many("read:awaited")
     async with world.session() as session:
         found = await session.get(User, ANN)
         again = await session.get(User, ANN)
@@ -66,7 +58,7 @@ async def test_a_get_is_the_drivers_own_from_the_second_scope_on(world: World) -
         scope = session.scope
 
     assert direct
-    assert how_many("get:fast") == before + 2
+    assert how_many("read:awaited") == before + 2
     assert found is again
     assert (found.username, found.balance, nothing) == ("ann", 7, None)
     assert session.outcome is Outcome.COMMITTED
@@ -114,6 +106,47 @@ async def test_asyncios_sessions_are_found_by_their_objects(world: World) -> Non
     assert "test_asyncios_sessions" in words
 
 
+@on_wires
+async def test_small_selects_are_the_drivers_own_too(world: World) -> None:
+    insert_ann(world)
+    await connect(world, world.db)
+
+    before = how_many("read:awaited")
+    async with world.session() as session:
+        found = (await session.scalars(select(User).where(User.username == "ann"))).one()
+        same = (await session.execute(select(User).order_by(User.id))).scalars().all()
+        nobody = await session.scalar(select(User).where(User.id == 4711))
+        direct = in_hand(session)
+
+    assert direct
+    assert how_many("read:awaited") == before + 3
+    assert same == [found]
+    assert nobody is None
+    await check_nothing_left(world)
+
+
+@on_wires
+async def test_a_read_only_scope_reads_and_keeps_from_writing(world: World) -> None:
+    insert_ann(world)
+    async with world.session(readonly=True) as first:
+        await first.get(User, ANN)
+
+    async with world.session(readonly=True) as session:
+        found = await session.get(User, ANN)
+        direct = in_hand(session)
+    with pytest.raises(Exception, match="read-only"):
+        async with world.session(readonly=True) as refused:
+            await refused.get(User, ANN)
+            await refused.execute(text("UPDATE users SET balance = 0"))
+
+    assert direct
+    assert found.balance == 7
+    assert session.outcome is Outcome.COMMITTED
+    assert refused.outcome is Outcome.NOT_COMMITTED
+    assert world.seen("SELECT balance FROM users") == [(7,)]
+    await check_nothing_left(world)
+
+
 # ---------------------------------------------------------------- SQLAlchemy goes on
 
 
@@ -143,8 +176,6 @@ async def test_what_follows_a_get_goes_on_in_its_transaction(world: World) -> No
 
 @on_postgresql
 async def test_get_and_what_follows_are_one_transaction(world: World) -> None:
-    if not world.is_async:
-        pytest.skip("asyncio's")
     insert_ann(world)
     db = world.database(pool_size=1)
     await connect(world, db)
@@ -276,8 +307,6 @@ async def test_an_error_of_the_driver_is_as_every_other(world: World) -> None:
 
 @on_postgresql
 async def test_an_error_in_a_get_dooms_the_transaction(world: World) -> None:
-    if not world.is_async:
-        pytest.skip("asyncio's")
     insert_ann(world)
     await connect(world, world.db)
     world.do("ALTER TABLE orders RENAME TO others")
@@ -337,117 +366,4 @@ async def test_who_waits_too_long_for_a_connection_is_told(world: World) -> None
     done.set()
     await holding
 
-    await check_nothing_left(world, db)
-
-
-# ---------------------------------------------------------------- cancelled at any wait
-
-
-class Run:
-    def __init__(self, world: World, db: Database, name: str) -> None:
-        self.world = world
-        self.db = db
-        self.name = name
-        self.session: Any = None
-
-    @property
-    def outcome(self) -> Outcome | None:
-        return None if self.session is None else self.session.outcome
-
-
-Operation: TypeAlias = Callable[[Run], Awaitable[None]]
-
-
-async def read(run: Run) -> None:
-    async with run.world.session(run.db) as run.session:
-        await run.session.get(User, ANN)
-
-
-async def read_twice(run: Run) -> None:
-    async with run.world.session(run.db) as run.session:
-        await run.session.get(User, ANN)
-        await run.session.get(User, 4711)
-
-
-async def read_and_write(run: Run) -> None:
-    async with run.world.session(run.db) as run.session:
-        await run.session.get(User, ANN)
-        run.session.add(User(username=run.name))
-        await run.session.flush()
-        await run.session.get(User, 4711)
-
-
-async def read_and_fail(run: Run) -> None:
-    try:
-        async with run.world.session(run.db) as run.session:
-            await run.session.get(User, ANN)
-            raise ZeroDivisionError
-    except ZeroDivisionError:
-        pass
-
-
-async def wait_in_line(run: Run) -> None:
-    taken, done = asyncio.Event(), asyncio.Event()
-
-    async def holder() -> None:
-        async with run.world.session(run.db) as session:
-            await session.get(User, ANN)
-            taken.set()
-            await done.wait()
-
-    async def usher() -> None:
-        await eventually(run.world, lambda: any(pool.waiting for pool in run.db.snapshot().pools))
-        done.set()
-
-    helpers = [asyncio.create_task(holder())]
-    try:
-        await taken.wait()
-        helpers.append(asyncio.create_task(usher()))
-        async with run.world.session(run.db) as run.session:
-            await run.session.get(User, ANN)
-    finally:
-        done.set()
-        run.helpers = helpers  # type: ignore[attr-defined]
-
-
-OPERATIONS: Final = (read, read_twice, read_and_write, read_and_fail, wait_in_line)
-
-
-async def check_victim(run: Run, victim: Victim) -> None:
-    where = f"{run.name}, {victim!r}: {run.outcome}"
-    await asyncio.wait(getattr(run, "helpers", None) or {asyncio.create_task(asyncio.sleep(0))})
-    await eventually(run.world, lambda: not lent(run.db), PATIENCE)
-    assert lent(run.db) == [], where
-    assert victim.cancelled is victim.struck, where
-    assert victim.deliveries == (1 if victim.struck else 0), where
-    assert run.outcome is not Outcome.UNKNOWN, where
-    written = run.world.usernames()
-    if "write" in run.name:
-        assert written == (["ann", run.name] if run.outcome is Outcome.COMMITTED else ["ann"]), (
-            where
-        )
-    run.world.do("DELETE FROM users WHERE id <> 71")
-
-
-@on_wires
-@pytest.mark.slow
-@pytest.mark.parametrize("times", [1, 2])
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.__name__)
-async def test_cancelled_at_any_wait_nothing_is_left(
-    world: World, operation: Operation, times: int
-) -> None:
-    insert_ann(world)
-    db = world.database(pool_size=1)
-
-    for n in range(1, MOST_WAITS):
-        await connect(world, db)
-        run = Run(world, db, f"{operation.__name__} {n}")
-        victim = await cancel_at(n, lambda run=run: operation(run), times=times)  # type: ignore[misc]
-        await check_victim(run, victim)
-        if not victim.struck:
-            break
-    else:
-        raise AssertionError(f"still waiting after {MOST_WAITS} waits")
-
-    assert n > 2
     await check_nothing_left(world, db)

@@ -57,12 +57,13 @@ def get(session: Any, entity: Any, ident: Any) -> Any:
     if type(found) is not tuple:
         return found
     plan: Entity = found[0]
+    identity_map = session.identity_map
     rows = rows_of(session, side, plan, plan, found[1])
     if rows is ASIDE:
         return ASIDE
     if not rows:
         return None
-    return instance_of(session.identity_map, session, plan, rows[0], new_runid())
+    return instance_of(identity_map, session, plan, rows[0], new_runid())
 
 
 def sought(session: Any, side: Side, entity: Any, ident: Any) -> Any:

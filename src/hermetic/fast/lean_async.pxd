@@ -4,14 +4,17 @@ from ..connection cimport ConnectionRecord, Transaction
 from ..gate cimport Gate, Ticket, Waiter
 from ..pool cimport Admission
 from ..registry cimport Scope
-from .lean cimport instance_of, is_clean, is_fit, put_back, sought
+from .lean cimport instance_of, is_clean, is_fit, may_run, put_back, sought
 from .listening cimport is_heard
 from .plans cimport Entity
 from .side cimport Side
 
 
+@cython.locals(scope=Scope)
+cdef Side _side(object session)
+
 @cython.locals(transaction=Transaction)
-cdef Transaction _begun(Scope scope, ConnectionRecord connection)
+cdef Transaction _begun(Scope scope, ConnectionRecord connection, Side side)
 
 @cython.locals(side=Side)
 cpdef bint may_end(Scope scope, object error)

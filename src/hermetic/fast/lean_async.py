@@ -20,6 +20,7 @@ from ..execution import KEY, watch
 from ..gate import Waiter
 from ..pool import Admission
 from ..registry import Scope
+from . import statements
 from .counts import count
 from .lean import (
     _ACTIVE,
@@ -38,7 +39,6 @@ from .listening import is_heard
 from .plans import Entity
 from .private import new_runid
 from .side import Side
-from .statements import asked, result_of
 
 # SQLAlchemy's registry, by which it finds the AsyncSession of a session
 _proxies: Any = ReversibleProxy._proxy_objects
@@ -47,50 +47,55 @@ _forget_proxy: Any = ReversibleProxy._target_gced
 
 async def get(session: Any, entity: Any, ident: Any) -> Any:
     """``await session.get(entity, ident)``, or ``ASIDE``."""
-    scope: Scope | None = session._scope
-    if scope is None or scope.side is None:
+    side = _side(session)
+    if side is None:
         return ASIDE
-    scope.check_owner()
-    side: Side = scope.side
     found = sought(session, side, entity, ident)
     if type(found) is not tuple:
         return found
     plan: Entity = found[0]
-    rows = await rows_of(session, scope, side, plan, plan, found[1])
+    identity_map = session.identity_map
+    rows = await rows_of(session, side, plan, plan, found[1])
     if rows is ASIDE:
         return ASIDE
-    count("get:fast")
     if not rows:
         return None
-    return instance_of(session.identity_map, session, plan, rows[0], new_runid())
+    return instance_of(identity_map, session, plan, rows[0], new_runid())
 
 
 async def execute(session: Any, statement: Any) -> Any:
-    """``await session.execute(statement)`` for a small query, or ``ASIDE``."""
-    scope: Scope | None = session._scope
-    if scope is None or scope.side is None:
+    """``await session.execute(statement)``, or ``ASIDE``."""
+    side = _side(session)
+    if side is None:
         return ASIDE
-    scope.check_owner()
-    side: Side = scope.side
-    found = asked(side, statement)
+    found = statements.sought(side, statement)
     if found is ASIDE:
         return ASIDE
-    shape, parameters = found
-    rows = await rows_of(session, scope, side, shape.entity, shape, parameters)
-    return ASIDE if rows is ASIDE else result_of(session, shape, rows)
+    shape = found[0]
+    rows = await rows_of(session, side, shape.entity, shape, found[1])
+    if rows is ASIDE:
+        return ASIDE
+    return statements.result_of(session, shape, rows)
 
 
-async def rows_of(
-    session: Any, scope: Scope, side: Side, plan: Entity, wanted: Any, parameters: Any
-) -> Any:
-    """All rows of a plan's statement, or ``ASIDE``."""
+def _side(session: Any) -> Side | None:
+    """The side of a scope's engine, if the caller may use the session."""
+    scope: Scope | None = session.__dict__.get("_scope")
+    if scope is None or scope.side is None:
+        return None
+    scope.check_owner()
+    side: Side = scope.side
+    return side
+
+
+async def rows_of(session: Any, side: Side, plan: Entity, asked: Any, parameters: Any) -> Any:
+    """All rows of a plan's statement, or ``ASIDE``; as ``lean.rows_of``."""
+    scope: Scope = session._scope
     scope.check_statement()
     if not may_run(session, side, plan):
         return ASIDE
-    if scope.deadline is not None and side.limits:
-        return ASIDE
-    if not is_clean(session):
-        return ASIDE  # to flush is SQLAlchemy's
+    if (scope.deadline is not None and side.limits) or not is_clean(session):
+        return ASIDE  # to tell the server of a deadline, and to flush, is SQLAlchemy's
     connection: ConnectionRecord | None
     if scope.in_hand:
         connection = scope.connection if scope.transaction is not None else None
@@ -102,7 +107,8 @@ async def rows_of(
         connection = borrowed(scope, session._transaction, side)
     if connection is None:
         return ASIDE
-    return await _fetched(session, scope, side, connection, plan, wanted.sql, parameters)
+    count("read:awaited")
+    return await _fetched(session, scope, side, connection, plan, asked.sql, parameters)
 
 
 async def take(scope: Scope, side: Side) -> ConnectionRecord | None:
@@ -154,7 +160,7 @@ async def _fetched(
     transaction = connection.transaction
     if transaction is None:
         begin = side.begin
-        transaction = _begun(scope, connection)
+        transaction = _begun(scope, connection, side)
     transaction.statements += 1
     scope.statements += 1
     scope.last_statement = connection.last_statement = sql
@@ -181,11 +187,12 @@ async def _fetched(
     return rows
 
 
-def _begun(scope: Scope, connection: ConnectionRecord) -> Transaction:
+def _begun(scope: Scope, connection: ConnectionRecord, side: Side) -> Transaction:
     # before it is sent: a cancellation in the middle leaves a connection on which something is
     # under way, and which has to be treated so
     transaction = Transaction()
     transaction.begun = transaction.in_hand = True
+    transaction.plain = transaction.apart = side.apart
     connection.transaction = scope.transaction = transaction
     if scope.deadline is not None:
         watch(connection, scope.deadline)
@@ -217,10 +224,11 @@ def may_end(scope: Scope, error: BaseException | None) -> bool:
         return False
     if scope.deadline is not None and time.monotonic() >= scope.deadline:
         return False
-    worked = scope.transaction.statements > 0
-    adapter = scope.lent.dbapi_connection
-    if side.family.server_gave_up(adapter, side.driver, worked=worked):
-        return False
+    if not scope.transaction.apart:
+        worked = scope.transaction.statements > 0
+        adapter = scope.lent.dbapi_connection
+        if side.family.server_gave_up(adapter, side.driver, worked=worked):
+            return False
     return scope._owner.is_current()
 
 

@@ -17,14 +17,14 @@ cdef class Shape:
     cpdef parameters(self, list values)
 
 
-@cython.locals(side=Side, shape=Shape)
+@cython.locals(side=Side)
 cpdef execute(object session, object statement)
 
 @cython.locals(values=list)
-cpdef asked(Side side, object statement)
+cpdef sought(Side side, object statement)
 
 @cython.locals(made=Rows)
-cpdef result_of(object session, Shape shape, object rows)
+cpdef result_of(object session, object shape, object rows)
 
 
 cdef class Rows:

@@ -135,16 +135,18 @@ def execute(session: Any, statement: Any) -> Any:
     side: Side | None = prepared(session)
     if side is None:
         return ASIDE
-    found = asked(side, statement)
+    found = sought(side, statement)
     if found is ASIDE:
         return ASIDE
     shape: Shape = found[0]
     rows = rows_of(session, side, shape.entity, shape, found[1])
-    return ASIDE if rows is ASIDE else result_of(session, shape, rows)
+    if rows is ASIDE:
+        return ASIDE
+    return result_of(session, shape, rows)
 
 
-def asked(side: Side, statement: Any) -> Any:
-    """The shape of a statement and the parameters of this one, or ``ASIDE``."""
+def sought(side: Side, statement: Any) -> Any:
+    """A statement's shape with its parameters, or ``ASIDE``."""
     values: list[Any] = []
     key = _key(statement, values)
     if key is None:
@@ -156,11 +158,11 @@ def asked(side: Side, statement: Any) -> Any:
     if shape is False or not shape.entity.current():
         count("select:aside:entity")
         return ASIDE
-    return shape, shape.parameters(values)
+    return (shape, shape.parameters(values))
 
 
 def result_of(session: Any, shape: Shape, rows: Any) -> Any:
-    """What SQLAlchemy's execute returns for such a statement."""
+    """What ``session.execute`` returns."""
     made = Rows(session, shape.entity, rows)
     result: Any = ChunkedIteratorResult(shape.metadata, made.chunks, source_supports_scalars=True)
     result._attributes = _ATTRIBUTES
