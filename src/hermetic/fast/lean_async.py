@@ -10,7 +10,6 @@ import time
 from typing import Any
 from weakref import ref
 
-from sqlalchemy.ext.asyncio.base import ReversibleProxy
 from sqlalchemy.util import greenlet_spawn
 
 from ..boundary import Ending, Entry, ending
@@ -37,12 +36,11 @@ from .lean import (
 )
 from .listening import is_heard
 from .plans import Entity
-from .private import new_runid
+from .private import forget_proxy, new_runid, proxies
 from .side import Side
 
-# SQLAlchemy's registry, by which it finds the AsyncSession of a session
-_proxies: Any = ReversibleProxy._proxy_objects
-_forget_proxy: Any = ReversibleProxy._target_gced
+# a result of more rows than this is not kept with the driver's cursor
+_FEW = 100
 
 
 async def get(session: Any, entity: Any, ident: Any) -> Any:
@@ -181,7 +179,7 @@ async def _fetched(
         await greenlet_spawn(_failed, session, side, error, sql, parameters)
         raise
     connection.at_rest = True
-    connection.cursor = source
+    connection.cursor = source if len(rows) <= _FEW else None
     if plan.processors is None:
         plan.describe(side.dialect, side.wire.description(source))
     return rows
@@ -242,10 +240,14 @@ def may_close(scope: Scope) -> bool:
 # ---------------------------------------------------------------- the beginning
 
 
+# what no two of them share
+_OWN = frozenset({"_async_binds", "sync_session", "_proxied"})
+
+
 def remember_facade(side: Side, facade: Any) -> None:
     """Keep what an AsyncSession has in it that SQLAlchemy has just made."""
     side.facade_class = type(facade)
-    side.facade_dict = facade.__dict__.copy()
+    side.facade_dict = {name: value for name, value in facade.__dict__.items() if name not in _OWN}
 
 
 def new_facade(side: Side, session: Any) -> Any:
@@ -256,5 +258,5 @@ def new_facade(side: Side, session: Any) -> Any:
     values["sync_session"] = values["_proxied"] = session
     facade.__dict__ = values
     # one callback is enough: the facade keeps its session, so that it goes first
-    _proxies[ref(session, _forget_proxy)] = ref(facade)
+    proxies[ref(session, forget_proxy)] = ref(facade)
     return facade

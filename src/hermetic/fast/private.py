@@ -23,6 +23,7 @@ from sqlalchemy.engine.interfaces import BindTyping
 from sqlalchemy.engine.processors import int_to_boolean
 from sqlalchemy.engine.result import ChunkedIteratorResult, SimpleResultMetaData
 from sqlalchemy.event.attr import _EmptyListener as EmptyListener
+from sqlalchemy.ext.asyncio.base import ReversibleProxy
 from sqlalchemy.orm import InstanceState, attributes, base, loading
 from sqlalchemy.orm.attributes import _CollectionAttributeImpl as CollectionImpl
 from sqlalchemy.orm.base import PASSIVE_OFF
@@ -71,6 +72,7 @@ __all__ = [
     "booleans_of",
     "cells_of",
     "chunks_code",
+    "forget_proxy",
     "immutable",
     "index_of",
     "indexes_of",
@@ -80,11 +82,15 @@ __all__ = [
     "new_runid",
     "new_sessionid",
     "problem",
+    "proxies",
     "sessions",
 ]
 
 # a WeakValueDictionary, whose insides are used too
 sessions: Any = _sessions
+# by which the AsyncSession of a session is found, and what strikes one out that has gone
+proxies: Any = ReversibleProxy._proxy_objects
+forget_proxy: Any = ReversibleProxy._target_gced
 
 load_for_state: Any = LazyLoader._load_for_state
 
