@@ -24,6 +24,7 @@ from .counts import count
 from .lane import lane_of
 from .private_flush import ACTIVE
 from .sending import send_inserts, send_updates
+from .switch import ON
 from .write_order import in_order
 from .write_plan import Plan, plan_of
 
@@ -64,7 +65,7 @@ class Work:
 
 def flush(session: Any) -> bool:
     """Write everything that a session holds; False, and nothing done, where that is too much."""
-    if _off is not None or session._flushing:
+    if not ON or _off is not None or session._flushing:
         return False
     if not session._new and not session._deleted and not session.identity_map._modified:
         return False

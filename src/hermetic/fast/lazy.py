@@ -90,7 +90,8 @@ class LazyPlan:
             None,
             cache_hit=self.dialect.CACHE_HIT,
         )
-        rows = cursor._raw_all_tuples()
+        # some drivers give a tuple of them
+        rows = list(cursor._raw_all_tuples())
         count("lazy:fast")
         return self._made(session, cursor, rows, parameters, load_options, options)
 

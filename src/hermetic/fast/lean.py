@@ -28,6 +28,7 @@ from .over import read_over
 from .plans import Entity
 from .private import KeyedRef, WeakInstanceDict, new_runid, new_sessionid, sessions
 from .side import Side, side_of
+from .switch import ON
 
 try:
     import cython  # type: ignore[import-untyped]
@@ -97,7 +98,7 @@ def prepared(session: Any) -> Side | None:
         scope.check_owner()
         if scope.side is not None:
             return scope.side  # type: ignore[no-any-return]
-    return side_of(session.bind)
+    return side_of(session.bind) if ON else None
 
 
 def rows_of(session: Any, side: Side, plan: Entity, asked: Any, parameters: Any) -> Any:
@@ -422,7 +423,7 @@ def commit(session: Any, scope: Scope) -> bool:
 
 def may_close(session: Any) -> bool:
     """Whether ``close`` will do: nobody listens, and SQLAlchemy has nothing to end."""
-    return session._transaction is None and not session._new and not is_heard(session)
+    return ON and session._transaction is None and not session._new and not is_heard(session)
 
 
 def close(session: Any, scope: Scope) -> None:
@@ -470,6 +471,8 @@ def give_back(scope: Scope) -> None:
 
 def remember_session(side: Side, session: Any) -> None:
     """Keep what a session has in it that SQLAlchemy has just made, for those that come after."""
+    if not ON:
+        return
     side.session_class = type(session)
     side.session_dict = {
         name: value for name, value in session.__dict__.items() if name not in _OWN
@@ -497,8 +500,9 @@ def new_session(side: Side) -> Any:
 
 def keep_listed(session: Any) -> None:
     """Have SQLAlchemy find a session for as long as it lives: what it has deleted stays with it."""
-    number = session.hash_key
-    sessions.data[number] = KeyedRef(session, sessions._remove, number)
+    if ON:
+        number = session.hash_key
+        sessions.data[number] = KeyedRef(session, sessions._remove, number)
 
 
 # what no two sessions share

@@ -98,7 +98,7 @@ class _Chunks:
         if not is_plain(cursor):
             return self._plainly(cursor._raw_all_tuples())
         processed = cursor._row_getter[2]
-        rows = list(cursor._fetchmany_impl(BATCH))  # PyMySQL gives tuples
+        rows = next_rows(cursor)
         build = "few" if len(rows) <= FEW else self._compiled(processed)
         found: list[Any] = []
         if build == FIRST:
@@ -112,7 +112,7 @@ class _Chunks:
         while rows:
             found += build(rows)
             _Due()
-            rows = list(cursor._fetchmany_impl(BATCH))  # PyMySQL gives tuples
+            rows = next_rows(cursor)
         return found
 
     def _plainly(self, rows: Any) -> list[Any]:
@@ -169,6 +169,13 @@ def is_plain(cursor: Any) -> bool:
     )
 
 
+def next_rows(cursor: Any) -> list[Any]:
+    """The next rows as the driver has them, or none."""
+    rows = cursor._fetchmany_impl(BATCH)
+    # some drivers give a tuple of them
+    return rows if type(rows) is list else list(rows)
+
+
 def _load_late(context: Any) -> None:
     """What is loaded once all rows are there; it may ask for more of the same."""
     waiting = context.post_load_paths
@@ -195,7 +202,7 @@ class Source:
 
     def next(self) -> Any:
         """Some more rows, or none."""
-        rows = self.cursor._fetchmany_impl(BATCH)
+        rows = next_rows(self.cursor)
         if rows and self.booleans and type(rows[0]) is tuple:
             return rows
         return self.processed(rows)

@@ -5,6 +5,8 @@ cdef class Entity:
     cdef public object identity_class
     cdef public object load_path
     cdef public Py_ssize_t width
+    cdef public object many
+    cdef public object raw
     cdef public object sql
     cdef public object compiled
     cdef public object construct

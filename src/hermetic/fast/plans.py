@@ -12,11 +12,13 @@ from sqlalchemy.orm.instrumentation import ClassManager
 from sqlalchemy.orm.state import InstanceState
 
 from .listening import is_silent
+from .plan import EntityPlan
 from .private import (
     BindTyping,
     ColumnLoader,
     DeferredColumnLoader,
     LazyLoader,
+    int_to_boolean,
 )
 
 Processor = Callable[[Any], Any]
@@ -36,9 +38,11 @@ class Entity:
         "keys",
         "load_path",
         "manager",
+        "many",
         "mapper",
         "named",
         "processors",
+        "raw",
         "sql",
         "table",
         "types",
@@ -68,8 +72,12 @@ class Entity:
         self.keys = tuple(keys)
         self.key_at = tuple(key_at)
         self.types = [column.type for column in compiled._result_columns]
+        # the same, as the loop for many rows wants it
+        self.many = EntityPlan(self.manager, self.keys, tuple(range(len(keys))), (), self.key_at)
         # of the result's columns, known once a driver has described them
         self.processors: list[Processor | None] | None = None
+        # the columns that are 0 and 1 for False and True, where nothing else has a processor
+        self.raw: frozenset[int] | None = None
 
     def current(self) -> bool:
         """Whether the class is still mapped as it was."""
@@ -92,6 +100,9 @@ class Entity:
             for type_, column in zip(self.types, description, strict=True)
         ]
         self.processors = found if any(found) else []
+        others = {process for process in found if process is not None} - {int_to_boolean}
+        if not others:
+            self.raw = frozenset(at for at, process in enumerate(found) if process is not None)
 
 
 def entity_plan(entity: Any, dialect: Any) -> Entity | None:

@@ -11,7 +11,7 @@ from types import CellType, CodeType, MemberDescriptorType
 from typing import Any
 from weakref import KeyedRef
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, orm
 from sqlalchemy.engine.cursor import (
     _DEFAULT_FETCH,
     CursorFetchStrategy,
@@ -77,6 +77,7 @@ __all__ = [
     "index_of",
     "indexes_of",
     "instance_code",
+    "int_to_boolean",
     "is_default_instrumentation",
     "load_for_state",
     "new_runid",
@@ -223,6 +224,19 @@ def _changed_parameters() -> str | None:
     return None
 
 
+def _is_known(session: Any, registry: Any) -> bool:
+    """Whether a session is made of what it was, and SQLAlchemy finds it where it did."""
+    own = {"identity_map", "_new", "_deleted", "hash_key", "_transaction", "_nested_transaction"}
+    listed = registry.data.get(session.hash_key)
+    return (
+        own <= set(session.__dict__)
+        and listed is not None
+        and listed() is session
+        and callable(registry._remove)
+        and hasattr(orm.Session.dispatch.before_commit, "_clslevel")
+    )
+
+
 def problem() -> str | None:
     """What is not as it was read; ``None`` where everything is."""
     if instance_code is None or chunks_code is None:
@@ -238,6 +252,8 @@ def problem() -> str | None:
         return "CursorFetchStrategy"
     if not set(LazyLoader.__slots__) >= _LAZY_SLOTS:
         return "_LazyLoader"
+    if not _is_known(orm.Session(), sessions):
+        return "Session"
     changed = _changed_parameters()
     if changed is not None:
         return changed

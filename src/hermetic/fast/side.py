@@ -11,6 +11,7 @@ from ..options import DatabaseOptions
 from ..pool import IdleStack
 from .listening import is_alone, is_logged, is_silent
 from .plans import Entity, entity_plan
+from .switch import ON
 
 
 def side_of(bind: Any) -> Side | None:
@@ -68,7 +69,9 @@ class Side:
         engine.__dict__["_hermetic_side"] = self
 
     def _begin(self, options: DatabaseOptions) -> tuple[str, ...] | None:
-        if options.engine_options or options.echo or not isinstance(self.engine.pool, IdleStack):
+        if not ON or options.engine_options or options.echo:
+            return None
+        if not isinstance(self.engine.pool, IdleStack):
             return None
         begin = Begin(readonly=self.reader, apart=self.apart)
         return self.family.lean_begin(self.driver, options, begin)
