@@ -24,7 +24,7 @@ class Requests:
     def feed(self, data: bytes) -> list[bytes]:
         """The requests that are complete with these bytes, each with the texts in it."""
         self._buffer += data
-        found = []
+        found: list[bytes] = []
         while True:
             taken = self._take_mysql() if self._mysql else self._take_postgresql()
             if taken is None:

@@ -174,11 +174,15 @@ def test_a_result_may_be_read_in_every_way_by_the_default_batches(
     compare(engine, WAYS[way])
 
 
+def _loads(taken: dict[str, int]) -> dict[str, int]:
+    return {name: number for name, number in taken.items() if name.startswith("load:")}
+
+
 @pytest.mark.parametrize("entity", [Parent, Typed, Lazy, Child])
 def test_plain_entities_take_the_compiled_loop(entity: Any, engine: Engine) -> None:
     taken = compare(engine, lambda session: session.scalars(select(entity)).all())
 
-    assert taken == {"load:fast": 1}
+    assert _loads(taken) == {"load:fast": 1}
 
 
 @pytest.mark.parametrize(
@@ -188,7 +192,7 @@ def test_plain_entities_take_the_compiled_loop(entity: Any, engine: Engine) -> N
 def test_others_are_sqlalchemys(entity: Any, reason: str, engine: Engine) -> None:
     taken = compare(engine, lambda session: session.scalars(select(entity)).all())
 
-    assert taken == {f"load:aside:{reason}": 1}
+    assert _loads(taken) == {f"load:aside:{reason}": 1}
 
 
 @pytest.mark.parametrize("entity", [Dog, Versioned])

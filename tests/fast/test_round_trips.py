@@ -153,7 +153,7 @@ async def test_a_statement_for_many_rows_takes_begin_along(world: World, wire: P
 
 
 async def _execute(connection: Any, world: World) -> None:
-    table = User.__table__
+    table: Any = User.__table__
     statement = (
         table.update().where(table.c.id == bindparam("number")).values(balance=bindparam("amount"))
     )

@@ -65,7 +65,7 @@ class _Ahead:
         begins = not conn._autocommit and self._pgconn.transaction_status == _IDLE
         if not (begins or self.ahead) or conn._pipeline or self._closed:
             yield from self._send_ahead()
-            yield from super()._execute_gen(query, params, prepare=prepare, binary=binary)
+            yield from super()._execute_gen(query, params, prepare=prepare, binary=binary)  # type: ignore[misc]
             return
         conn._check_connection_ok()
         # as psycopg begins every execution, BEGIN aside
@@ -76,7 +76,7 @@ class _Ahead:
         pgq = self._convert_query(query, params)
         if not _travels(pgq.query, bool(pgq.params)):
             yield from self._send_ahead()
-            yield from super()._execute_gen(query, params, prepare=prepare, binary=binary)
+            yield from super()._execute_gen(query, params, prepare=prepare, binary=binary)  # type: ignore[misc]
             return
         first, self.ahead = self.ahead, ()
         if begins:
@@ -141,7 +141,7 @@ class _Ahead:
         pgconn.pipeline_sync()
         yield from send(pgconn)
         for _ in range(count):
-            answers.append((yield from fetch_many(pgconn)))
+            answers.append((yield from fetch_many(pgconn)))  # noqa: PERF401 - no comprehension yields
         yield from fetch_many(pgconn)  # the answer to the Sync
         pgconn.exit_pipeline_mode()
 
@@ -166,9 +166,9 @@ class _Ahead:
         yield from super()._executemany_gen_no_pipeline(query, params_seq, returning)  # type: ignore[misc]
 
 
-class Cursor(_Ahead, psycopg.Cursor[Any]):
+class Cursor(_Ahead, psycopg.Cursor[Any]):  # type: ignore[misc]
     """psycopg's, for threads."""
 
 
-class AsyncCursor(_Ahead, psycopg.AsyncCursor[Any]):
+class AsyncCursor(_Ahead, psycopg.AsyncCursor[Any]):  # type: ignore[misc]
     """psycopg's, for asyncio."""

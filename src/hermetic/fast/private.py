@@ -233,7 +233,7 @@ def _is_known(session: Any, registry: Any) -> bool:
         and listed is not None
         and listed() is session
         and callable(registry._remove)
-        and hasattr(orm.Session.dispatch.before_commit, "_clslevel")
+        and hasattr(getattr(orm.Session.dispatch, "before_commit", None), "_clslevel")
     )
 
 
