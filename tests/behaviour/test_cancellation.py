@@ -107,7 +107,9 @@ async def failed_statement(run: Run) -> None:
 
 
 async def read_only(run: Run) -> None:
-    async with run.session(readonly=True) as session:
+    # of a named level, so that there is a transaction to begin and to end
+    level = run.db.family.default_isolation
+    async with run.session(readonly=True, isolation=level) as session:
         await session.execute("SELECT 1")
 
 

@@ -83,7 +83,9 @@ async def test_the_next_scope_on_the_connection_has_the_default_again(
                     raise ends_with
         except Boom:
             pass
-        async with world.session(readonly=readonly) as session:
+        # a reader that names no level is in no transaction that could have one
+        named = default if readonly else None
+        async with world.session(readonly=readonly, isolation=named) as session:
             told = await level_of(world, session)
         assert told == default
 

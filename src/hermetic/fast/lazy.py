@@ -201,8 +201,10 @@ class QuickLoader:
             state = session.identity_map._dict.get((mapper._identity_class, key, None))
         except TypeError:
             return None
-        if state is None or state.expired or mapper.inherits or state.mapper is not mapper:
+        if state is None:
             return None
+        if state.expired or mapper.inherits or state.mapper is not mapper:
+            return _ASIDE  # SQLAlchemy refreshes it, or says that it is something else
         return state.obj()
 
 
