@@ -39,22 +39,22 @@ with Session(engine) as session:
     session.commit()
 with Session(engine) as session:
     print(len(session.scalars(select(User)).all()), len(session.rows(select(User), into=Row)))
-print(sorted(name for name in counts if name.startswith("load")))
+print(sorted(name for name in counts if name.startswith("rows:")))
 """
 
 CHANGES = {
-    "nothing": ("sqlalchemy", "", 0, "['load:fast']"),
+    "nothing": ("sqlalchemy", "", 0, "['rows:fast']"),
     "another closure": (
         "sqlalchemy.orm.loading",
         "place.instances = lambda cursor, context, _of=place.instances: _of(cursor, context)",
         1,
-        "[]",
+        "['rows:aside:result']",
     ),
     "another method": (
         "sqlalchemy.orm.attributes",
         "place._CollectionAttributeImpl.set_committed_value = lambda self, state, value: None",
         1,
-        "[]",
+        "['rows:aside:result']",
     ),
 }
 

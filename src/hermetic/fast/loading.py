@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from .counts import count
-from .instances import EntityLoader, RowLoader
+from .instances import BATCH, Due, EntityLoader, RowLoader
 from .lazy import learn
 from .plan import FIRST, plan_of
 from .private import (
@@ -29,18 +29,8 @@ from .private import (
 )
 from .selectin import quick_loader
 
-# Rows that are fetched and turned into instances at a time: few enough that what was built is still
-# in the processor's caches when the garbage collector looks at it, which then takes a third of the
-# time, and that it is never held back for long.
-BATCH = 500
 # Up to so many rows, preparing the loop costs more than it saves.
 FEW = 4
-
-
-class _Due:
-    """Made to have the garbage collector do now what it held back during a batch: it looks whether
-    a collection is due when it is asked for memory, which the next batch might not do at all.
-    """
 
 
 _Builder = Callable[[Any], list[Any]]
@@ -111,7 +101,7 @@ class _Chunks:
         count("load:fast")
         while rows:
             found += build(rows)
-            _Due()
+            Due()
             rows = next_rows(cursor)
         return found
 

@@ -9,6 +9,7 @@ cdef class Shape:
     cdef public object construct
     cdef public Entity entity
     cdef public tuple held
+    cdef public Py_ssize_t many
     cdef public object metadata
     cdef public bint named
     cdef public list slots

@@ -37,6 +37,11 @@ from .side import Side
 
 # up to so many rows, preparing the loop costs more than it saves
 FEW = 4
+# From so many rows on it is worth more to make objects of some while the others are not yet fetched
+# than to do without SQLAlchemy's way to the first; the next times a shape goes there at once, and
+# after those it is looked at again.
+MANY = 2000
+_TIMES = 20
 # how many shapes an engine remembers
 _REMEMBERED = 500
 # what a statement may have in it
@@ -56,7 +61,7 @@ class Shape:
     """The statements of one shape on one dialect."""
 
     __slots__ = (
-        "compiled", "construct", "entity", "held", "metadata", "named", "slots", "sql",
+        "compiled", "construct", "entity", "held", "many", "metadata", "named", "slots", "sql",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +78,8 @@ class Shape:
         # of each parameter: its name, which of the statement's values it has, its processor
         self.slots = slots
         self.named = not compiled.positional
+        # how often it is left to ``loading``, because it had many rows
+        self.many = 0
         # what the shape's key goes by has to live as long as the shape
         self.held = held
         lead = compiled.compile_state._entities[0]
@@ -181,9 +188,15 @@ def execute(session: Any, statement: Any) -> Any:
     if found is ASIDE:
         return ASIDE
     shape: Shape = found[0]
+    if shape.many:
+        shape.many -= 1
+        count("select:aside:many rows")
+        return ASIDE
     rows = rows_of(session, side, shape.entity, shape, found[1])
     if rows is ASIDE:
         return ASIDE
+    if len(rows) > MANY:
+        shape.many = _TIMES
     return result_of(session, shape, rows)
 
 
