@@ -185,8 +185,8 @@ class Scope:
     def hand_over(self) -> Any:
         """Give the connection in hand to SQLAlchemy, as its pool's record.
 
-        The record's age is hidden until it was taken: SQLAlchemy would make a new connection in the
-        place of one that is past its time, and what was begun on it would be lost.
+        What was begun on it hides its age until it was taken: SQLAlchemy would make a new
+        connection in the place of one that is past its time, and it would be lost.
         """
         connection = self.connection
         assert connection is not None
@@ -194,7 +194,8 @@ class Scope:
         lent, self.lent = self.lent, None
         if self.ticket is not None:
             lent.record_info.setdefault("hermetic.tickets", []).append(self.ticket[1])
-        connection.started, lent.starttime = lent.starttime, math.inf
+        if self.transaction is not None:
+            connection.started, lent.starttime = lent.starttime, math.inf
         return lent
 
     def forget(self) -> None:

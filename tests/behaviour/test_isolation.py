@@ -85,7 +85,8 @@ async def test_the_next_scope_on_the_connection_has_the_default_again(
             pass
         async with world.session(readonly=readonly) as session:
             told = await level_of(world, session)
-        assert told == default
+        # InnoDB tells of transactions, and a read-only scope without a level has none
+        assert told == ("NONE" if readonly and world.backend.family == "mariadb" else default)
 
     assert sent.connected == 1
 

@@ -318,7 +318,7 @@ async def test_a_read_only_scope_with_a_lost_commit_is_not_committed(
     world: World, proxy: Proxy, arrives: bool
 ) -> None:
     with pytest.raises(ConnectionLost) as caught:
-        async with world.session(readonly=True) as session:
+        async with world.session(readonly=True, isolation="REPEATABLE READ") as session:
             await session.execute("SELECT 1")
             trap = cut(proxy, arrives=arrives)
 
@@ -331,7 +331,7 @@ async def test_a_read_only_scope_with_a_lost_commit_is_not_committed(
 async def test_a_read_only_unit_with_a_lost_commit_runs_again(world: World, proxy: Proxy) -> None:
     bodies = 0
 
-    @world.unit(readonly=True, retry=3)
+    @world.unit(readonly=True, isolation="REPEATABLE READ", retry=3)
     async def read(session: Any) -> int:
         nonlocal bodies
         bodies += 1
