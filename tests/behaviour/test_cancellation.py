@@ -228,7 +228,8 @@ async def test_a_task_cancelled_at_any_wait_leaves_nothing(
 ) -> None:
     waits = await sweep(world, operation)
 
-    assert waits > 3
+    # a read-only scope waits for its statement alone
+    assert waits > (2 if operation is read_only and world.backend.family != "sqlite" else 3)
 
 
 @on_asyncio
