@@ -14,7 +14,7 @@ from sqlalchemy.orm.exc import FlushError
 from ..dialects.writing import knows_last_row, takes_arrays
 from . import arrays
 from .lane import Lane, send
-from .private_flush import rowid_text
+from .private_flush import rowid_text, shortened
 from .write_plan import LASTROWID, Plan, Statement
 
 
@@ -78,9 +78,10 @@ def _by_rows(
     cursor: Any = None
     row: Any = None
     size = statement.batch_size
+    shown = shortened(statement.sql)
     for start in range(0, len(rows), size):
         # each batch passes the guard in front of statements once
-        cursor, matched = send(lane, statement, one.sql, rows[start], False, statement.sql)
+        cursor, matched = send(lane, statement, one.sql, rows[start], False, shown)
         if matched == 1:
             keys.append(cursor.lastrowid)
         try:
@@ -90,7 +91,7 @@ def _by_rows(
                 if cursor.rowcount == 1:
                     keys.append(cursor.lastrowid)
         except BaseException as error:
-            lane.fail(error, statement.sql, row, cursor, None)
+            lane.fail(error, shown, row, cursor, None)
     if len(keys) < len(states):
         raise _too_few(plan)
     cursor.execute(statement.batch_sql, (keys[-1],))

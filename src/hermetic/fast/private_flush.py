@@ -21,6 +21,8 @@ from sqlalchemy.orm.session import SessionTransactionState
 from sqlalchemy.orm.state import InstanceState
 
 ACTIVE = SessionTransactionState.ACTIVE
+# as errors name a statement of many rows: a string that is shortened where it is shown
+shortened: Callable[[str], str] = getattr(sql.util, "_long_statement", str)
 
 # what is read or called where it is needed: (owner, name, parameters of a function or None)
 TOUCHED: tuple[tuple[Any, str, Sequence[str] | None], ...] = (
