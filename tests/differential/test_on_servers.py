@@ -58,7 +58,8 @@ def test_there_is_no_difference_on_postgresql(
 ) -> None:
     plain, other = on_postgresql("plain"), on_postgresql(kind)
 
-    assert not told_apart(CASES, plain, other, group)
+    found = told_apart(CASES, plain, other, group)
+    assert not found, found
     if kind == "dropin":
         assert not told_apart(BY_HAND, plain, other, group)
 

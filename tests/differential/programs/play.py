@@ -18,6 +18,7 @@ def play(program: Program, run: Run) -> None:
             _scope(playing, part, unwanted=unwanted)
         if len(run.record.rollbacks) > before:
             return
+        playing.let_go()
         for step in part.after:
             _step(playing, step)
 

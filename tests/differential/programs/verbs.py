@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 from collections.abc import Callable
 from typing import Any, Final
@@ -39,6 +40,12 @@ class Play:
         if thing is not None and not any(thing is held for held in self.objects):
             self.objects.append(thing)
         return self.run.keep(thing) if thing is not None else self.run.note(None)
+
+    def let_go(self) -> None:
+        """Forget the session: what it has deleted belongs to it for as long as it lives."""
+        self.session = None
+        if any(inspect(thing).was_deleted for thing in self.objects):
+            gc.collect()
 
     def one(self, number: int) -> Any:
         """An object of the program; the first person when there is none yet."""
