@@ -20,6 +20,7 @@ class Ground:
         self._is_sqlite = observer.dialect.name == "sqlite"
         Base.metadata.create_all(observer)
         self._pristine: Rows | None = None
+        self._restarts: str | None = None
 
     def rows(self) -> Rows:
         with self._observer.connect() as connection:
@@ -41,7 +42,8 @@ class Ground:
             changed = [
                 name for name in now if not self._pristine or now[name] != self._pristine[name]
             ]
-            if changed:
+            # a sequence goes on also in what is rolled back
+            if changed or not self._is_sqlite:
                 with self._observer.begin() as connection:
                     self._write(connection, changed)
             if self._pristine is None:
@@ -55,17 +57,22 @@ class Ground:
             connection.execute(table.delete())
             for row in SEEDS.get(name, []):
                 connection.execute(insert(table).values(row))
-            if not self._is_sqlite and "id" in table.c:
-                self._restart_sequence(connection, name, len(SEEDS.get(name, [])))
-
-    def _restart_sequence(self, connection: Connection, name: str, used: int) -> None:
-        sequence = connection.scalar(
-            text("SELECT pg_get_serial_sequence(:name, 'id')"), {"name": name}
-        )
-        if sequence is not None:
-            connection.execute(
-                text("SELECT setval(:sequence, :used)"), {"sequence": sequence, "used": used}
-            )
+        if not self._is_sqlite:
+            if self._restarts is None:
+                self._restarts = _sequences(connection)
+            connection.execute(text(self._restarts))
 
     def close(self) -> None:
         self._observer.dispose()
+
+
+def _sequences(connection: Connection) -> str:
+    """A statement that puts every sequence to the number of its table's seeds."""
+    settings = []
+    for table in Base.metadata.sorted_tables:
+        if "id" in table.c:
+            asked = text("SELECT pg_get_serial_sequence(:name, 'id')")
+            sequence = connection.scalar(asked, {"name": table.name})
+            if sequence is not None:
+                settings.append(f"setval('{sequence}', {len(SEEDS[table.name])})")
+    return f"SELECT {', '.join(settings)}"

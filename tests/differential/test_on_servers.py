@@ -14,7 +14,7 @@ import hermetic
 from tests.backends import BACKENDS, Backend
 from tests.databases import FamilyUrl, FreshUrl
 from tests.differential.bridged import AsyncByFactory, AsyncScoped
-from tests.differential.cases import BY_HAND, CASES
+from tests.differential.cases import BY_HAND, CASES, errors
 from tests.differential.compare import Case, Difference, compare
 from tests.differential.contestants import (
     ByFactory,
@@ -27,6 +27,10 @@ from tests.differential.ground import Ground
 
 # those of PostgreSQL, and the one of SQLite
 ASYNC = [backend for backend in BACKENDS if backend.is_async and backend.family != "mariadb"]
+
+
+# docs/limits.md: psycopg's new rows travel as arrays, and the error of one names that statement
+ARRAYS = [errors.a_unique_value_twice_among_many]
 
 
 @pytest.fixture
@@ -58,10 +62,18 @@ def test_there_is_no_difference_on_postgresql(
 ) -> None:
     plain, other = on_postgresql("plain"), on_postgresql(kind)
 
-    found = told_apart(CASES, plain, other, group)
-    assert not found, found
+    assert not told_apart(except_for_arrays(group), plain, other, group)
     if kind == "dropin":
         assert not told_apart(BY_HAND, plain, other, group)
+
+
+@pytest.mark.postgresql
+@pytest.mark.xfail(reason="the statement and parameters of the error are those of the arrays")
+@pytest.mark.parametrize("kind", ["dropin", "scoped"])
+def test_the_error_of_many_rows_names_the_same_statement(
+    on_postgresql: Callable[[str], Contestant], kind: str
+) -> None:
+    assert not told_apart(ARRAYS, on_postgresql("plain"), on_postgresql(kind), "silent")
 
 
 @pytest.mark.slow
@@ -81,7 +93,8 @@ async def test_there_is_no_difference_in_asyncio(
     plain = contestant(backend, "plain", fresh_url, family_url)
     other = contestant(backend, kind, fresh_url, family_url)
     try:
-        assert not await greenlet_spawn(told_apart, CASES, plain, other, group)
+        cases = except_for_arrays(group) if backend.name == "psycopg_async" else CASES
+        assert not await greenlet_spawn(told_apart, cases, plain, other, group)
     finally:
         await other.aclose()
         await plain.aclose()
@@ -105,16 +118,14 @@ def contestant(backend: Backend, kind: str, fresh_url: FreshUrl, family_url: Fam
     return AsyncByFactory(kind, factory, engine, ground)
 
 
-# docs/limits.md: after a value that the driver cannot send, psycopg's connection may be lost
-KNOWN = frozenset({"a_value_of_the_wrong_type"})
+def except_for_arrays(group: str) -> list[Case]:
+    return CASES if group != "silent" else [case for case in CASES if case not in ARRAYS]
 
 
 def told_apart(cases: list[Case], plain: Any, other: Any, group: str) -> str:
     """The differences of all cases, so that one run shows all of them."""
     found = []
     for case in cases:
-        if case.__name__ in KNOWN:
-            continue
         try:
             compare(case, plain, other, group)
         except Difference as difference:

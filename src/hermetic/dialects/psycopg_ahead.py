@@ -125,7 +125,11 @@ class _Ahead:
         binary: bool | None,
         answers: list[Any],
     ) -> _Steps:
-        """One round trip; every answer is taken, whatever it says."""
+        """One round trip; every answer is taken, whatever it says.
+
+        A value that cannot be sent says so when what goes ahead is under way: as with psycopg, the
+        transaction has begun then, and the connection is as good as before.
+        """
         pgconn = self._pgconn
         pgconn.enter_pipeline_mode()
         for statement in first:
@@ -134,16 +138,23 @@ class _Ahead:
         if prep == _TO_PREPARE:
             pgconn.send_prepare(name, pgq.query, param_types=pgq.types)
             count += 1
-        if prep == _UNPREPARED:
-            self._execute_send(pgq, force_extended=True, binary=binary)
-        else:
-            self._send_query_prepared(name, pgq, binary=binary)
+        refused: Exception | None = None
+        try:
+            if prep == _UNPREPARED:
+                self._execute_send(pgq, force_extended=True, binary=binary)
+            else:
+                self._send_query_prepared(name, pgq, binary=binary)
+        except Exception as error:
+            refused = error
+            count -= 1
         pgconn.pipeline_sync()
         yield from send(pgconn)
         for _ in range(count):
             answers.append((yield from fetch_many(pgconn)))  # noqa: PERF401 - no comprehension yields
         yield from fetch_many(pgconn)  # the answer to the Sync
         pgconn.exit_pipeline_mode()
+        if refused is not None:
+            raise refused
 
     def _executemany_gen_pipeline(
         self: Any, query: Any, params_seq: Iterable[Any], returning: bool

@@ -22,6 +22,13 @@ def a_unique_value_twice(run: Run) -> None:
 
 
 @case
+def a_unique_value_twice_among_many(run: Run) -> None:
+    with run.failing(), run.scope() as session:
+        emails = ("p@x", "q@x", "ann@x", "r@x")
+        session.add_all([run.keep(Person(name="x", email=email)) for email in emails])
+
+
+@case
 def a_key_twice(run: Run) -> None:
     with run.failing(), run.scope() as session:
         session.add_all([run.keep(Pair(left=1, right=1)), run.keep(Pair(left=5, right=5))])
