@@ -19,7 +19,7 @@ from .dialects.family import Begin, Family
 from .dialects.text import head
 from .errors import CommitUnknown, RolledBack, ScopeControls
 from .options import DatabaseOptions
-from .pool import demanding
+from .pool import demanded
 from .registry import Scope, describe_error
 from .watchdog import watchdog
 
@@ -124,7 +124,7 @@ class Execution:
         if connection is None:
             self._begin(dbapi)
             return
-        scope = demanding.get()
+        scope = demanded()
         if connection.transaction is not None and connection.transaction.in_hand:
             connection.transaction.in_hand = False  # a fast path has begun it
             return

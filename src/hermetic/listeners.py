@@ -23,7 +23,7 @@ from .faults import Fault, FaultKind, Pool, Wire
 from .faults import Transaction as Left
 from .options import DatabaseOptions
 from .owner import Owner
-from .pool import demanding
+from .pool import demanded
 from .registry import Registry, Scope, describe_error
 
 # how long a connection that was idle has to answer before it is lent
@@ -71,7 +71,7 @@ class EngineWatch:
     # ------------------------------------------------------------ connections
 
     def _on_do_connect(self, dialect: Any, record: Any, args: Any, kwargs: dict[str, Any]) -> None:
-        scope = demanding.get()
+        scope = demanded()
         if scope is not None and scope.deadline is not None:
             remaining = scope.deadline - time.monotonic()
             if remaining <= 0:
@@ -90,7 +90,7 @@ class EngineWatch:
             self.family.probe(dbapi, self.driver),
         )
         until = time.monotonic() + self.options.connect_timeout
-        scope = demanding.get()
+        scope = demanded()
         if scope is not None and scope.deadline is not None:
             until = min(until, scope.deadline)
         watch(connection, until)
@@ -135,7 +135,7 @@ class EngineWatch:
         connection.beside = record.record_info.get("hermetic.beside", False)
         if connection.beside:
             self.family.keep_from_writing(dbapi)  # it is closed at its return
-        scope = demanding.get()
+        scope = demanded()
         if scope is None:
             connection.owner = Owner()
         if scope is not None and scope.deadline is not None:
@@ -247,7 +247,7 @@ class EngineWatch:
     def _translate(
         self, context: ExceptionContext, connection: ConnectionRecord | None, fault: Fault
     ) -> BaseException:
-        scope = connection.scope if connection is not None else demanding.get()
+        scope = connection.scope if connection is not None else demanded()
         error = context.sqlalchemy_exception
         if error is None:
             # asyncpg lets OSError and TimeoutError through unwrapped

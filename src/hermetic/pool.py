@@ -26,6 +26,16 @@ from .registry import Scope
 # the scope on whose behalf a connection is being taken; greenlets share their task's context
 demanding: ContextVar[Scope | None] = ContextVar("hermetic_demanding", default=None)
 
+
+def demanded() -> Scope | None:
+    """The scope on whose behalf it is, or ``None``.
+
+    An interrupt may leave one behind that has ended, in the instant before its taking is over.
+    """
+    scope = demanding.get()
+    return None if scope is None or scope.ended else scope
+
+
 # seconds; a collection may take a tenth of one
 _COLLECT_EVERY = 1.0
 
@@ -54,7 +64,7 @@ class Admission:
         :raises PoolSelfDeadlock: it would never end.
         :raises DeadlineExceeded: the scope's time is over.
         """
-        return self.enter_for(demanding.get())
+        return self.enter_for(demanded())
 
     def enter_for(self, scope: Scope | None) -> Ticket | None:
         """``enter``, for a scope that is known."""
@@ -256,7 +266,7 @@ class GatedPool(Pool):
     admission: Admission
 
     def _do_get(self) -> Any:
-        scope = demanding.get()
+        scope = demanded()
         if scope is not None and scope.in_hand:
             return scope.hand_over()
         if self.admission.closed:
