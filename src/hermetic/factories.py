@@ -24,6 +24,7 @@ from .strings import AsyncStringScopedSession, StringScopedSession
 
 _S = TypeVar("_S", bound=orm.Session)
 _A = TypeVar("_A", bound=sa_asyncio.AsyncSession)
+_T = TypeVar("_T")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -282,6 +283,12 @@ class scoped_session(_ScopeNames, StringScopedSession[_S]):
         if scopefunc is None:
             self.registry: Any = OwnerRegistry(session_factory, _close_forgotten)
 
+    def rows(self, statement: Any, params: Any = None, *, into: type[_T], **more: Any) -> list[_T]:
+        """As Session.rows."""
+        session: Any = self._proxied
+        found: list[_T] = session.rows(statement, params, into=into, **more)
+        return found
+
     def __repr__(self) -> str:
         inside = repr(self.registry()) if self.registry.has() else "no session here"
         return f"<{type(self).__name__}: {inside}>"
@@ -302,6 +309,14 @@ class async_scoped_session(_ScopeNames, AsyncStringScopedSession[_A]):
         super().__init__(factory, scopefunc or current_task)
         if scopefunc is None:
             self.registry: Any = OwnerRegistry(session_factory, _aclose_forgotten)
+
+    async def rows(
+        self, statement: Any, params: Any = None, *, into: type[_T], **more: Any
+    ) -> list[_T]:
+        """As AsyncSession.rows."""
+        session: Any = self._proxied
+        found: list[_T] = await session.rows(statement, params, into=into, **more)
+        return found
 
     def __repr__(self) -> str:
         inside = repr(self.registry()) if self.registry.has() else "no session here"
