@@ -70,7 +70,10 @@ class Watchdog:
 
     def start_anew(self) -> None:
         # re-entrant: a signal handler or the collector may come here in the middle of it
-        self._condition = threading.Condition()
+        self._lock = threading.RLock()
+        # entered by its lock, never by itself: an interrupt that struck at the end of the Python
+        # function that enters a condition would leave the lock held for good
+        self._condition = threading.Condition(self._lock)
         self._heap: list[tuple[float, int, Alarm]] = []
         self._numbers = itertools.count()
         self._idle = 0
@@ -79,7 +82,7 @@ class Watchdog:
     def arm(self, when: float, action: Callable[[], None]) -> Alarm:
         """Run ``action`` at ``when`` (monotonic seconds) unless it is cancelled before."""
         alarm = Alarm(action, self._one_cancelled)
-        with self._condition:
+        with self._lock:
             heapq.heappush(self._heap, (when, next(self._numbers), alarm))
             if self._thread is None:
                 self._thread = threading.Thread(
@@ -94,7 +97,7 @@ class Watchdog:
         """Throw the cancelled ones out once they are the most."""
         self._idle += 1
         if self._idle > _ENOUGH and self._idle * 2 > len(self._heap):
-            with self._condition:
+            with self._lock:
                 self._heap = [entry for entry in self._heap if entry[2].pending]
                 heapq.heapify(self._heap)
                 self._idle = 0
@@ -107,7 +110,7 @@ class Watchdog:
             alarm.fire()
 
     def _next(self) -> Alarm | None:
-        with self._condition:
+        with self._lock:
             while True:
                 if not self._heap:
                     if not self._condition.wait(_IDLE_SECONDS) and not self._heap:
