@@ -28,6 +28,10 @@ export HERMETIC_DEMO_URL := $(value URL)
 
 BIN := $(VENV)/bin
 DEMO := $(VENV)/.installed-demo
+# what is compiled, and how; the fast paths would go on as they were built
+COMPILED := $(shell sed -n 's|^    "hermetic[.]\(.*\)",|\1|p' src/hermetic/fast/modules.py | tr . /)
+SOURCES := $(COMPILED:%=src/hermetic/%.py) $(wildcard src/hermetic/*.pxd src/hermetic/fast/*.pxd)
+
 DEV := $(VENV)/.installed-dev
 BENCH := $(VENV)/.installed-bench
 
@@ -58,11 +62,11 @@ docs: $(DEV)
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
 # The tests' extras contain the demo's.
-$(DEV): pyproject.toml
+$(DEV): pyproject.toml setup.py $(SOURCES)
 	scripts/make-venv dev
 	touch $(DEMO) $@
 
-$(DEMO): pyproject.toml
+$(DEMO): pyproject.toml setup.py $(SOURCES)
 	scripts/make-venv demo
 	touch $@
 

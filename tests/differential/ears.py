@@ -7,7 +7,6 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 from sqlalchemy import Engine, event
-from sqlalchemy.orm import configure_mappers
 
 from tests.differential.describe import Describer, scrubbed
 from tests.differential.pool import Base
@@ -100,7 +99,8 @@ class Ears:
             yield
 
     def _listen_to_attributes(self, stack: ExitStack) -> None:
-        configure_mappers()
+        # this registry alone: others in the process may be half collected
+        Base.registry.configure()
         for mapper in Base.registry.mappers:
             for attribute in mapper.attrs if mapper.class_.__name__ in HEARD else ():
                 if hasattr(attribute, "columns") or hasattr(attribute, "mapper"):
