@@ -194,6 +194,7 @@ FROM_TEXT: list[tuple[str, str, Any]] = [
     ("echo", "off", False),
     ("foreign_keys", "0", False),
     ("hide_parameters", "Yes", True),
+    ("put_off_begin", "no", False),
     ("journal_mode", "DELETE", "delete"),
     ("synchronous", "Normal", "normal"),
     ("application_name", "shop", "shop"),

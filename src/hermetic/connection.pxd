@@ -13,10 +13,13 @@ cdef class Transaction:
     cdef public object limit
     cdef public object over
     cdef public object plain
+    cdef public bint put_off
     cdef public object rolling_back
     cdef public object savepoints
     cdef public Py_ssize_t statements
     cdef public object unsure
+
+    cpdef begin_now(self)
 
 
 cdef class ConnectionRecord:
@@ -35,6 +38,7 @@ cdef class ConnectionRecord:
     cdef public object number
     cdef public object owner
     cdef public object probe
+    cdef public bint puts_off
     cdef public object ready
     cdef public object returned
     cdef public object role

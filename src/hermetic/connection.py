@@ -44,6 +44,7 @@ class Transaction:
         "limit",
         "over",
         "plain",
+        "put_off",
         "rolling_back",
         "savepoints",
         "statements",
@@ -71,10 +72,19 @@ class Transaction:
         # seconds that the server was last told to give a statement
         self.limit: float | None = None
         self.rolling_back = False
+        # its BEGIN waits for more than a plain read: all statements so far stood for themselves
+        self.put_off = False
         # begun by a fast path, and not yet known to SQLAlchemy
         self.in_hand = False
         self.commit_sent = False
         self.committed = False
+
+    def begin_now(self) -> None:
+        """From here on it is one: the next statement begins it."""
+        if self.put_off:
+            self.put_off = False
+            # the server has no transaction yet: what was read does not count as work in it
+            self.statements = 0
 
     def fail(self, error: BaseException, fault: Fault | None, *, gone: bool) -> None:
         """A statement failed in a way that the transaction does not survive.
@@ -120,6 +130,7 @@ class ConnectionRecord:
         "owner",
         "pool_record",
         "probe",
+        "puts_off",
         "ready",
         "returned",
         "role",
@@ -172,6 +183,8 @@ class ConnectionRecord:
         # whether a fast path may begin on it: a scope without a transaction may have set it up for
         # itself
         self.ready = True
+        # whether a fast path may put its BEGIN off
+        self.puts_off = False
         # the moment of its birth in SQLAlchemy's clock, while a fast path hides it from the pool
         self.started: float | None = None
 

@@ -127,6 +127,7 @@ class Execution:
         scope = demanded()
         if connection.transaction is not None and connection.transaction.in_hand:
             connection.transaction.in_hand = False  # a fast path has begun it
+            connection.transaction.begin_now()
             return
         transaction = connection.transaction = Transaction()
         connection.scope = scope

@@ -95,7 +95,9 @@ class EngineWatch:
             until = min(until, scope.deadline)
         watch(connection, until)
         try:
-            self.family.greet(dbapi, self.driver, self.options, reader=self.reader, until=until)
+            connection.puts_off = self.family.greet(
+                dbapi, self.driver, self.options, reader=self.reader, until=until
+            )
         finally:
             disarm(connection)
         record.info[KEY] = connection

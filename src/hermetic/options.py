@@ -303,6 +303,10 @@ class DatabaseOptions:
     :param retries_per_second: how many retries all units together may make, on average; see
         ``retry_burst``. Keeps a storm of retries from taking the database down. Default 50.
     :param retry_burst: how many retries may be made at once beyond that. Default 200.
+    :param put_off_begin: whether the BEGIN of a writing scope waits for the first statement that is
+        more than a plain read of mapped objects, so that a scope that only read is one round trip
+        (PostgreSQL where its default is READ COMMITTED; elsewhere without effect). Default
+        ``True``.
     :param hide_parameters: keep bound parameters out of errors and logs. Default ``True``.
     :param echo: SQLAlchemy's logging of statements. Default ``False``.
     :param foreign_keys: whether SQLite enforces foreign keys. Default ``True``.
@@ -332,6 +336,7 @@ class DatabaseOptions:
     application_name: str = "hermetic"
     retries_per_second: float = 50.0
     retry_burst: int = 200
+    put_off_begin: bool = True
     hide_parameters: bool = True
     echo: bool = False
     foreign_keys: bool = True
@@ -436,6 +441,7 @@ _DATABASE_CHECKS: dict[str, Callable[[Checker, str, Any], Any]] = {
     "application_name": lambda check, option, value: check.text(option, value),
     "retries_per_second": lambda check, option, value: check.rate(option, value),
     "retry_burst": _whole(0, 1_000_000),
+    "put_off_begin": _flag,
     "hide_parameters": _flag,
     "echo": _flag,
     "foreign_keys": _flag,

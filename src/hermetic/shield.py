@@ -123,7 +123,8 @@ async def end_in_hand(scope: Scope, cleanup_timeout: float) -> Ended:
     scope.boundary.committing()
     transaction: Any = scope.transaction
     transaction.commit_sent = transaction.over = True
-    work = None if transaction.apart else scope.side.wire.commit(scope.lent.dbapi_connection)
+    nothing = transaction.apart or transaction.put_off
+    work = None if nothing else scope.side.wire.commit(scope.lent.dbapi_connection)
     while work is not None:  # without a transaction there is nothing to send
         try:
             waited = work.send(None)

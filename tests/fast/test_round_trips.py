@@ -114,7 +114,19 @@ async def test_a_snapshot_is_a_real_transaction(world: World, wire: Proxy) -> No
 # ---------------------------------------------------------------- writing
 
 
-@pytest.mark.parametrize("work", [get, query, only_insert])
+async def test_a_writing_scope_that_only_gets_is_one_round_trip_where_begin_is_put_off(
+    world: World, wire: Proxy
+) -> None:
+    sent = await requests(world, wire, get)
+
+    if world.backend.family == "postgresql":
+        assert len(sent) == 1
+    else:
+        assert len(sent) == 2
+        assert "COMMIT" in sent[-1]
+
+
+@pytest.mark.parametrize("work", [query, only_insert])
 async def test_a_writing_scope_of_one_statement_is_two_round_trips(
     world: World, wire: Proxy, work: Work
 ) -> None:

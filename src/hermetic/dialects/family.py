@@ -97,12 +97,15 @@ class Family:
 
     def greet(
         self, dbapi: Any, driver: str, options: DatabaseOptions, *, reader: bool, until: float
-    ) -> None:
+    ) -> bool:
         """Set up a new connection, once.
 
         :param dbapi: what SQLAlchemy's ``connect`` event gives.
         :param until: monotonic seconds at which to give up waiting for others.
+        :return: whether a BEGIN may be put off on it: until the first write its transactions
+            promise a plain read no more than it would have without one.
         """
+        return False
 
     def keep_from_writing(self, dbapi: Any) -> None:
         """Make a writer's connection one for reading, where ``reads_beside`` is true."""

@@ -73,7 +73,7 @@ class MySQL(Family):
 
     def greet(
         self, dbapi: Any, driver: str, options: DatabaseOptions, *, reader: bool, until: float
-    ) -> None:
+    ) -> bool:
         if driver == "pymysql" and "read_timeout" not in options.connect_args:
             dbapi._read_timeout = dbapi._write_timeout = None
         apart = reader and self.reads_apart(options)
@@ -87,6 +87,7 @@ class MySQL(Family):
         finally:
             cursor.close()
         dbapi.commit()
+        return False  # REPEATABLE READ: the first read makes the snapshot of all that follow
 
     def connect_timeout(self, driver: str, connect_args: dict[str, Any], remaining: float) -> None:
         if driver == "asyncmy":

@@ -28,6 +28,9 @@ from .wires import AsyncpgWire, PsycopgWire
 # libpq's PGTransactionStatusType
 _IDLE, _ACTIVE, _IN_ERROR = 0, 1, 3
 
+# the default of a server, a database or a role; the first is given as the second
+_READ_COMMITTED = ("read uncommitted", "read committed")
+
 _PSYCOPG = Driver(
     "psycopg", "psycopg", "postgresql", (3, 3, 8), "earlier ones wait for ever for a cancel (#1411)"
 )
@@ -89,19 +92,23 @@ class PostgreSQL(Family):
 
     def greet(
         self, dbapi: Any, driver: str, options: DatabaseOptions, *, reader: bool, until: float
-    ) -> None:
-        if driver == "asyncpg":
+    ) -> bool:
+        ours = driver == "asyncpg"
+        if ours:
             _keep_alive(_asyncpg_socket(dbapi))
         elif driver == "psycopg":
-            _send_ahead(getattr(dbapi, "driver_connection", dbapi))
+            ours = _send_ahead(getattr(dbapi, "driver_connection", dbapi))
         dbapi.autocommit = True
         cursor = dbapi.cursor()
         try:
             cursor.execute(_session_settings(options, reader=reader))
+            _, level = cursor.fetchone()
         finally:
             cursor.close()
         # not after an error: the connection is thrown away, and this would hide what happened
         dbapi.autocommit = reader and self.reads_apart(options)
+        # each statement has a snapshot of its own, in a transaction as without one
+        return ours and options.put_off_begin and level in _READ_COMMITTED
 
     def connect_timeout(self, driver: str, connect_args: dict[str, Any], remaining: float) -> None:
         if driver == "asyncpg":
@@ -225,15 +232,21 @@ class PostgreSQL(Family):
             raw._aborted = True  # it would complain at its collection
 
 
-def _send_ahead(connection: Any) -> None:
-    """Have psycopg send BEGIN together with the first statement, by cursors of ours."""
+def _send_ahead(connection: Any) -> bool:
+    """Have psycopg send BEGIN together with the first statement, by cursors of ours.
+
+    :return: whether it does; a user's own cursors stay.
+    """
     import psycopg
 
     from .psycopg_ahead import AsyncCursor, Cursor
 
     ours: dict[Any, Any] = {psycopg.Cursor: Cursor, psycopg.AsyncCursor: AsyncCursor}
     factory = connection.cursor_factory
-    connection.cursor_factory = ours.get(factory, factory)  # a user's own stays
+    if factory not in ours:
+        return False
+    connection.cursor_factory = ours[factory]
+    return True
 
 
 def _session_settings(options: DatabaseOptions, *, reader: bool) -> str:
@@ -254,7 +267,8 @@ def _session_settings(options: DatabaseOptions, *, reader: bool) -> str:
         settings["default_transaction_read_only"] = "on"
     rows = ", ".join(f"('{name}', '{value}')" for name, value in settings.items())
     return (
-        "SELECT count(set_config(wanted.name, wanted.value, false)) "
+        "SELECT count(set_config(wanted.name, wanted.value, false)), "
+        "current_setting('default_transaction_isolation') "
         f"FROM (VALUES {rows}) AS wanted (name, value) "
         "WHERE EXISTS (SELECT 1 FROM pg_settings AS known WHERE known.name = wanted.name)"
     )

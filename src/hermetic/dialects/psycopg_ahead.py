@@ -47,6 +47,8 @@ class _Ahead:
 
     # statements that go ahead of the next one
     ahead: tuple[bytes, ...] = ()
+    # whether a statement begins no transaction, as in autocommit
+    apart = False
 
     @staticmethod
     def travels(statement: str) -> bool:
@@ -62,17 +64,13 @@ class _Ahead:
         binary: bool | None = None,
     ) -> _Steps:
         conn = self._conn
-        begins = not conn._autocommit and self._pgconn.transaction_status == _IDLE
+        begins = not (self.apart or conn._autocommit or self._pgconn.transaction_status != _IDLE)
         if not (begins or self.ahead) or conn._pipeline or self._closed:
             yield from self._send_ahead()
             yield from super()._execute_gen(query, params, prepare=prepare, binary=binary)  # type: ignore[misc]
             return
         conn._check_connection_ok()
-        # as psycopg begins every execution, BEGIN aside
-        self._reset()
-        if not self._last_query or self._last_query is not query:
-            self._last_query = None
-            self._tx = psycopg.adapt.Transformer(self)
+        self._prepare_for(query)
         pgq = self._convert_query(query, params)
         if not _travels(pgq.query, bool(pgq.params)):
             yield from self._send_ahead()
@@ -84,6 +82,19 @@ class _Ahead:
         yield from self._execute_together(first, pgq, prepare, binary)
         self._last_query = query
         yield from conn._prepared.maintain_gen(conn)
+
+    def _start_query(self: Any, query: Any = None) -> _Steps:
+        if self.apart and not self._closed:
+            self._prepare_for(query)
+        else:
+            yield from super()._start_query(query)  # type: ignore[misc]
+
+    def _prepare_for(self: Any, query: Any) -> None:
+        """As psycopg begins every execution, BEGIN aside."""
+        self._reset()
+        if not self._last_query or self._last_query is not query:
+            self._last_query = None
+            self._tx = psycopg.adapt.Transformer(self)
 
     def _send_ahead(self: Any) -> _Steps:
         """Send what is ahead by itself."""
@@ -177,9 +188,9 @@ class _Ahead:
         yield from super()._executemany_gen_no_pipeline(query, params_seq, returning)  # type: ignore[misc]
 
 
-class Cursor(_Ahead, psycopg.Cursor[Any]):  # type: ignore[misc]
+class Cursor(_Ahead, psycopg.Cursor[Any]):
     """psycopg's, for threads."""
 
 
-class AsyncCursor(_Ahead, psycopg.AsyncCursor[Any]):  # type: ignore[misc]
+class AsyncCursor(_Ahead, psycopg.AsyncCursor[Any]):
     """psycopg's, for asyncio."""

@@ -108,7 +108,7 @@ class SQLite(Family):
 
     def greet(
         self, dbapi: Any, driver: str, options: DatabaseOptions, *, reader: bool, until: float
-    ) -> None:
+    ) -> bool:
         # without this sqlite3 sends BEGIN by its own rules: none for SELECT, DDL or SAVEPOINT
         dbapi.isolation_level = None
         cursor = dbapi.cursor()
@@ -125,6 +125,7 @@ class SQLite(Family):
             cursor.close()
         if reader:
             self.keep_from_writing(dbapi)
+        return False
 
     def keep_from_writing(self, dbapi: Any) -> None:
         cursor = dbapi.cursor()

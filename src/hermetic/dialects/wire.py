@@ -22,11 +22,12 @@ class Wire:
     """
 
     async def run(self, adapter: Any, sql: str, parameters: Any, begin: tuple[str, ...] | None,
-                  dialect: Any, last: Any) -> tuple[list[Any], Any]:  # fmt: skip
+                  dialect: Any, last: Any, apart: bool) -> tuple[list[Any], Any]:  # fmt: skip
         """Execute one statement, and take all its rows.
 
         :param begin: what opens the transaction first; ``None`` where one is open.
         :param last: what was returned beside the rows the last time on this connection.
+        :param apart: the statement stands for itself, and begins no transaction.
         :return: the rows, and what ``description`` finds the columns in.
         :raises NotBegun: see there.
         """

@@ -15,8 +15,8 @@ class AsyncpgWire(Wire):
     """asyncpg, with the adapter's own transaction object and cache of prepared statements."""
 
     async def run(self, adapter: Any, sql: str, parameters: Any, begin: tuple[str, ...] | None,
-                  dialect: Any, last: Any) -> tuple[list[Any], Any]:  # fmt: skip
-        if adapter._transaction is None:
+                  dialect: Any, last: Any, apart: bool) -> tuple[list[Any], Any]:  # fmt: skip
+        if adapter._transaction is None and not apart:
             await adapter._start_transaction()
         statement, attributes = await adapter._prepare(sql, dialect._invalidate_schema_cache_asof)
         return await statement.fetch(*parameters), attributes
@@ -43,9 +43,10 @@ class PsycopgWire(Wire):
     """psycopg, whose own transactions begin with the first statement."""
 
     async def run(self, adapter: Any, sql: str, parameters: Any, begin: tuple[str, ...] | None,
-                  dialect: Any, last: Any) -> tuple[list[Any], Any]:  # fmt: skip
+                  dialect: Any, last: Any, apart: bool) -> tuple[list[Any], Any]:  # fmt: skip
         # a cursor that executes the same text again knows how to convert its parameters
         cursor = last or adapter._connection.cursor()
+        cursor.apart = apart
         await cursor.execute(sql, parameters)
         return await cursor.fetchall(), cursor
 
@@ -62,7 +63,7 @@ class AiosqliteWire(Wire):
     """
 
     async def run(self, adapter: Any, sql: str, parameters: Any, begin: tuple[str, ...] | None,
-                  dialect: Any, last: Any) -> tuple[list[Any], Any]:  # fmt: skip
+                  dialect: Any, last: Any, apart: bool) -> tuple[list[Any], Any]:  # fmt: skip
         raw = adapter._connection
         begun, found, description = await raw._execute(
             _begun_and_fetched, raw._conn, begin, sql, parameters

@@ -78,6 +78,7 @@ def lane_in_hand(session: Any, transaction: Any) -> Lane | None:
         record = take(session, scope, side)
     if record is None or record.transaction is None or record.transaction.failure is not None:
         return None
+    record.transaction.begin_now()
     lane = Lane(session, side.dialect)
     lane.record, lane.scope, lane.side = record, scope, side
     return lane
@@ -139,6 +140,8 @@ def _send_in_hand(lane: Lane, sql: str, parameters: Any, many: bool, shown: str 
     cursor = connection.cursor
     if cursor is None:
         cursor = connection.cursor = scope.lent.dbapi_connection.cursor()
+    if connection.puts_off:
+        cursor.apart = False
     try:
         if many:
             cursor.executemany(sql, parameters)

@@ -41,7 +41,7 @@ cpdef instance_of(object identity_map, object session, Entity plan, object row, 
 
 cdef _parameters(Entity plan, tuple key)
 
-@cython.locals(connection=ConnectionRecord, transaction=Transaction, side=Side)
+@cython.locals(connection=ConnectionRecord, transaction=Transaction, side=Side, none=bint)
 cpdef bint commit(object session, Scope scope)
 
 cpdef bint may_close(object session)
@@ -57,7 +57,7 @@ cpdef remember_session(Side side, object session)
 @cython.locals(values=dict)
 cpdef new_session(Side side)
 
-@cython.locals(side=Side)
+@cython.locals(side=Side, transaction=Transaction)
 cpdef bint commits_in_one_step(Scope scope)
 
 cpdef put_back(object pool, object entry, Admission admission, object ticket)

@@ -263,6 +263,7 @@ def _begin(scope: Scope, side: Side, connection: ConnectionRecord) -> bool:
         watch(connection, scope.deadline)
     transaction.begun = transaction.in_hand = True
     transaction.plain = transaction.apart = side.apart
+    transaction.put_off = connection.puts_off and not side.apart
     connection.transaction = scope.transaction = transaction
     return True
 
@@ -286,6 +287,8 @@ def fetch(
     cursor = connection.cursor
     if cursor is None:
         cursor = connection.cursor = dbapi_of(session, scope, side).cursor()
+    if connection.puts_off:
+        cursor.apart = transaction.put_off
     try:
         cursor.execute(sql, parameters)
         rows: Any = cursor.fetchall()
@@ -386,6 +389,9 @@ def fill_in(plan: Entity, state: Any, row: Any) -> None:
 def commits_in_one_step(scope: Scope) -> bool:
     """Whether no bytecode runs, after which Python looks for signals, from COMMIT to its record."""
     side: Side = scope.side
+    transaction = scope.transaction
+    if transaction is not None and transaction.put_off:
+        return bool(cython.compiled)
     return bool(cython.compiled and side.one_step)
 
 
@@ -400,14 +406,15 @@ def commit(session: Any, scope: Scope) -> bool:
     side: Side = scope.side
     dbapi = scope.lent.dbapi_connection
     worked = transaction.statements > 0
+    none = transaction.apart or transaction.put_off
     if is_heard(session) or (
-        not transaction.apart and side.family.server_gave_up(dbapi, side.driver, worked=worked)
+        not none and side.family.server_gave_up(dbapi, side.driver, worked=worked)
     ):
         session._autobegin_t().adopted(side.engine)
         return False
     transaction.commit_sent = transaction.over = True
     try:
-        if not transaction.apart:
+        if not none:
             dbapi.commit()
     except BaseException as error:
         failed(session, side, error, None, None, None)

@@ -165,8 +165,9 @@ async def _fetched(
     connection.at_rest = False
     try:
         rows, source = await side.wire.run(
-            adapter, sql, parameters, begin, side.dialect, connection.cursor
-        )
+            adapter, sql, parameters, begin, side.dialect, connection.cursor,
+            transaction.put_off or transaction.apart,
+        )  # fmt: skip
     except NotBegun:
         # somebody else holds the lock, or worse: SQLAlchemy's way waits, and says it in full
         connection.scope = connection.transaction = scope.transaction = None
@@ -191,6 +192,7 @@ def _begun(scope: Scope, connection: ConnectionRecord, side: Side) -> Transactio
     transaction = Transaction()
     transaction.begun = transaction.in_hand = True
     transaction.plain = transaction.apart = side.apart
+    transaction.put_off = connection.puts_off and not side.apart
     connection.transaction = scope.transaction = transaction
     if scope.deadline is not None:
         watch(connection, scope.deadline)
@@ -222,7 +224,7 @@ def may_end(scope: Scope, error: BaseException | None) -> bool:
         return False
     if scope.deadline is not None and time.monotonic() >= scope.deadline:
         return False
-    if not scope.transaction.apart:
+    if not (scope.transaction.apart or scope.transaction.put_off):
         worked = scope.transaction.statements > 0
         adapter = scope.lent.dbapi_connection
         if side.family.server_gave_up(adapter, side.driver, worked=worked):
