@@ -158,12 +158,15 @@ def results_are_used_up_and_closed(run: Run) -> None:
 def results_in_every_form(run: Run) -> None:
     with run.scope() as session:
         ordered = select(Person).order_by(Person.id)
+        # kept: whether the next result finds them is otherwise the garbage collector's to say
+        everybody = session.scalars(ordered).all()
         run.note(list(session.scalars(ordered).partitions(2)))
         run.note(session.scalars(ordered).unique().all())
         run.note(session.execute(ordered).mappings().first())
         run.note(session.execute(ordered).columns(0).all())
         run.note([type(row).__name__ for row in session.execute(ordered)])
         run.note(session.execute(ordered).tuples().first())
+        run.note(everybody)
 
 
 @by_hand
