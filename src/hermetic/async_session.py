@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Select
 
 from .errors import Outcome
-from .fast import lean, lean_async
+from .fast import flush_async, lean, lean_async
 from .loan import Loan
 from .registry import Scope
 from .rows import AsyncRowsSession
@@ -79,6 +79,11 @@ class AsyncSession(AsyncRowsSession, AsyncStringSession):
                 if found is not lean.ASIDE:
                     return found.scalar()
             return await super().scalar(statement, *args, **more)
+
+        @functools.wraps(AsyncStringSession.flush)
+        async def flush(self, objects=None):
+            if objects is not None or not await flush_async.flush(self.sync_session):
+                await super().flush(objects)
 
     def __repr__(self) -> str:
         return f"Async{self.sync_session!r}".replace("Async<", "<Async", 1)

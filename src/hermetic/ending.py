@@ -178,12 +178,29 @@ def end_sent(
         if struck is None:
             scope.transaction.committed = True  # type: ignore[union-attr]
             scope.boundary.end(Outcome.COMMITTED)
+            lean.forget_begun(scope.session)
         else:
             raised = _not_committed(scope, lean.worded(scope, struck))
         _finish(scope, None, raised, Ending.COMMIT, cleanup_timeout)
     finally:
         scope.owner = owner
     return raised
+
+
+def end_unsent(scope: Scope, struck: BaseException, cleanup_timeout: float) -> BaseException:
+    """The end of a scope whose flush failed in its shell, before any COMMIT.
+
+    :return: as ``end``.
+    """
+    owner = scope.owner
+    if not owner.is_current():
+        scope.owner = Owner()
+    scope.ending = True
+    try:
+        _finish(scope, None, struck, Ending.COMMIT, cleanup_timeout)
+    finally:
+        scope.owner = owner
+    return struck
 
 
 def _prepare(scope: Scope) -> BaseException | None:

@@ -31,7 +31,7 @@ from .owner import describe_current
 from .place import Place
 from .registry import Scope
 from .session import Session, owned_session
-from .shield import end_in_hand, end_shielded
+from .shield import end_in_hand, end_shielded, end_written
 
 if TYPE_CHECKING:
     from .database import Database
@@ -276,6 +276,8 @@ async def end_async(scope: Scope, error: BaseException | None, cleanup_timeout: 
         raised = end(scope, error, cleanup_timeout)
     elif lean_async.may_end(scope, error):
         raised, struck = await end_in_hand(scope, cleanup_timeout)
+    elif lean_async.may_commit(scope, error) and not lean.is_clean(scope.session):
+        raised, struck = await end_written(scope, cleanup_timeout)
     else:
         raised, struck = await end_shielded(scope, error, cleanup_timeout)
     _finished(scope, raised or error)

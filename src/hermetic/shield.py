@@ -15,10 +15,10 @@ from typing import Any, TypeAlias
 
 from sqlalchemy.util import greenlet_spawn
 
-from .ending import end, end_sent
+from .ending import end, end_sent, end_unsent
 from .errors import Outcome
 from .events import logger
-from .fast import lean_async
+from .fast import flush_async, lean_async
 from .registry import Scope
 
 # what is to be raised, and the cancellation that came in the meantime
@@ -99,6 +99,22 @@ def _break_off(scope: Scope) -> bool:
 
 
 # ---------------------------------------------------------------- a COMMIT in hand
+
+
+async def end_written(scope: Scope, cleanup_timeout: float) -> Ended:
+    """The end of a scope of which ``lean_async.may_commit`` is true, and which has to be flushed.
+
+    The flush is work like any other of the block: a cancellation interrupts it, and nothing is
+    committed.
+    """
+    try:
+        await flush_async.flush(scope.session)
+    except BaseException as struck:
+        rest = greenlet_spawn(end_unsent, scope, struck, cleanup_timeout)
+        return await _see_through(scope, _in_task(scope, rest), cleanup_timeout, None)
+    if lean_async.may_end(scope, None):
+        return await end_in_hand(scope, cleanup_timeout)
+    return await end_shielded(scope, None, cleanup_timeout)
 
 
 async def end_in_hand(scope: Scope, cleanup_timeout: float) -> Ended:

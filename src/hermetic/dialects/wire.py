@@ -7,7 +7,11 @@ is what SQLAlchemy's own connection would have left, so that SQLAlchemy can go o
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
+
+# the row that came back, how many rows the driver tells of, the number of the last one, and what
+# ``description`` finds the row's columns in
+Written: TypeAlias = "tuple[Any, int, Any, Any]"
 
 
 class NotBegun(Exception):
@@ -30,6 +34,15 @@ class Wire:
         :param apart: the statement stands for itself, and begins no transaction.
         :return: the rows, and what ``description`` finds the columns in.
         :raises NotBegun: see there.
+        """
+        raise NotImplementedError
+
+    async def write(self, adapter: Any, sql: str, parameters: Any, begin: tuple[str, ...] | None,
+                    dialect: Any, last: Any, returns: bool, many: bool) -> Written:  # fmt: skip
+        """Execute one INSERT or UPDATE; as ``run`` in everything else.
+
+        :param returns: whether a row comes back.
+        :param many: whether ``parameters`` are those of many rows.
         """
         raise NotImplementedError
 

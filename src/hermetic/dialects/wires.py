@@ -1,14 +1,15 @@
 """The drivers of asyncio that the fast paths speak to directly.
 
 Private parts of SQLAlchemy 2.1.7 to 2.1.9: the adapters' ``_connection``, ``_handle_exception``,
-and of asyncpg's ``_transaction``, ``_start_transaction`` and ``_prepare``.
+and of asyncpg's ``_transaction``, ``_start_transaction``, ``_prepare`` and
+``_check_type_cache_invalidation``.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from .wire import NotBegun, Wire
+from .wire import NotBegun, Wire, Written
 
 
 class AsyncpgWire(Wire):
@@ -20,6 +21,21 @@ class AsyncpgWire(Wire):
             await adapter._start_transaction()
         statement, attributes = await adapter._prepare(sql, dialect._invalidate_schema_cache_asof)
         return await statement.fetch(*parameters), attributes
+
+    async def write(self, adapter: Any, sql: str, parameters: Any, begin: tuple[str, ...] | None,
+                    dialect: Any, last: Any, returns: bool, many: bool) -> Written:  # fmt: skip
+        asof = dialect._invalidate_schema_cache_asof
+        if many:
+            await adapter._check_type_cache_invalidation(asof)
+        if adapter._transaction is None:
+            await adapter._start_transaction()
+        if many:
+            await adapter._connection.executemany(sql, parameters)
+            return None, -1, None, last
+        statement, attributes = await adapter._prepare(sql, asof)
+        rows = await statement.fetch(*parameters)
+        number = (statement.get_statusmsg() or "").rpartition(" ")[2]
+        return rows[0] if rows else None, int(number) if number.isdigit() else -1, None, attributes
 
     def description(self, source: Any) -> Any:
         return [(each.name, each.type.oid, None, None, None, None, None) for each in source]
@@ -50,6 +66,16 @@ class PsycopgWire(Wire):
         await cursor.execute(sql, parameters)
         return await cursor.fetchall(), cursor
 
+    async def write(self, adapter: Any, sql: str, parameters: Any, begin: tuple[str, ...] | None,
+                    dialect: Any, last: Any, returns: bool, many: bool) -> Written:  # fmt: skip
+        cursor = last or adapter._connection.cursor()
+        if many:
+            await cursor.executemany(sql, parameters)
+        else:
+            await cursor.execute(sql, parameters)
+        row = await cursor.fetchone() if returns else None
+        return row, cursor.rowcount, None, cursor
+
     def description(self, source: Any) -> Any:
         return source.description
 
@@ -74,6 +100,19 @@ class AiosqliteWire(Wire):
             raise found
         return found, description
 
+    async def write(self, adapter: Any, sql: str, parameters: Any, begin: tuple[str, ...] | None,
+                    dialect: Any, last: Any, returns: bool, many: bool) -> Written:  # fmt: skip
+        raw = adapter._connection
+        begun, error, written = await raw._execute(
+            _begun_and_written, raw._conn, begin, sql, parameters, many
+        )
+        if not begun:
+            raise NotBegun from error
+        if error is not None:
+            raise error
+        found: Written = written
+        return found
+
     async def commit(self, adapter: Any) -> None:
         await adapter._connection.commit()
 
@@ -85,8 +124,7 @@ def _begun_and_fetched(
     begun = begin is None
     try:
         if begin is not None:
-            for statement in begin:
-                connection.execute(statement).close()
+            _begin(connection, begin)
             begun = True
         cursor = connection.execute(sql, parameters)
         rows = cursor.fetchall()
@@ -94,3 +132,27 @@ def _begun_and_fetched(
     except Exception as error:
         return begun, error, None
     return True, rows, description
+
+
+def _begun_and_written(
+    connection: Any, begin: tuple[str, ...] | None, sql: str, parameters: Any, many: bool
+) -> tuple[bool, Exception | None, Written | None]:
+    """Whether a transaction is open, the error if there was one, or else what came of it."""
+    begun = begin is None
+    try:
+        if begin is not None:
+            _begin(connection, begin)
+            begun = True
+        execute = connection.executemany if many else connection.execute
+        cursor = execute(sql, parameters)
+        row = cursor.fetchone()
+        written = (row, cursor.rowcount, cursor.lastrowid, cursor.description)
+        cursor.close()
+    except Exception as error:
+        return begun, error, None
+    return True, None, written
+
+
+def _begin(connection: Any, begin: tuple[str, ...]) -> None:
+    for statement in begin:
+        connection.execute(statement).close()

@@ -6,6 +6,8 @@ cdef class Work:
     cdef public object aside
     cdef public list states, inserts, masks, updates, update_masks
 
+cpdef bint is_off(object session)
+cpdef object planned(object session)
 cdef object _why_not_session(object session)
 @cython.locals(work=Work, plan=Plan)
 cdef Work _work_of(dict works, object manager)
@@ -22,4 +24,5 @@ cdef object _collect_updates(Work work)
 cdef object _changed_mask(Plan plan, object state, dict values)
 cdef object _write(object session, list works)
 @cython.locals(work=Work)
+cpdef object undo(object session, object transaction)
 cdef object _send(object session, object transaction, list works)

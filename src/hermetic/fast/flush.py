@@ -23,7 +23,7 @@ from .bookkeeping import close_work
 from .counts import count
 from .lane import lane_of
 from .private_flush import ACTIVE
-from .sending import send_inserts, send_updates
+from .sending import see_through, statements_of
 from .switch import ON
 from .write_order import in_order
 from .write_plan import Plan, plan_of
@@ -65,22 +65,34 @@ class Work:
 
 def flush(session: Any) -> bool:
     """Write everything that a session holds; False, and nothing done, where that is too much."""
-    if not ON or _off is not None or session._flushing:
+    if is_off(session):
         return False
     if not session._new and not session._deleted and not session.identity_map._modified:
         return False
-    reason = _why_not_session(session)
-    if reason is None:
-        works: dict[Any, Work] = {}
-        reason = _collect(session, works)
-        if reason is None:
-            ordered = in_order(works)
-            reason = "order" if ordered is None else _write(session, ordered)
+    works = planned(session)
+    reason = works if isinstance(works, str) else _write(session, works)
     if reason is None:
         count("flush:fast")
         return True
     count(f"flush:aside:{reason}")
     return False
+
+
+def is_off(session: Any) -> bool:
+    """Whether flushes are SQLAlchemy's at all, or this one is inside another."""
+    return not ON or _off is not None or bool(session._flushing)
+
+
+def planned(session: Any) -> list[Work] | str:
+    """Everything that there is to write, in order; the reason why not where that is too much."""
+    reason = _why_not_session(session)
+    if reason is not None:
+        return reason
+    works: dict[Any, Work] = {}
+    reason = _collect(session, works)
+    if reason is not None:
+        return reason
+    return in_order(works) or "order"
 
 
 def _why_not_session(session: Any) -> str | None:
@@ -327,35 +339,36 @@ def _write(session: Any, works: list[Work]) -> str | None:
                 close_work(session, transaction, works)
             return reason
         except BaseException:
-            count("flush:fast")
-            with safe_reraise():
-                if transaction._state is ACTIVE:
-                    scope = session._scope
-                    if scope is not None and scope.in_hand:
-                        transaction.adopted(scope.side.engine)  # SQLAlchemy's, to roll it back
-                    # the level of a flush, for the one thing that it is there for
-                    transaction._begin().rollback(_capture_exception=True)
+            undo(session, transaction)
     finally:
         session._flushing = False
     raise AssertionError
+
+
+def undo(session: Any, transaction: Any) -> None:
+    """Roll back after a flush whose error is being handled, and raise that again."""
+    count("flush:fast")
+    with safe_reraise():
+        if transaction._state is ACTIVE:
+            scope = session._scope
+            if scope is not None and scope.in_hand:
+                transaction.adopted(scope.side.engine)  # SQLAlchemy's, to roll it back
+            # the level of a flush, for the one thing that it is there for
+            transaction._begin().rollback(_capture_exception=True)
 
 
 def _send(session: Any, transaction: Any, works: list[Work]) -> str | None:
     lane = lane_of(session, transaction, works[0].plan.mapper)
     if isinstance(lane, str):
         return lane
-    reason = _why_not_statements(lane.dialect, works)
+    reason = why_not_statements(lane.dialect, works)
     if reason is not None:
         return reason
-    for work in works:
-        if work.updates:
-            send_updates(lane, work.plan, work.updates, work.update_masks)
-        if work.inserts:
-            send_inserts(lane, work.plan, work.inserts, work.masks)
+    see_through(lane, statements_of(lane, works))
     return None
 
 
-def _why_not_statements(dialect: Any, works: list[Work]) -> str | None:
+def why_not_statements(dialect: Any, works: list[Work]) -> str | None:
     """Whether every statement is one that can be sent here; after the first it is too late."""
     for work in works:
         plan = work.plan

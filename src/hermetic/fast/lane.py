@@ -17,10 +17,20 @@ from .write_plan import Statement
 # ---------------------------------------------------------------- lanes
 
 
+class Unsaid(Exception):
+    """An error on a lane that is awaited: SQLAlchemy, in its greenlet, has yet to say it."""
+
+    def __init__(self, error: BaseException, sql: str | None, parameters: Any) -> None:
+        super().__init__()
+        self.error = error
+        self.sql = sql
+        self.parameters = parameters
+
+
 class Lane:
     """Where the statements of one flush go."""
 
-    __slots__ = ("connection", "dialect", "record", "scope", "session", "side")
+    __slots__ = ("awaited", "connection", "dialect", "record", "scope", "session", "side")
 
     def __init__(self, session: Any, dialect: Any) -> None:
         self.session = session
@@ -31,6 +41,8 @@ class Lane:
         self.record: ConnectionRecord | None = None
         self.scope: Any = None
         self.side: Any = None
+        # whether the driver is awaited, by whoever sends the statements
+        self.awaited = False
 
     def full(self) -> Any:
         """SQLAlchemy's connection, made over the one in hand if need be."""
@@ -43,6 +55,8 @@ class Lane:
         self, error: BaseException, sql: str | None, parameters: Any, cursor: Any, context: Any
     ) -> None:
         """Raise an error as SQLAlchemy does."""
+        if self.awaited:
+            raise Unsaid(error, sql, parameters)
         if self.record is not None:
             failed(self.session, self.side, error, sql, parameters, cursor)
         self.connection._handle_dbapi_exception(error, sql, parameters, cursor, context)

@@ -44,6 +44,8 @@ cdef _parameters(Entity plan, tuple key)
 @cython.locals(connection=ConnectionRecord, transaction=Transaction, side=Side, none=bint)
 cpdef bint commit(object session, Scope scope)
 
+cpdef forget_begun(object session)
+
 cpdef bint may_close(object session)
 
 @cython.locals(states=dict)

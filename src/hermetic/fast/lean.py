@@ -420,12 +420,16 @@ def commit(session: Any, scope: Scope) -> bool:
         failed(session, side, error, None, None, None)
         raise
     transaction.committed = True
+    forget_begun(session)
+    return True
+
+
+def forget_begun(session: Any) -> None:
+    """End SQLAlchemy's transaction, of which only the beginning was noted: it has no connection."""
     begun = session._transaction
     if begun is not None:
-        # somebody asked whether there is one
         begun._state = SessionTransactionState.CLOSED
         session._transaction = None
-    return True
 
 
 def may_close(session: Any) -> bool:

@@ -11,13 +11,15 @@ from .side cimport Side
 
 
 @cython.locals(scope=Scope)
-cdef Side _side(object session)
+cpdef Side side_of_scope(object session)
 
 @cython.locals(transaction=Transaction)
-cdef Transaction _begun(Scope scope, ConnectionRecord connection, Side side)
+cpdef Transaction begun_by(Scope scope, ConnectionRecord connection, Side side)
 
 @cython.locals(side=Side)
 cpdef bint may_end(Scope scope, object error)
+
+cpdef bint may_commit(Scope scope, object error)
 
 @cython.locals(connection=ConnectionRecord)
 cpdef bint may_close(Scope scope)

@@ -45,7 +45,7 @@ _FEW = 100
 
 async def get(session: Any, entity: Any, ident: Any) -> Any:
     """``await session.get(entity, ident)``, or ``ASIDE``."""
-    side = _side(session)
+    side = side_of_scope(session)
     if side is None:
         return ASIDE
     found = sought(session, side, entity, ident)
@@ -63,7 +63,7 @@ async def get(session: Any, entity: Any, ident: Any) -> Any:
 
 async def execute(session: Any, statement: Any) -> Any:
     """``await session.execute(statement)``, or ``ASIDE``."""
-    side = _side(session)
+    side = side_of_scope(session)
     if side is None:
         return ASIDE
     found = statements.sought(side, statement)
@@ -76,7 +76,7 @@ async def execute(session: Any, statement: Any) -> Any:
     return statements.result_of(session, shape, rows)
 
 
-def _side(session: Any) -> Side | None:
+def side_of_scope(session: Any) -> Side | None:
     """The side of a scope's engine, if the caller may use the session."""
     scope: Scope | None = session.__dict__.get("_scope")
     if scope is None or scope.side is None:
@@ -158,7 +158,7 @@ async def _fetched(
     transaction = connection.transaction
     if transaction is None:
         begin = side.begin
-        transaction = _begun(scope, connection, side)
+        transaction = begun_by(scope, connection, side)
     transaction.statements += 1
     scope.statements += 1
     scope.last_statement = connection.last_statement = sql
@@ -177,7 +177,7 @@ async def _fetched(
         connection.cursor = None
         if isinstance(error, Exception):
             error = side.wire.translated(adapter, error, side.dialect)
-        await greenlet_spawn(_failed, session, side, error, sql, parameters)
+        await greenlet_spawn(failed_apart, session, side, error, sql, parameters)
         raise
     connection.at_rest = True
     connection.cursor = source if len(rows) <= _FEW else None
@@ -186,7 +186,7 @@ async def _fetched(
     return rows
 
 
-def _begun(scope: Scope, connection: ConnectionRecord, side: Side) -> Transaction:
+def begun_by(scope: Scope, connection: ConnectionRecord, side: Side) -> Transaction:
     # before it is sent: a cancellation in the middle leaves a connection on which something is
     # under way, and which has to be treated so
     transaction = Transaction()
@@ -199,7 +199,7 @@ def _begun(scope: Scope, connection: ConnectionRecord, side: Side) -> Transactio
     return transaction
 
 
-def _failed(session: Any, side: Side, error: BaseException, sql: str, parameters: Any) -> None:
+def failed_apart(session: Any, side: Side, error: BaseException, sql: str, parameters: Any) -> None:
     """``lean.failed``, in a greenlet, which knows of no exception that is being handled."""
     try:
         raise error
@@ -212,23 +212,34 @@ def _failed(session: Any, side: Side, error: BaseException, sql: str, parameters
 
 def may_end(scope: Scope, error: BaseException | None) -> bool:
     """Whether all that there is to end is a transaction in hand, by a COMMIT and nothing else."""
-    if not scope.in_hand or error is not None or scope.entry is not Entry.TRANSACTION:
+    if not scope.in_hand or scope.transaction is None or not is_clean(scope.session):
+        return False
+    if not may_commit(scope, error):
         return False
     side: Side = scope.side
-    if side.wire is None or scope.transaction is None or scope.hooks or scope.borrower is not None:
-        return False
-    session = scope.session
-    if session._transaction is not None or not is_clean(session) or is_heard(session):
-        return False
-    if ending(scope.boundary, None, scope.options.commit_on) is not Ending.COMMIT:
-        return False
-    if scope.deadline is not None and time.monotonic() >= scope.deadline:
+    begun = scope.session._transaction
+    if begun is not None and (begun._state is not _ACTIVE or begun._parent is not None):
         return False
     if not (scope.transaction.apart or scope.transaction.put_off):
         worked = scope.transaction.statements > 0
         adapter = scope.lent.dbapi_connection
         if side.family.server_gave_up(adapter, side.driver, worked=worked):
             return False
+    return True
+
+
+def may_commit(scope: Scope, error: BaseException | None) -> bool:
+    """Whether the end of a scope is its flush and a COMMIT, of which nobody else has to know."""
+    if error is not None or scope.entry is not Entry.TRANSACTION or scope.side is None:
+        return False
+    if scope.side.wire is None or scope.hooks or scope.borrower is not None:
+        return False
+    if is_heard(scope.session):
+        return False
+    if ending(scope.boundary, None, scope.options.commit_on) is not Ending.COMMIT:
+        return False
+    if scope.deadline is not None and time.monotonic() >= scope.deadline:
+        return False
     return scope._owner.is_current()
 
 

@@ -7,4 +7,8 @@ cpdef list _rows(Lane lane, Statement statement, list states, list defaults)
 cdef object _row(Statement statement, dict values, list defaults)
 cdef list _defaults(Lane lane, Statement statement, list states)
 cdef object _after(Statement statement, object state, dict values, list defaults)
-cdef object _insert_one(Lane lane, Plan plan, Statement statement, object state)
+cdef object _take(
+    Lane lane, Plan plan, Statement statement, object state, object parameters, object answer
+)
+@cython.locals(statement=Statement)
+cdef object _ask(Lane lane, tuple step)

@@ -1,15 +1,27 @@
-"""Sending the statements of a flush, and taking what comes back into the objects."""
+"""The statements of a flush, and taking what comes back into the objects.
+
+They come one after the other, from a generator to which what each was answered is sent: whoever
+sends them to the server waits for it in the way of its world.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Generator
+from typing import Any, TypeAlias
 
 from sqlalchemy.orm.exc import FlushError, StaleDataError
 
 from .bulk_insert import insert_with_keys
 from .lane import Lane, send
 from .private_flush import CALLED
-from .write_plan import GIVEN, LASTROWID, Plan, Statement
+from .write_plan import GIVEN, LASTROWID, RETURNED, Plan, Statement
+
+# a statement, its parameters, and whether they are those of many rows
+Step: TypeAlias = "tuple[Statement, Any, bool]"
+# the row that came back, the driver's description of it where that is not known yet, how many rows
+# the driver tells of, and the number of the last one
+Answer: TypeAlias = "tuple[Any, Any, int, Any]"
+Steps: TypeAlias = "Generator[Step, Answer, None]"
 
 
 def _rows(
@@ -96,60 +108,103 @@ def _groups(masks: list[int]) -> list[tuple[int, int]]:
     return found
 
 
-# ---------------------------------------------------------------- INSERT
+# ---------------------------------------------------------------- the way of threads
 
 
-def send_inserts(lane: Lane, plan: Plan, states: list[Any], masks: list[int]) -> None:
+def see_through(lane: Lane, steps: Steps, step: Step | None = None) -> None:
+    """Send all statements, or the rest of them from ``step`` on."""
+    answer: Any = None if step is None else _ask(lane, step)
+    while True:
+        try:
+            step = steps.send(answer)
+        except StopIteration:
+            return
+        answer = _ask(lane, step)
+
+
+def _ask(lane: Lane, step: Step) -> Answer:
+    statement, parameters, many = step
+    cursor, matched = send(lane, statement, statement.sql, parameters, many)
+    row = described = last = None
+    if statement.key == RETURNED:
+        try:
+            row = cursor.fetchone()
+            if statement.result_processors is None:
+                described = cursor.description
+        except BaseException as error:
+            lane.fail(error, statement.sql, parameters, cursor, None)
+    elif statement.key == LASTROWID:
+        last = cursor.lastrowid
+    lane.close(cursor)
+    return row, described, matched, last
+
+
+# ---------------------------------------------------------------- the statements
+
+
+def statements_of(lane: Lane, works: list[Any]) -> Steps:
+    """What has to be sent for the works of a flush, in order.
+
+    Many rows whose keys the server makes are sent from in here.
+    """
+    for work in works:
+        if work.updates:
+            yield from _updates(lane, work.plan, work.updates, work.update_masks)
+        if work.inserts:
+            yield from _inserts(lane, work.plan, work.inserts, work.masks)
+
+
+def _inserts(lane: Lane, plan: Plan, states: list[Any], masks: list[int]) -> Steps:
     for start, end in _groups(masks):
         group = states if end - start == len(states) else states[start:end]
         statement = plan.insert(lane.dialect, masks[start], end - start > 1)
         if not statement.many:
             for state in group:
-                _insert_one(lane, plan, statement, state)
+                made = _defaults(lane, statement, [state])
+                parameters = _rows(lane, statement, [state], made)[0]
+                answer = yield statement, parameters, False
+                _take(lane, plan, statement, state, parameters, answer)
+                _after(
+                    statement, state, state.obj().__dict__, None if made is None else made[0]
+                )
             continue
         defaults = _defaults(lane, statement, group)
         if statement.returned:
             one = plan.insert(lane.dialect, masks[start], False)
             insert_with_keys(lane, plan, statement, one, group, defaults, _rows)
         else:
-            rows = _rows(lane, statement, group, defaults)
-            cursor, _ = send(lane, statement, statement.sql, rows, True)
-            lane.close(cursor)
+            yield statement, _rows(lane, statement, group, defaults), True
         if defaults is not None or statement.expire:
             for number, state in enumerate(group):
                 made = None if defaults is None else defaults[number]
                 _after(statement, state, state.obj().__dict__, made)
 
 
-def _insert_one(lane: Lane, plan: Plan, statement: Statement, state: Any) -> None:
-    made = _defaults(lane, statement, [state])
-    defaults = None if made is None else made[0]
-    parameters = _rows(lane, statement, [state], made)[0]
+def _take(
+    lane: Lane, plan: Plan, statement: Statement, state: Any, parameters: Any, answer: Any
+) -> None:
+    """Give an object the key, and whatever else the server has made for it."""
+    if statement.key == GIVEN:
+        return
     values = state.obj().__dict__
-    cursor, _ = send(lane, statement, statement.sql, parameters, False)
+    row, described, _, last = answer
     if statement.key == LASTROWID:
         if values.get(statement.key_prop) is None:
-            values[statement.key_prop] = cursor.lastrowid
-    elif statement.key != GIVEN:
-        try:
-            row = cursor.fetchone()
-            if row is None:
-                raise FlushError(
-                    f"Single-row INSERT statement for {plan.mapper} did not produce a new primary "
-                    "key result being invoked.  Ensure there are no triggers or special driver "
-                    "issues preventing INSERT from functioning properly."
-                )
-            statement.take(values, row, statement.processors_of(lane.dialect, cursor.description))
-        except BaseException as error:
-            lane.fail(error, statement.sql, parameters, cursor, None)
-    lane.close(cursor)
-    _after(statement, state, values, defaults)
+            values[statement.key_prop] = last
+        return
+    try:
+        if row is None:
+            raise FlushError(
+                f"Single-row INSERT statement for {plan.mapper} did not produce a new primary "
+                "key result being invoked.  Ensure there are no triggers or special driver "
+                "issues preventing INSERT from functioning properly."
+            )
+        statement.take(values, row, statement.processors_of(lane.dialect, described))
+    except BaseException as error:
+        lane.fail(error, statement.sql, parameters, None, None)
 
 
-# ---------------------------------------------------------------- UPDATE
-
-
-def send_updates(lane: Lane, plan: Plan, states: list[Any], masks: list[int]) -> None:
+def _updates(lane: Lane, plan: Plan, states: list[Any], masks: list[int]) -> Steps:
     dialect = lane.dialect
     for start, end in _groups(masks):
         group = states if end - start == len(states) else states[start:end]
@@ -157,17 +212,25 @@ def send_updates(lane: Lane, plan: Plan, states: list[Any], masks: list[int]) ->
         statement = plan.update(dialect, masks[start], many)
         defaults = _defaults(lane, statement, group)
         rows = _rows(lane, statement, group, defaults)
-        parameters = rows if many else rows[0]
-        cursor, matched = send(lane, statement, statement.sql, parameters, many)
-        lane.close(cursor)
+        answer = yield statement, rows if many else rows[0], many
         if defaults is not None or statement.expire:
             # SQLAlchemy gives every row of one executemany the values of the first
             made = None if defaults is None else defaults[0]
             for state in group:
                 _after(statement, state, state.obj().__dict__, made)
         sane = dialect.supports_sane_rowcount
+        matched = answer[2]
         if sane and (not many or dialect.supports_sane_multi_rowcount) and matched != len(group):
             raise StaleDataError(
                 f"UPDATE statement on table '{plan.mapper.local_table.description}' expected to "
                 f"update {len(group)} row(s); {matched} were matched."
             )
+
+
+def has_many_keys(dialect: Any, works: list[Any]) -> bool:
+    """Whether the server makes the keys of many rows at once."""
+    for work in works:
+        for start, end in _groups(work.masks) if work.masks else ():
+            if end - start > 1 and work.plan.insert(dialect, work.masks[start], True).returned:
+                return True
+    return False

@@ -1,0 +1,10 @@
+cimport cython
+
+from ..registry cimport Scope
+from .lane cimport Lane
+from .listening cimport is_heard
+from .side cimport Side
+from .write_plan cimport Statement
+
+
+cdef bint _may_write(object session, Scope scope, Side side)
