@@ -1,4 +1,5 @@
 cimport cython
+from hermetic.fast.listening cimport is_heard
 from hermetic.fast.write_plan cimport Plan, Statement
 
 cdef class Work:

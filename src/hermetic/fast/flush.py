@@ -22,6 +22,7 @@ from . import private_flush
 from .bookkeeping import close_work
 from .counts import count
 from .lane import lane_of
+from .listening import is_heard
 from .private_flush import ACTIVE
 from .sending import see_through, statements_of
 from .switch import ON
@@ -100,16 +101,8 @@ def _why_not_session(session: Any) -> str | None:
         return "delete"
     if session.connection_callable is not None or session.binds or session.bind is None:
         return "binds"
-    dispatch = session.dispatch
-    if (
-        dispatch.before_flush
-        or dispatch.after_flush
-        or dispatch.after_flush_postexec
-        or dispatch.pending_to_persistent
-        or dispatch.persistent_to_deleted
-        or dispatch.after_transaction_create
-        or dispatch.after_transaction_end
-    ):
+    # a look into the session's own collections would make them
+    if is_heard(session) and _is_concerned(session.dispatch):
         return "session events"
     context = session._trans_context_manager
     if context is not None and not context._transaction_is_active():
@@ -118,6 +111,19 @@ def _why_not_session(session: Any) -> str | None:
     if transaction is not None and transaction._state is not ACTIVE:
         return "transaction"
     return _why_not_class(type(session))
+
+
+def _is_concerned(dispatch: Any) -> bool:
+    """Whether a listener is there for what a flush does."""
+    return bool(
+        dispatch.before_flush
+        or dispatch.after_flush
+        or dispatch.after_flush_postexec
+        or dispatch.pending_to_persistent
+        or dispatch.persistent_to_deleted
+        or dispatch.after_transaction_create
+        or dispatch.after_transaction_end
+    )
 
 
 _plain_classes: WeakKeyDictionary[type, str | None] = WeakKeyDictionary()

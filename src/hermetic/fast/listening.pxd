@@ -8,5 +8,5 @@ cpdef bint is_alone(object listeners)
 
 cpdef bint is_logged(object engine)
 
-@cython.locals(found=list)
+@cython.locals(found=list, held=dict)
 cpdef bint is_heard(object session)

@@ -55,7 +55,9 @@ def is_heard(session: Any) -> bool:
     own = session.__dict__.get("dispatch")
     if own is None:
         return False
-    for name in own._event_names:  # noqa: SIM110 - a compiled function has no closures
-        if type(getattr(own, name)) is not EmptyListener:
+    # what was never asked for is not there, and has no listener
+    held: dict[str, Any] = own.__dict__
+    for listeners in held.values():  # noqa: SIM110 - a compiled function has no closures
+        if type(listeners) is not EmptyListener:
             return True
     return False
