@@ -321,9 +321,7 @@ async def test_a_lock_that_is_held_is_waited_for(world: World, tmp_path: Any) ->
 
 @on_postgresql
 @pytest.mark.parametrize("by_hand", [True, False])
-async def test_a_cancelled_flush_commits_nothing(
-    world: World, proxy: Proxy, by_hand: bool
-) -> None:
+async def test_a_cancelled_flush_commits_nothing(world: World, proxy: Proxy, by_hand: bool) -> None:
     await connect(world)
     held = proxy.hold(INSERT)
     sessions: list[Any] = []

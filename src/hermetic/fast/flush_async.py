@@ -172,9 +172,7 @@ async def _answer(lane: Lane, step: Step) -> Answer:
         connection.cursor = None
         if isinstance(error, Exception):
             error = side.wire.translated(adapter, error, side.dialect)
-        await greenlet_spawn(
-            failed_apart, lane.session, side, error, statement.sql, parameters
-        )
+        await greenlet_spawn(failed_apart, lane.session, side, error, statement.sql, parameters)
         raise
     connection.at_rest = True
     connection.cursor = source

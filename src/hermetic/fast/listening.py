@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 from logging import INFO
+from types import MemberDescriptorType
 from typing import Any
 
 from sqlalchemy import orm
 
 from .private import EmptyListener
+
+try:
+    import cython  # type: ignore[import-untyped]
+except ImportError:
+    from . import shadow as cython
+
+# the compiled form has these from listening.pxd: it looks into a slot without filling it, as
+# SQLAlchemy does with whatever is asked for
+if not cython.compiled:
+
+    def slot_of(dispatch: Any, name: str) -> int:
+        return 0
+
+    def held_at(dispatch: Any, name: str, offset: int) -> Any:
+        return getattr(dispatch, name)
+
+
+SLOT = MemberDescriptorType
+
+# by class of a dispatcher: its events, and where their listeners are in it
+_slots: dict[type, list[tuple[str, int]]] = {}
 
 # by class: the collections of listeners of every event, for the class and those it inherits from;
 # SQLAlchemy appends to them for as long as the class lives
@@ -55,9 +77,11 @@ def is_heard(session: Any) -> bool:
     own = session.__dict__.get("dispatch")
     if own is None:
         return False
-    # what was never asked for is not there, and has no listener
-    held: dict[str, Any] = own.__dict__
-    for listeners in held.values():  # noqa: SIM110 - a compiled function has no closures
-        if type(listeners) is not EmptyListener:
+    slots = _slots.get(type(own))
+    if slots is None:
+        slots = _slots[type(own)] = [(name, slot_of(own, name)) for name in own._event_names]
+    for name, offset in slots:
+        held = held_at(own, name, offset)
+        if held is not None and type(held) is not EmptyListener:
             return True
     return False

@@ -164,9 +164,7 @@ def _inserts(lane: Lane, plan: Plan, states: list[Any], masks: list[int]) -> Ste
                 parameters = _rows(lane, statement, [state], made)[0]
                 answer = yield statement, parameters, False
                 _take(lane, plan, statement, state, parameters, answer)
-                _after(
-                    statement, state, state.obj().__dict__, None if made is None else made[0]
-                )
+                _after(statement, state, state.obj().__dict__, None if made is None else made[0])
             continue
         defaults = _defaults(lane, statement, group)
         if statement.returned:
