@@ -69,6 +69,7 @@ class PsycopgWire(Wire):
     async def write(self, adapter: Any, sql: str, parameters: Any, begin: tuple[str, ...] | None,
                     dialect: Any, last: Any, returns: bool, many: bool) -> Written:  # fmt: skip
         cursor = last or adapter._connection.cursor()
+        cursor.apart = False
         if many:
             await cursor.executemany(sql, parameters)
         else:

@@ -155,6 +155,7 @@ async def _answer(lane: Lane, step: Step) -> Answer:
     if transaction is None:
         begin = side.begin
         transaction = begun_by(scope, connection, side)
+    transaction.begin_now()
     transaction.statements += 1
     scope.statements += 1
     scope.last_statement = connection.last_statement = statement.sql
