@@ -34,6 +34,7 @@ LAYERS: Final[Mapping[str, int]] = {
     "engine": 3,
     "connection": 3,
     "execution": 3,
+    "limits": 3,
     "place": 3,
     "strings": 3,
     "explain": 3,

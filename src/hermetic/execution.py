@@ -8,7 +8,6 @@ are set on the one dialect instance that an engine has for itself.
 from __future__ import annotations
 
 import re
-import time
 from functools import lru_cache
 from typing import Any
 
@@ -18,6 +17,7 @@ from .connection import ConnectionRecord, Transaction
 from .dialects.family import Begin, Family
 from .dialects.text import head
 from .errors import CommitUnknown, RolledBack, ScopeControls
+from .limits import GRACE, limited
 from .options import DatabaseOptions
 from .pool import demanded
 from .registry import Scope, describe_error
@@ -25,9 +25,6 @@ from .watchdog import watchdog
 
 # the key of a ConnectionRecord in its pool record's ``info``
 KEY = "hermetic"
-
-# how long after a deadline a socket is destroyed if the server's own limit has not struck
-_GRACE = 0.1
 
 # transaction control as text; ROLLBACK TO is a savepoint's
 _CONTROL = re.compile(
@@ -360,31 +357,19 @@ class Execution:
             return statement
         if transaction.apart and self._family.needs_transaction(context):
             self._begin_late(connection, context.root_connection.connection)
-        own = self._options.statement_timeout
-        if scope.deadline is None:
-            if transaction.limit is None:
-                return statement
-            # a joined scope's deadline is over, and the transaction goes on without one
-            transaction.limit = None
-            first = self._family.unlimit_statement(own)
-        else:
-            limit = max(0.001, scope.deadline - time.monotonic())
-            limit = limit if own is None else min(limit, own)
-            first, statement = self._family.limit_statement(
-                self._dialect, statement, limit, plain=transaction.plain and not transaction.apart
-            )
-            last = transaction.limit
-            if first is None or (last is not None and limit <= last <= limit + _GRACE):
-                return statement
+        if scope.deadline is None and transaction.limit is None:
+            return statement
+        statement, first, limit = limited(
+            self._family, self._options, self._dialect, connection, scope, cursor, statement
+        )
+        if first is not None:
             if transaction.apart:
-                if self._family.limit_apart(cursor, statement, limit):
-                    return statement
                 self._begin_late(connection, context.root_connection.connection)
             # nothing ends a setting in autocommit: the connection is destroyed at its return
             connection.dirty |= transaction.plain
-            transaction.limit = limit
-        if first is not None and not self._family.send_ahead(cursor, first):
-            self._send(context, first)
+            if not self._family.send_ahead(cursor, first):
+                self._send(context, first)
+        transaction.limit = limit
         return statement
 
     def _send(self, context: Any, statement: str) -> None:
@@ -439,7 +424,7 @@ def watch(connection: ConnectionRecord, deadline: float | None, *, gently: bool 
             break_off()
 
     # a server is given time for its own limit
-    grace = 0.0 if connection.family.embedded else _GRACE
+    grace = 0.0 if connection.family.embedded else GRACE
     connection.alarm = watchdog.arm(deadline + grace, strike)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, text
 
-from hermetic import LockTimeout, Outcome, RolledBack, UniqueViolation
+from hermetic import DeadlineExceeded, LockTimeout, Outcome, RolledBack, UniqueViolation
 from tests.behaviour.aftermath import check_nothing_left, on_postgresql
 from tests.models import User
 from tests.worlds import World
@@ -153,6 +153,27 @@ async def test_a_read_that_failed_dooms_the_scope_as_in_a_transaction(world: Wor
     assert session.outcome is Outcome.NOT_COMMITTED
     assert world.usernames() == ["ann", "bob"]
     await check_nothing_left(world)
+
+
+async def test_a_deadline_ends_a_read_that_waits(world: World) -> None:
+    await warm(world)
+    with pytest.raises(DeadlineExceeded):
+        async with world.session(timeout=0.3) as session:
+            await session.get(User, 71)
+            with world.observer.begin() as other:
+                other.execute(text("LOCK TABLE users"))
+                await session.get(User, 72)
+
+    assert session.outcome is Outcome.NOT_COMMITTED
+    await check_nothing_left(world)
+
+
+async def test_a_deadline_leaves_no_limit_on_the_connection(world: World) -> None:
+    await warm(world, pool_size=1)
+    async with world.session(timeout=30) as session:
+        await session.get(User, 71)
+    async with world.session() as session:
+        assert await session.scalar("SHOW statement_timeout") == "0"
 
 
 async def test_a_default_of_the_server_that_promises_more_is_kept(world: World) -> None:

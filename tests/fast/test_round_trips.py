@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import bindparam, func, select
 
 from hermetic import Outcome, UniqueViolation
+from hermetic.fast.counts import counts
 from tests.models import User
 from tests.proxy import Proxy
 from tests.worlds import World
@@ -152,6 +153,23 @@ async def test_a_deadline_travels_with_the_statement(world: World, wire: Proxy) 
     least = (4, 5) if world.backend.name == "asyncpg" else (2,)
 
     assert len(await requests(world, wire, query, timeout=30)) in least
+
+
+@pytest.mark.parametrize("readonly", [True, False])
+async def test_a_deadline_keeps_a_get_as_fast_as_it_is(
+    world: World, wire: Proxy, readonly: bool
+) -> None:
+    if world.backend.name == "asyncpg":
+        pytest.skip("it has no way to send a setting together with a statement")
+    apart = readonly or world.backend.family == "postgresql"
+    before = counts.get("read:over a Connection", 0)
+
+    sent = await requests(world, wire, get, readonly=readonly, timeout=30)
+
+    assert len(sent) == (1 if apart else 2)
+    if world.backend.name != "asyncmy":
+        # the first one finds no connection in the pool
+        assert counts.get("read:over a Connection", 0) - before <= 1
 
 
 async def test_a_statement_for_many_rows_takes_begin_along(world: World, wire: Proxy) -> None:

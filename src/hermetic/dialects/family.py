@@ -197,6 +197,10 @@ class Family:
         """
         return False
 
+    def limits_ahead(self, driver: str) -> bool:
+        """Whether a limit travels with the statement that it is for."""
+        return False
+
     def limit_statement(
         self, dialect: Any, statement: str, seconds: float, *, plain: bool
     ) -> tuple[str | None, str]:

@@ -118,6 +118,9 @@ class MySQL(Family):
             () if driver in ("pymysql", "mysqldb") and not self.execution_options(begin) else None
         )
 
+    def limits_ahead(self, driver: str) -> bool:
+        return True
+
     def limit_statement(
         self, dialect: Any, statement: str, seconds: float, *, plain: bool
     ) -> tuple[str | None, str]:

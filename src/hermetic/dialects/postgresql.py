@@ -145,6 +145,9 @@ class PostgreSQL(Family):
         inner.ahead += (first.encode(),)
         return True
 
+    def limits_ahead(self, driver: str) -> bool:
+        return driver == "psycopg"
+
     def limit_apart(self, cursor: Any, statement: str, seconds: float) -> bool:
         inner = getattr(cursor, "_cursor", cursor)
         if not hasattr(inner, "ahead") or not inner.travels(statement):

@@ -30,7 +30,8 @@ class Wire:
         """Execute one statement, and take all its rows.
 
         :param begin: what opens the transaction first; ``None`` where one is open.
-        :param last: what was returned beside the rows the last time on this connection.
+        :param last: what was returned beside the rows the last time on this connection, or else
+            what ``cursor`` made.
         :param apart: the statement stands for itself, and begins no transaction.
         :return: the rows, and what ``description`` finds the columns in.
         :raises NotBegun: see there.
@@ -44,6 +45,14 @@ class Wire:
         :param returns: whether a row comes back.
         :param many: whether ``parameters`` are those of many rows.
         """
+        raise NotImplementedError
+
+    def cursor(self, adapter: Any) -> Any:
+        """What ``run`` works with, where that can be told of something to send ahead."""
+        return None
+
+    async def tell(self, cursor: Any, statement: str) -> None:
+        """Execute a setting, in the transaction that is open or begins with it."""
         raise NotImplementedError
 
     def description(self, source: Any) -> Any:

@@ -61,21 +61,25 @@ class PsycopgWire(Wire):
     async def run(self, adapter: Any, sql: str, parameters: Any, begin: tuple[str, ...] | None,
                   dialect: Any, last: Any, apart: bool) -> tuple[list[Any], Any]:  # fmt: skip
         # a cursor that executes the same text again knows how to convert its parameters
-        cursor = last or adapter._connection.cursor()
-        cursor.apart = apart
-        await cursor.execute(sql, parameters)
-        return await cursor.fetchall(), cursor
+        last.apart = apart
+        await last.execute(sql, parameters)
+        return await last.fetchall(), last
+
+    def cursor(self, adapter: Any) -> Any:
+        return adapter._connection.cursor()
+
+    async def tell(self, cursor: Any, statement: str) -> None:
+        await cursor.execute(statement)
 
     async def write(self, adapter: Any, sql: str, parameters: Any, begin: tuple[str, ...] | None,
                     dialect: Any, last: Any, returns: bool, many: bool) -> Written:  # fmt: skip
-        cursor = last or adapter._connection.cursor()
-        cursor.apart = False
+        last.apart = False
         if many:
-            await cursor.executemany(sql, parameters)
+            await last.executemany(sql, parameters)
         else:
-            await cursor.execute(sql, parameters)
-        row = await cursor.fetchone() if returns else None
-        return row, cursor.rowcount, None, cursor
+            await last.execute(sql, parameters)
+        row = await last.fetchone() if returns else None
+        return row, last.rowcount, None, last
 
     def description(self, source: Any) -> Any:
         return source.description

@@ -17,7 +17,7 @@ from .bookkeeping import close_work
 from .counts import count
 from .flush import Work, is_off, planned, undo, why_not_statements
 from .lane import Lane, Unsaid
-from .lean import _ACTIVE, borrowed, dbapi_of, is_clean
+from .lean import _ACTIVE, borrowed, dbapi_of, is_clean, told
 from .lean_async import begun_by, failed_apart, side_of_scope, take
 from .listening import is_heard
 from .sending import Answer, Step, Steps, has_many_keys, see_through, statements_of
@@ -59,7 +59,7 @@ def _may_write(session: Any, scope: Scope, side: Side) -> bool:
         return False
     if session.bind is not side.engine or session.execution_options:
         return False
-    if scope.deadline is not None and side.limits:
+    if scope.deadline is not None and not side.limits_ahead:
         return False  # the server has to be told of it
     begun = session._transaction
     if begun is not None and (begun._state is not _ACTIVE or begun._parent is not None):
@@ -160,9 +160,15 @@ async def _answer(lane: Lane, step: Step) -> Answer:
     scope.statements += 1
     scope.last_statement = connection.last_statement = statement.sql
     connection.at_rest = False
+    cursor = connection.cursor or side.wire.cursor(adapter)
+    sql, first = statement.sql, None
+    if side.limits and (scope.deadline is not None or transaction.limit is not None):
+        sql, first = told(side, scope, connection, cursor, sql)
     try:
+        if first is not None:
+            await side.wire.tell(cursor, first)  # a class of cursors that the user named
         row, matched, last, source = await side.wire.write(
-            adapter, statement.sql, parameters, begin, side.dialect, connection.cursor,
+            adapter, sql, parameters, begin, side.dialect, cursor,
             statement.key == RETURNED, many,
         )  # fmt: skip
     except NotBegun:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..connection import ConnectionRecord
-from .lean import failed, in_hand, take
+from .lean import failed, in_hand, take, told
 from .listening import is_heard
 from .over import Sending, why_not_connection
 from .write_plan import Statement
@@ -77,7 +77,7 @@ def lane_in_hand(session: Any, transaction: Any) -> Lane | None:
         or session.execution_options
     ):
         return None
-    if scope.deadline is not None and side.limits:
+    if scope.deadline is not None and not side.limits_ahead:
         return None
     if is_heard(session) or side.watched():
         return None
@@ -154,13 +154,21 @@ def _send_in_hand(lane: Lane, sql: str, parameters: Any, many: bool, shown: str 
     cursor = connection.cursor
     if cursor is None:
         cursor = connection.cursor = scope.lent.dbapi_connection.cursor()
+    sent = sql
+    if lane.side.limits and (
+        scope.deadline is not None or connection.transaction.limit is not None
+    ):
+        sent, first = told(lane.side, scope, connection, cursor, sql)
+        if first is not None:
+            cursor.execute(first)
     if connection.puts_off:
         cursor.apart = False
     try:
         if many:
+            # PyMySQL tells by a statement's first word that it may be sent for many rows at once
             cursor.executemany(sql, parameters)
         else:
-            cursor.execute(sql, parameters)
+            cursor.execute(sent, parameters)
     except BaseException as error:
         connection.cursor = None
         failed(lane.session, lane.side, error, shown or sql, parameters, cursor)

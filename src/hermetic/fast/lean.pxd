@@ -36,6 +36,9 @@ cdef bint _begin(Scope scope, Side side, ConnectionRecord connection)
 @cython.locals(transaction=Transaction)
 cpdef fetch(object session, Scope scope, Side side, ConnectionRecord connection, Entity plan, object sql, object parameters)
 
+@cython.locals(transaction=Transaction)
+cpdef told(Side side, Scope scope, ConnectionRecord connection, object cursor, object sql)
+
 @cython.locals(key=tuple, values=dict, known=dict, at=Py_ssize_t)
 cpdef instance_of(object identity_map, object session, Entity plan, object row, object runid)
 

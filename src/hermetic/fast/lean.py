@@ -19,6 +19,7 @@ from sqlalchemy.orm.state import InstanceState
 from ..connection import ConnectionRecord, Transaction
 from ..execution import KEY, watch
 from ..gate import Ticket
+from ..limits import limited
 from ..pool import Admission
 from ..registry import Scope
 from ..sealed import seal
@@ -132,7 +133,7 @@ def _may_hold(scope: Scope, side: Side) -> bool:
     """Whether the scope's connection may be in hand: waits of asyncio are not made here, and the
     server need not be told of a deadline.
     """
-    return not side.asynchronous and (scope.deadline is None or not side.limits)
+    return not side.asynchronous and (scope.deadline is None or side.limits_ahead)
 
 
 def is_clean(session: Any) -> bool:
@@ -287,10 +288,15 @@ def fetch(
     cursor = connection.cursor
     if cursor is None:
         cursor = connection.cursor = dbapi_of(session, scope, side).cursor()
+    sent = sql
+    if side.limits and (scope.deadline is not None or transaction.limit is not None):
+        sent, first = told(side, scope, connection, cursor, sql)
+        if first is not None:
+            cursor.execute(first)
     if connection.puts_off:
         cursor.apart = transaction.put_off
     try:
-        cursor.execute(sql, parameters)
+        cursor.execute(sent, parameters)
         rows: Any = cursor.fetchall()
     except BaseException as error:
         connection.cursor = None
@@ -300,6 +306,23 @@ def fetch(
     if plan.processors is None:
         plan.describe(side.dialect, cursor.description)
     return rows
+
+
+def told(side: Side, scope: Scope, connection: ConnectionRecord, cursor: Any, sql: str) -> Any:
+    """A statement as it is sent where the server has to end it in time, and what has to be executed
+    first, by itself, where a user's own class of cursors cannot take it along.
+    """
+    transaction = connection.transaction
+    assert transaction is not None
+    sql, first, limit = limited(
+        side.family, side.options, side.dialect, connection, scope, cursor, sql
+    )
+    transaction.limit = limit
+    if first is not None:
+        transaction.begin_now()
+        if side.family.send_ahead(cursor, first):
+            first = None
+    return (sql, first)
 
 
 def dbapi_of(session: Any, scope: Scope, side: Side) -> Any:

@@ -33,6 +33,7 @@ from .lean import (
     may_run,
     put_back,
     sought,
+    told,
 )
 from .listening import is_heard
 from .plans import Entity
@@ -92,7 +93,7 @@ async def rows_of(session: Any, side: Side, plan: Entity, asked: Any, parameters
     scope.check_statement()
     if not may_run(session, side, plan):
         return ASIDE
-    if (scope.deadline is not None and side.limits) or not is_clean(session):
+    if (scope.deadline is not None and not side.limits_ahead) or not is_clean(session):
         return ASIDE  # to tell the server of a deadline, and to flush, is SQLAlchemy's
     connection: ConnectionRecord | None
     if scope.in_hand:
@@ -163,11 +164,17 @@ async def _fetched(
     scope.statements += 1
     scope.last_statement = connection.last_statement = sql
     connection.at_rest = False
+    cursor = connection.cursor or side.wire.cursor(adapter)
+    sent, first = sql, None
+    if side.limits and (scope.deadline is not None or transaction.limit is not None):
+        sent, first = told(side, scope, connection, cursor, sql)
+    apart = transaction.put_off or transaction.apart
     try:
+        if first is not None:
+            await side.wire.tell(cursor, first)  # a class of cursors that the user named
         rows, source = await side.wire.run(
-            adapter, sql, parameters, begin, side.dialect, connection.cursor,
-            transaction.put_off or transaction.apart,
-        )  # fmt: skip
+            adapter, sent, parameters, begin, side.dialect, cursor, apart
+        )
     except NotBegun:
         # somebody else holds the lock, or worse: SQLAlchemy's way waits, and says it in full
         connection.scope = connection.transaction = scope.transaction = None

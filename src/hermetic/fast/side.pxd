@@ -15,6 +15,8 @@ cdef class Side:
     cdef public object facade_class
     cdef public dict facade_dict
     cdef public bint limits
+    cdef public bint limits_ahead
+    cdef public object options
     cdef public bint one_step
     cdef public bint apart
 

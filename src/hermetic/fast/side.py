@@ -64,8 +64,11 @@ class Side:
         self.facade_dict: dict[str, Any] | None = None
         # whether a commit is one call of C
         self.one_step = self.apart or family.commits_in_one_call(driver)
-        # whether the server has to be told of deadlines; SQLite's are a matter of this process
+        self.options = options
+        # whether the server has to be told of deadlines, and whether that can be done in hand;
+        # SQLite's are a matter of this process
         self.limits = not family.embedded
+        self.limits_ahead = family.embedded or family.limits_ahead(driver)
         engine.__dict__["_hermetic_side"] = self
 
     def _begin(self, options: DatabaseOptions) -> tuple[str, ...] | None:
