@@ -9,7 +9,8 @@ from .fast import modules as modules
 
 # isort: split
 from .async_session import AsyncSession
-from .attempts import Attempt, Attempts, Unit
+from .attempt import Attempt
+from .attempts import Attempts, Unit
 from .database import Database
 from .dialects.classify import classify
 from .errors import (

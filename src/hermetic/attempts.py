@@ -11,13 +11,13 @@ import random
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 from sqlalchemy.orm.state import InstanceState
 
 from . import current
 from .async_session import AsyncSession
+from .attempt import Attempt
 from .block import Block
 from .boundary import Entry
 from .decorated import SessionSlot, check_decorated, new_objects_among
@@ -28,7 +28,14 @@ from .options import Propagation, Retry, ScopeOptions
 from .place import Place, caller_frame
 from .registry import Scope, describe_error
 from .retry import Again, decide, failure_of
-from .scope import begin_async, begin_sync, end_async, end_sync
+from .scope import (
+    begin_async,
+    begin_sync,
+    end_async,
+    end_sync,
+    see_to_end,
+    see_to_end_async,
+)
 from .session import Session
 
 if TYPE_CHECKING:
@@ -243,6 +250,8 @@ def _call_sync(
             end_sync(scope, None, cleanup)
             return result
         except BaseException as error:
+            if scope is not None:
+                see_to_end(scope, error, cleanup)
             pause = run.pause_after(scope, error)
             if pause is None:
                 raise
@@ -267,6 +276,8 @@ async def _call_async(
             await end_async(scope, None, cleanup)
             return result
         except BaseException as error:
+            if scope is not None:
+                await see_to_end_async(scope, error, cleanup)
             pause = run.pause_after(scope, error)
             if pause is None:
                 raise
@@ -274,80 +285,6 @@ async def _call_async(
 
 
 # ---------------------------------------------------------------- a loop of blocks
-
-
-class Attempt:
-    """One attempt of a loop: enter it with ``with`` or ``async with``, whichever the loop was."""
-
-    def __init__(self, loop: Attempts, run: Run) -> None:
-        self._loop = loop
-        self._run = run
-        self._scope: Scope | None = None
-        self.number = run.attempt + 1
-        self._entered = False
-
-    def _enter(self) -> None:
-        if self._entered:
-            raise ScopeControls(
-                "An attempt was entered for the second time.",
-                hint="Write: for attempt in db.attempts(…): with attempt as session: …",
-            )
-        self._entered = True
-
-    def __repr__(self) -> str:
-        return f"<Attempt {self.number} of {self._run.options.name or self._run.place.function!r}>"
-
-    def __enter__(self) -> Session:
-        self._enter()
-        run = self._run
-        self._scope = begin_sync(run.database, run.options, run.place, run.prepare())
-        run.opened(self._scope)
-        facade: Session = self._scope.facade
-        return facade
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
-        scope, self._scope = self._scope, None
-        assert scope is not None
-        try:
-            end_sync(scope, error, self._run.database.options.cleanup_timeout)
-        except BaseException as raised:
-            if self._again(scope, raised):
-                return True
-            raise
-        return error is not None and self._again(scope, error)
-
-    async def __aenter__(self) -> AsyncSession:
-        self._enter()
-        run = self._run
-        self._scope = await begin_async(run.database, run.options, run.place, run.prepare())
-        run.opened(self._scope)
-        facade: AsyncSession = self._scope.facade
-        return facade
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
-        scope, self._scope = self._scope, None
-        assert scope is not None
-        try:
-            await end_async(scope, error, self._run.database.options.cleanup_timeout)
-        except BaseException as raised:
-            if self._again(scope, raised):
-                return True
-            raise
-        return error is not None and self._again(scope, error)
-
-    def _again(self, scope: Scope, error: BaseException) -> bool:
-        self._loop.pause = self._run.pause_after(scope, error)
-        return self._loop.pause is not None
 
 
 class Attempts:

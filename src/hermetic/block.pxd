@@ -14,4 +14,4 @@ cdef class Block:
     cdef _opened(self, Scope scope)
 
     @cython.locals(scope=Scope)
-    cdef Scope _take(self)
+    cdef Scope _find(self)

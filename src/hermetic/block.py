@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,7 +11,14 @@ from .errors import ScopeControls
 from .options import ScopeOptions
 from .place import Place, caller_frame
 from .registry import Scope
-from .scope import begin_async, begin_sync, end_async, end_sync
+from .scope import (
+    begin_async,
+    begin_sync,
+    end_async,
+    end_sync,
+    see_to_end,
+    see_to_end_async,
+)
 
 if TYPE_CHECKING:
     from .async_session import AsyncSession
@@ -50,7 +58,19 @@ class Block:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> Literal[False]:
-        end_sync(self._take(), error, self._cleanup)
+        scope: Scope | None = None
+        try:
+            scope = self._find()
+            self._open.pop(scope.number, None)
+            end_sync(scope, error, self._cleanup)
+        except BaseException as struck:
+            if scope is None and isinstance(struck, ScopeControls):
+                raise
+            # Python does not leave a block twice
+            scope = scope or self._find()
+            self._open.pop(scope.number, None)
+            see_to_end(scope, struck, self._cleanup)
+            raise
         return False
 
     async def __aenter__(self) -> AsyncSession:
@@ -61,13 +81,34 @@ class Block:
         facade: AsyncSession = scope.facade
         return facade
 
-    async def __aexit__(
+    def __aexit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> Literal[False]:
-        await end_async(self._take(), error, self._cleanup)
+    ) -> Coroutine[Any, Any, Literal[False]]:
+        # Python looks for interrupts between this call and the wait for the coroutine, which then
+        # is never begun
+        left: Scope | None = current.current_scope.get()
+        if left is not None:
+            left.left = left.unit is self
+        return self._leave(left, error)
+
+    async def _leave(self, left: Scope | None, error: BaseException | None) -> Literal[False]:
+        if left is not None:
+            left.left = False
+        scope: Scope | None = None
+        try:
+            scope = self._find()
+            self._open.pop(scope.number, None)
+            await end_async(scope, error, self._cleanup)
+        except BaseException as struck:
+            if scope is None and isinstance(struck, ScopeControls):
+                raise
+            scope = scope or self._find()
+            self._open.pop(scope.number, None)
+            await see_to_end_async(scope, struck, self._cleanup)
+            raise
         return False
 
     def _refuse_block(self) -> None:
@@ -82,7 +123,7 @@ class Block:
         self._open[scope.number] = scope
         scope.handed = True
 
-    def _take(self) -> Scope:
+    def _find(self) -> Scope:
         """The scope that this leave ends: the caller's innermost one of this unit.
 
         A generator or a fixture may be left in another context, thread or task than it was entered
@@ -93,7 +134,6 @@ class Block:
             scope = scope.parent
         if scope is None or not scope.owner.is_current():
             scope = self._left_elsewhere()
-        del self._open[scope.number]
         return scope
 
     def _left_elsewhere(self) -> Scope:

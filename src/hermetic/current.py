@@ -16,7 +16,7 @@ current_scope: ContextVar[Scope | None] = ContextVar("hermetic_scope", default=N
 def open_scope(registry: object) -> Scope | None:
     """The innermost scope of a Database that is still open in this context, whoever owns it."""
     scope = current_scope.get()
-    while scope is not None and (scope.ended or scope.registry is not registry):
+    while scope is not None and (scope.ended or scope.left or scope.registry is not registry):
         scope = scope.parent
     return scope
 

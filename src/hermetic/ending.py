@@ -10,6 +10,7 @@ import time
 from contextlib import nullcontext
 from functools import partial
 from threading import get_ident
+from typing import Any
 
 from sqlalchemy import orm
 from sqlalchemy.exc import InvalidRequestError
@@ -50,10 +51,49 @@ def end(scope: Scope, error: BaseException | None, cleanup_timeout: float) -> Ba
         scope.owner = Owner()
     try:
         if scope.entry is Entry.SAVEPOINT:
-            return _end_savepoint(scope, error)
+            return _end_savepoint(scope, error, cleanup_timeout)
         return _end_root(scope, error, cleanup_timeout)
     finally:
         scope.owner = owner
+
+
+def end_struck(scope: Scope, struck: BaseException, cleanup_timeout: float) -> BaseException:
+    """What is left of an end that an interrupt broke off. Nothing more of the scope commits.
+
+    :return: ``struck``.
+    """
+    if scope.entry is Entry.JOIN:
+        _end_joined(scope, struck)
+    elif scope.entry is Entry.SAVEPOINT:
+        if not scope.root.ended:
+            _end_struck_savepoint(scope, struck, cleanup_timeout)
+    elif scope.session is not None:
+        owner = scope.owner
+        if not owner.is_current():
+            scope.owner = Owner()
+        try:
+            _end_struck_root(scope, struck, cleanup_timeout)
+        finally:
+            scope.owner = owner
+    return struck
+
+
+def _end_struck_root(scope: Scope, struck: BaseException, cleanup_timeout: float) -> None:
+    scope.interruptible = False
+    scope.ending = True
+    if scope.outcome is None and scope.entry is Entry.TRANSACTION:
+        scope.boundary.end(_outcome_of(scope, struck))
+    with _held_back(scope, cleanup_timeout):
+        _finish(scope, struck, None, Ending.ROLLBACK, cleanup_timeout)
+
+
+def _end_struck_savepoint(scope: Scope, struck: BaseException, cleanup_timeout: float) -> None:
+    """It may have been released already: nothing of the whole may commit."""
+    with _held_back(scope, cleanup_timeout):
+        scope.root.boundary.doom(struck)
+        scope.boundary.end(Outcome.NOT_COMMITTED)
+        _roll_back_savepoint(scope, struck)
+        _leave_savepoint(scope)
 
 
 def _still_lent(scope: Scope, borrower: Owner) -> ForeignOwner:
@@ -76,33 +116,63 @@ def _end_joined(scope: Scope, error: BaseException | None) -> None:
     scope.boundary.doom(error)
 
 
-def _end_savepoint(scope: Scope, error: BaseException | None) -> BaseException | None:
-    root = scope.root
+def _end_savepoint(
+    scope: Scope, error: BaseException | None, cleanup_timeout: float
+) -> BaseException | None:
     how = ending(scope.boundary, error, scope.options.commit_on)
     raised: BaseException | None = None
     if how is Ending.COMMIT:
         try:
-            scope.savepoint.commit()
+            if not is_heard(scope.session):  # as in _flush
+                scope.session.flush()
         except BaseException as failed:
             raised = failed
             how = Ending.ROLLBACK
-    if how is not Ending.COMMIT:
-        scope.boundary.end(Outcome.NOT_COMMITTED)
-        if how is Ending.REFUSE:
-            raised = _refused(scope)
-        try:
-            # after a failed flush it is inactive, and has to be rolled back all the same, with
-            # whatever savepoints were left open inside it
-            if _is_open(scope):
-                scope.savepoint.rollback()
-        except BaseException as failed:
-            _attach(raised or error, "the rollback to the savepoint failed too", failed)
-            # the savepoint may still hold what it should not: nothing of the whole may commit
-            root.boundary.doom(failed)
+    with _held_back(scope, cleanup_timeout):
+        if how is Ending.COMMIT:
+            try:
+                scope.savepoint.commit()
+            except BaseException as failed:
+                raised = failed
+                how = Ending.ROLLBACK
+        if how is not Ending.COMMIT:
+            scope.boundary.end(Outcome.NOT_COMMITTED)
+            if how is Ending.REFUSE:
+                raised = _refused(scope)
+            _roll_back_savepoint(scope, raised or error)
+        _leave_savepoint(scope)
+    return raised
+
+
+def _held_back(scope: Scope, cleanup_timeout: float) -> Any:
+    """Signals wait, where there is a connection, and Python's handlers run here.
+
+    A loop has signal handlers of its own, and other tasks run while this one waits; without a
+    connection nothing is sent that a signal could strike.
+    """
+    root = scope.root
+    if root.connection is None or root.asynchronous or get_ident() != main_thread:
+        return _NOTHING
+    return HeldBack(partial(_bound, root, cleanup_timeout))
+
+
+def _roll_back_savepoint(scope: Scope, error: BaseException | None) -> None:
+    try:
+        # after a failed flush it is inactive, and has to be rolled back all the same, with
+        # whatever savepoints were left open inside it
+        if _is_open(scope):
+            scope.savepoint.rollback()
+    except BaseException as failed:
+        _attach(error, "the rollback to the savepoint failed too", failed)
+        # the savepoint may still hold what it should not: nothing of the whole may commit
+        scope.root.boundary.doom(failed)
+
+
+def _leave_savepoint(scope: Scope) -> None:
+    root = scope.root
     root.innermost, root.savepoint = scope.parent_boundary, scope.parent_savepoint
     root.deadline, root.given_timeout = scope.outer_deadline, scope.given_timeout
     rewatch(root)
-    return raised
 
 
 def _is_open(scope: Scope) -> bool:
@@ -125,15 +195,8 @@ def _end_root(
         raised = _prepare(scope)
         scope.interruptible = False
     scope.ending = True
-    # a loop has signal handlers of its own, and other tasks run while this one waits; without a
-    # connection nothing is sent that a signal could strike
-    hold = (
-        scope.connection is not None
-        and not scope.asynchronous
-        and get_ident() == main_thread
-        and not (scope.in_hand and how is Ending.COMMIT and lean.commits_in_one_step(scope))
-    )
-    with HeldBack(partial(_bound, scope, cleanup_timeout)) if hold else _NOTHING:
+    quick = scope.in_hand and how is Ending.COMMIT and lean.commits_in_one_step(scope)
+    with _NOTHING if quick else _held_back(scope, cleanup_timeout):
         if how is Ending.COMMIT and raised is None:
             raised = _commit(scope)
         elif how is Ending.REFUSE:

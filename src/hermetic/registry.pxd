@@ -26,6 +26,7 @@ cdef class Scope:
     cdef public Boundary innermost
     cdef public object interruptible
     cdef public object last_statement
+    cdef public bint left
     cdef public object lent
     cdef public object name
     cdef public object number

@@ -73,6 +73,7 @@ class Scope:
         "innermost",
         "interruptible",
         "last_statement",
+        "left",
         "lent",
         "name",
         "number",
@@ -146,6 +147,8 @@ class Scope:
         # it was given to whoever opened it; its end has begun; it is still before anything that a
         # cancellation must not reach; the cancellation came in the meantime; it ended with an error
         self.handed = False
+        # under asyncio: its block was left, and its end has not begun
+        self.left = False
         self.ending = False
         self.interruptible = False
         self.cancelled = False
@@ -201,8 +204,14 @@ class Scope:
 
     def forget(self) -> None:
         """Let go, at the end, of what would keep a session, a connection or a traceback alive."""
-        if self.connection is not None and self.connection.transaction is self.transaction:
-            self.connection.transaction = None
+        connection = self.connection
+        if connection is not None:
+            if connection.transaction is self.transaction:
+                connection.transaction = None
+            if connection.scope is self:
+                # it was struck out of the hands of who was taking it: the collector finds it, if
+                # nothing leads to the traceback of that
+                connection.scope = None
         self.connection = self.transaction = self.ticket = self.reserved = None
         # the session knows its scope for as long as somebody has it; both ways would be a cycle
         self.session = self.facade = None

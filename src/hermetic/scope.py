@@ -19,7 +19,7 @@ from sqlalchemy.util import greenlet_spawn
 from . import current
 from .async_session import AsyncSession
 from .boundary import Ending, Entry, Outer, ending, enter
-from .ending import end, has_commit_listeners
+from .ending import end, end_struck, has_commit_listeners
 from .errors import ForeignOwner, Outcome, ScopeRefused
 from .events import HookFailed, ScopeFinished, ScopeOpened, emit, logger
 from .execution import rewatch
@@ -226,14 +226,20 @@ def end_sync(scope: Scope, error: BaseException | None, cleanup_timeout: float) 
         raised = end(scope, error, cleanup_timeout)
     except BaseException as struck:
         # a signal that was held back: the scope has ended by now; or else it struck before that
-        open_still = scope.connection is not None
-        raised = (end(scope, struck, cleanup_timeout) if open_still else None) or struck
+        raised = end_struck(scope, struck, cleanup_timeout)
     _finished(scope, raised or error)
     if scope.root is scope and scope.hooks:
         raised = _run_hooks_sync(scope) or raised
     if raised is not None and raised is not error:
         _note_outcome(raised, scope)
         raise raised
+
+
+def see_to_end(scope: Scope, struck: BaseException, cleanup_timeout: float) -> None:
+    """Have a scope ended whose end raised: an interrupt may have come before or after it."""
+    if not scope.ended or scope.number in scope.registry.scopes:
+        end_struck(scope, struck, cleanup_timeout)
+        _finished(scope, struck)
 
 
 def _run_hooks_sync(scope: Scope) -> BaseException | None:
@@ -260,6 +266,9 @@ def _run_hooks_sync(scope: Scope) -> BaseException | None:
 async def begin_async(
     database: Database, options: ScopeOptions, place: Place, deadline: float | None = None
 ) -> Scope:
+    known: Scope | None = current.current_scope.get()
+    if known is not None and known.left:
+        await _end_left(known, database.options.cleanup_timeout)
     scope = begin(database, options, place, True, deadline)
     if scope.entry is Entry.SAVEPOINT:
         await greenlet_spawn(open_savepoint, scope)
@@ -292,6 +301,24 @@ async def end_async(scope: Scope, error: BaseException | None, cleanup_timeout: 
     if raised is not None and raised is not error:
         _note_outcome(raised, scope)
         raise raised
+
+
+async def see_to_end_async(scope: Scope, struck: BaseException, cleanup_timeout: float) -> None:
+    """As ``see_to_end``."""
+    if isinstance(struck, GeneratorExit) or _get_running_loop() is None:
+        return  # its coroutine was closed: nothing can be awaited
+    if not scope.ended or scope.number in scope.registry.scopes:
+        await end_shielded(scope, struck, cleanup_timeout, struck=True)
+        _finished(scope, struck)
+
+
+async def _end_left(scope: Scope | None, cleanup_timeout: float) -> None:
+    """End the caller's scopes whose ends an interrupt kept from beginning."""
+    while scope is not None and scope.left and scope.owner.is_current():
+        scope.left = False
+        struck = KeyboardInterrupt("an interrupt struck while its block was left")
+        await see_to_end_async(scope, struck, cleanup_timeout)
+        scope = current.current_scope.get()
 
 
 def _abandon(scope: Scope) -> None:
@@ -347,6 +374,7 @@ async def _run_hooks(scope: Scope) -> BaseException | None:
 
 
 def _finished(scope: Scope, error: BaseException | None) -> None:
+    # more than once, where it was interrupted
     scope.ended = True
     scope.seconds = time.monotonic() - scope.started
     current.leave(scope)

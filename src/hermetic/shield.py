@@ -15,14 +15,16 @@ from typing import Any, TypeAlias
 
 from sqlalchemy.util import greenlet_spawn
 
-from .ending import end, end_sent, end_unsent
+from .ending import end, end_sent, end_struck, end_unsent
 from .errors import Outcome
 from .events import logger
 from .fast import flush_async, lean_async
 from .registry import Scope
 
-# what is to be raised, and the cancellation that came in the meantime
-Ended: TypeAlias = "tuple[BaseException | None, asyncio.CancelledError | None]"
+# what is to be raised, and the cancellation, or an interrupt, that came in the meantime
+Ended: TypeAlias = "tuple[BaseException | None, BaseException | None]"
+# what a task may be struck by from outside, while it waits or between two of its steps
+_ARRIVING = (asyncio.CancelledError, KeyboardInterrupt, SystemExit)
 
 # how long the end of a scope may take once its socket was destroyed under it
 _LAST_SECONDS = 1.0
@@ -31,10 +33,16 @@ _LAST_SECONDS = 1.0
 _stragglers: set[asyncio.Task[Any]] = set()
 
 
-async def end_shielded(scope: Scope, error: BaseException | None, cleanup_timeout: float) -> Ended:
-    """``end``, in a task of its own."""
-    task = _in_task(scope, greenlet_spawn(end, scope, error, cleanup_timeout))
-    return await _see_through(scope, task, cleanup_timeout, None)
+async def end_shielded(
+    scope: Scope, error: BaseException | None, cleanup_timeout: float, *, struck: bool = False
+) -> Ended:
+    """``end``, in a task of its own.
+
+    :param struck: ``end_struck`` instead.
+    """
+    work = end_struck if struck else end
+    task = _in_task(scope, greenlet_spawn(work, scope, error, cleanup_timeout))
+    return await _see_through(scope, task, cleanup_timeout, None, last=struck)
 
 
 def _in_task(scope: Scope, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -45,11 +53,13 @@ async def _see_through(
     scope: Scope,
     task: asyncio.Task[Any],
     cleanup_timeout: float,
-    cancelled: asyncio.CancelledError | None,
+    cancelled: BaseException | None,
+    last: bool = False,
 ) -> Ended:
     """Wait for an end.
 
     :param cancelled: a cancellation that has come already.
+    :param last: it is what was left of another one, and nothing comes after it.
     """
     until = None if cancelled is None else time.monotonic() + cleanup_timeout
     broken_off = False
@@ -57,7 +67,7 @@ async def _see_through(
         left = None if until is None else max(0.0, until - time.monotonic())
         try:
             await asyncio.wait((task,), timeout=left)
-        except asyncio.CancelledError as arrived:
+        except _ARRIVING as arrived:
             if cancelled is None:
                 cancelled = arrived
                 # not sent yet: it will not be. Sent: it gets its time, and no more
@@ -77,7 +87,13 @@ async def _see_through(
     if task.cancelled():
         return asyncio.CancelledError(), cancelled
     struck = task.exception()
-    return (struck, cancelled) if struck is not None else (task.result(), cancelled)
+    if struck is None:
+        return task.result(), cancelled
+    if last:
+        return struck, cancelled
+    # an interrupt, in the task of the end itself
+    rest = _in_task(scope, greenlet_spawn(end_struck, scope, struck, cleanup_timeout))
+    return await _see_through(scope, rest, cleanup_timeout, cancelled, last=True)
 
 
 def _leave_behind(scope: Scope, task: asyncio.Task[Any]) -> None:

@@ -19,11 +19,20 @@ _STEPS: Final = frozenset({"call", "return", "c_return"})
 
 
 class Strike:
-    """Raises SIGINT at one step of what is done inside it, or inside one function there."""
+    """Raises SIGINT at one step of what is done inside it, or inside one function there.
 
-    def __init__(self, step: int, within: CodeType | None) -> None:
+    :param beside: functions that are not struck at where they are called.
+    """
+
+    def __init__(
+        self,
+        step: int,
+        within: CodeType | None = None,
+        beside: frozenset[CodeType] = frozenset(),
+    ) -> None:
         self._step = step
         self._within = within
+        self._beside = beside
         self._frame: FrameType | None = None
         self._over = False
         self._seen = 0
@@ -44,6 +53,8 @@ class Strike:
             if frame.f_code is not self._within:
                 return
             self._frame = frame
+        if event == "call" and frame.f_code in self._beside:
+            return
         self._seen += 1
         if self._seen == self._step:
             self._over = True

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError, StatementError
 
 from hermetic import Outcome, RolledBack, UniqueViolation
 from tests.behaviour.aftermath import check_nothing_left, lent
@@ -53,6 +54,20 @@ async def test_a_nested_scope_that_succeeds_is_part_of_the_whole(world: World) -
     assert during is None
     assert nested.outcome is Outcome.COMMITTED
     assert world.usernames() == ["inside"]
+
+
+async def test_a_nested_scope_whose_first_read_fails_is_undone_alone(world: World) -> None:
+    world.do("INSERT INTO users (id, username, balance) VALUES (1, 'there', 0)")
+    async with world.session():  # the next one finds a connection in the pool
+        pass
+    async with world.session() as outer:
+        assert await outer.get(User, 1) is not None
+        with pytest.raises((DBAPIError, StatementError)):
+            async with world.session(propagation="nested") as inner:
+                await inner.get(User, object())
+        outer.add(User(username="after"))
+
+    assert world.usernames() == ["after", "there"]
 
 
 async def test_a_nested_scope_is_undone_with_its_whole(world: World) -> None:

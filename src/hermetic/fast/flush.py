@@ -357,7 +357,7 @@ def undo(session: Any, transaction: Any) -> None:
     with safe_reraise():
         if transaction._state is ACTIVE:
             scope = session._scope
-            if scope is not None and scope.in_hand:
+            if scope is not None and scope.in_hand and not transaction.nested:
                 transaction.adopted(scope.side.engine)  # SQLAlchemy's, to roll it back
             # the level of a flush, for the one thing that it is there for
             transaction._begin().rollback(_capture_exception=True)

@@ -176,12 +176,14 @@ def in_hand(session: Any, scope: Scope, side: Side) -> ConnectionRecord | None:
     """The scope's connection, begun; ``None`` where SQLAlchemy has to see to it."""
     if side.asynchronous:
         return None  # in asyncio this is ``lean_async``'s
+    if session._nested_transaction is not None:
+        return None  # SQLAlchemy sends the SAVEPOINT with the first statement that is in it
     if scope.in_hand:
         return scope.connection if scope.transaction is not None else None
     transaction = session._transaction
     if transaction is None:
         return take(session, scope, side)
-    if session._nested_transaction is not None or transaction._state is not _ACTIVE:
+    if transaction._state is not _ACTIVE:
         return None
     return borrowed(scope, transaction, side)
 
@@ -260,6 +262,9 @@ def _begin(scope: Scope, side: Side, connection: ConnectionRecord) -> bool:
         connection.scope = None
         connection.cursor = None
         return False
+    except BaseException:
+        connection.dirty = True  # an interrupt: it may have begun
+        raise
     if scope.deadline is not None:
         watch(connection, scope.deadline)
     transaction.begun = transaction.in_hand = True

@@ -96,11 +96,13 @@ async def rows_of(session: Any, side: Side, plan: Entity, asked: Any, parameters
     if (scope.deadline is not None and not side.limits_ahead) or not is_clean(session):
         return ASIDE  # to tell the server of a deadline, and to flush, is SQLAlchemy's
     connection: ConnectionRecord | None
-    if scope.in_hand:
+    if session._nested_transaction is not None:
+        connection = None  # as in ``lean.in_hand``
+    elif scope.in_hand:
         connection = scope.connection if scope.transaction is not None else None
     elif session._transaction is None:
         connection = await take(scope, side)
-    elif session._nested_transaction is not None or session._transaction._state is not _ACTIVE:
+    elif session._transaction._state is not _ACTIVE:
         connection = None
     else:
         connection = borrowed(scope, session._transaction, side)

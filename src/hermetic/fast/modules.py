@@ -20,6 +20,7 @@ from types import ModuleType
 
 # read by setup.py too, which must not import the package to build it
 COMPILED: tuple[str, ...] = (
+    "hermetic.attempt",
     "hermetic.block",
     "hermetic.boundary",
     "hermetic.connection",
