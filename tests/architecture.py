@@ -54,6 +54,7 @@ LAYERS: Final[Mapping[str, int]] = {
     "watchdog": 3,
     # Shells
     "async_session": 3,
+    "attempt": 4,
     "attempts": 4,
     "block": 4,
     "decorated": 4,
