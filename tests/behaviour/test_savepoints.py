@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError, StatementError
 
 from hermetic import Outcome, RolledBack, UniqueViolation
-from tests.behaviour.aftermath import check_nothing_left, lent
+from tests.behaviour.aftermath import check_nothing_left, lent, on
 from tests.behaviour.watching import Boom, Sent
 from tests.models import User
 from tests.worlds import World
@@ -56,12 +56,14 @@ async def test_a_nested_scope_that_succeeds_is_part_of_the_whole(world: World) -
     assert world.usernames() == ["inside"]
 
 
+# MariaDB's drivers write anything as text
+@on(lambda backend: backend.family != "mariadb")
 async def test_a_nested_scope_whose_first_read_fails_is_undone_alone(world: World) -> None:
-    world.do("INSERT INTO users (id, username, balance) VALUES (1, 'there', 0)")
+    world.do("INSERT INTO users (id, username, balance) VALUES (1000, 'there', 0)")
     async with world.session():  # the next one finds a connection in the pool
         pass
     async with world.session() as outer:
-        assert await outer.get(User, 1) is not None
+        assert await outer.get(User, 1000) is not None
         with pytest.raises((DBAPIError, StatementError)):
             async with world.session(propagation="nested") as inner:
                 await inner.get(User, object())
