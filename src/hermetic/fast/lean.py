@@ -24,6 +24,7 @@ from ..pool import Admission
 from ..registry import Scope
 from ..sealed import seal
 from .counts import count
+from .instances import forget
 from .listening import is_heard
 from .over import read_over
 from .plans import Entity
@@ -47,7 +48,6 @@ ASIDE: Any = object()
 _ACTIVE = SessionTransactionState.ACTIVE
 _GET_BIND = orm.Session.get_bind
 _State = InstanceState
-_cleanup = InstanceState._cleanup
 
 
 def get(session: Any, entity: Any, ident: Any) -> Any:
@@ -385,7 +385,7 @@ def instance_of(identity_map: Any, session: Any, plan: Entity, row: Any, runid: 
         identity_map._add_unpresent(_State(make(plan.class_), plan.manager), identity)
     instance = make(plan.class_)
     state = make(_State)
-    furnish(state, instance, plan.class_, plan.manager, _cleanup)
+    furnish(state, instance, plan.class_, plan.manager, forget)
     values = values_of(instance)
     values["_sa_instance_state"] = state
     for at in range(len(plan.keys)):

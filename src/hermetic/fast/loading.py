@@ -101,6 +101,7 @@ class _Chunks:
         count("load:fast")
         while rows:
             found += build(rows)
+            rows = []  # or the garbage collector walks them too
             Due()
             rows = next_rows(cursor)
         return found
