@@ -30,6 +30,7 @@ COMPILED: tuple[str, ...] = (
     "hermetic.fast.arrays",
     "hermetic.fast.bookkeeping",
     "hermetic.fast.bulk_insert",
+    "hermetic.fast.filling",
     "hermetic.fast.flush",
     "hermetic.fast.flush_async",
     "hermetic.fast.instances",

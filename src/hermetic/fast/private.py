@@ -27,7 +27,7 @@ from sqlalchemy.ext.asyncio.base import ReversibleProxy
 from sqlalchemy.orm import InstanceState, attributes, base, loading
 from sqlalchemy.orm.attributes import _CollectionAttributeImpl as CollectionImpl
 from sqlalchemy.orm.base import PASSIVE_OFF
-from sqlalchemy.orm.collections import InstrumentedList
+from sqlalchemy.orm.collections import CollectionAdapter, InstrumentedList
 from sqlalchemy.orm.context import QueryContext
 from sqlalchemy.orm.identity import _WeakInstanceDict as WeakInstanceDict
 from sqlalchemy.orm.instrumentation import ClassManager
@@ -54,6 +54,7 @@ __all__ = [
     "BindTyping",
     "ChunkedIteratorResult",
     "ClassManager",
+    "CollectionAdapter",
     "CollectionImpl",
     "ColumnLoader",
     "CursorFetchStrategy",
@@ -196,6 +197,7 @@ _PARAMETERS: tuple[tuple[Any, str], ...] = (
         "self our_states query_info q context execution_options chunksize",
     ),
     (CollectionImpl.set_committed_value, "self state dict_ value"),
+    (CollectionAdapter.__init__, "self attr owner_state data"),
     (Connection._execute_context, "self dialect constructor statement parameters"),
     (
         DefaultExecutionContext._init_compiled,
@@ -206,6 +208,8 @@ _PARAMETERS: tuple[tuple[Any, str], ...] = (
         "self compile_state statement user_passed_query params session load_options",
     ),
 )
+# all that an adapter of a collection is made of
+_ADAPTER_SLOTS = frozenset({"attr", "_key", "_data", "owner_state", "invalidated", "empty"})
 # what a loader of lazy relationships has
 _LAZY_SLOTS = frozenset(
     {
@@ -252,6 +256,8 @@ def problem() -> str | None:
         return "CursorFetchStrategy"
     if not set(LazyLoader.__slots__) >= _LAZY_SLOTS:
         return "_LazyLoader"
+    if set(CollectionAdapter.__slots__) != _ADAPTER_SLOTS or InstrumentedList.__new__ is not list.__new__:
+        return "CollectionAdapter, InstrumentedList"
     if not _is_known(orm.Session(), sessions):
         return "Session"
     changed = _changed_parameters()
