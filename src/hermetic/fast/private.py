@@ -256,8 +256,8 @@ def problem() -> str | None:
         return "CursorFetchStrategy"
     if not set(LazyLoader.__slots__) >= _LAZY_SLOTS:
         return "_LazyLoader"
-    if set(CollectionAdapter.__slots__) != _ADAPTER_SLOTS or InstrumentedList.__new__ is not list.__new__:
-        return "CollectionAdapter, InstrumentedList"
+    if set(CollectionAdapter.__slots__) != _ADAPTER_SLOTS:
+        return "CollectionAdapter"
     if not _is_known(orm.Session(), sessions):
         return "Session"
     changed = _changed_parameters()
