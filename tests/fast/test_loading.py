@@ -278,11 +278,11 @@ def test_an_object_that_goes_leaves_the_same_behind(engine: Engine) -> None:
         states = [inspect(parent) for parent in parents]
         session.expunge(parents[1])
         first = parents[0]
-        known = session.identity_map
+        known, third = session.identity_map, parents[2].id
         del parents
         gc.collect()
         left = [(s.obj() is None, s.session_id is None, s.detached, s.key) for s in states]
-        return [left, list(known.keys()), first.id, session.get(Parent, states[2].key[1])]
+        return [left, list(known.keys()), first.id, session.get(Parent, third)]
 
     compare(engine, program)
 

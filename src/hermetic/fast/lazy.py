@@ -134,7 +134,8 @@ class LazyPlan:
         }
         if self.compiled.positional:
             bound = tuple([bound[name] for name in self.compiled.positiontup])
-        return rows_of(session, prepared(session), entity, self, bound)
+        side: Any = prepared(session)
+        return rows_of(session, side, entity, self, bound)
 
     def _plainly_made(self, session: Any, entity: Entity, rows: Any) -> list[Any]:
         runid = new_runid()
