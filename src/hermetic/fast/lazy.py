@@ -11,6 +11,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy.sql import visitors
+from sqlalchemy.sql.operators import custom_op
+
 from .counts import count
 from .instances import EntityLoader
 from .lean import ASIDE, instance_of, prepared, rows_of
@@ -32,6 +35,13 @@ from .private import (
 
 # For how many dialects, which are as many engines, a relationship's plans are kept: they hold them.
 _DIALECTS = 4
+# what a statement may have in it that does no more than read: BEGIN may wait for another
+_READS = frozenset(
+    {
+        *("binary", "bindparam", "clauselist", "column", "grouping", "label", "label_reference"),
+        *("expression_clauselist", "null", "select", "table", "unary"),
+    }
+)
 # the answer of a plan that leaves this one load to SQLAlchemy
 _ASIDE: Any = object()
 
@@ -203,7 +213,7 @@ def _binds(
     compiled: Any, parameters: dict[str, Any]
 ) -> list[tuple[str, str, Processor | None]] | None:
     """Of each parameter its name, its key among those of a load, and its processor; ``None`` where
-    these and the text are not all that is sent.
+    these and the text are not all that is sent, or it may do more than read.
     """
     if (
         compiled.post_compile_params
@@ -211,12 +221,18 @@ def _binds(
         or compiled._render_postcompile
         or compiled.escaped_bind_names
         or any(bind.key not in parameters for bind in compiled.bind_names)
+        or not all(map(_reads, visitors.iterate(compiled.statement)))
     ):
         return None
     return [
         (name, bind.key, compiled._bind_processors.get(name))
         for bind, name in compiled.bind_names.items()
     ]
+
+
+def _reads(element: Any) -> bool:
+    own = isinstance(getattr(element, "operator", None), custom_op)
+    return element.__visit_name__ in _READS and not own
 
 
 class QuickLoader:
