@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, String, cast, func, literal, null, select, text, update
+from sqlalchemy import Engine, String, cast, func, inspect, literal, null, select, text, update
 from sqlalchemy.orm import (
     Bundle,
     Session,
@@ -269,3 +270,30 @@ def test_deferred_columns_are_loaded(engine: Engine) -> None:
 def test_an_expression_is_loaded_with_its_entity(engine: Engine) -> None:
     statement = select(Parent).options(with_expression(Parent.name, literal("never")))
     compare(engine, lambda session: session.execute(statement).all())
+
+
+def test_an_object_that_goes_leaves_the_same_behind(engine: Engine) -> None:
+    def program(session: Session) -> Any:
+        parents = session.scalars(select(Parent).order_by(Parent.id)).all()
+        states = [inspect(parent) for parent in parents]
+        session.expunge(parents[1])
+        first = parents[0]
+        known, third = session.identity_map, parents[2].id
+        del parents
+        gc.collect()
+        left = [(s.obj() is None, s.session_id is None, s.detached, s.key) for s in states]
+        return [left, list(known.keys()), first.id, session.get(Parent, third)]
+
+    compare(engine, program)
+
+
+def test_a_key_that_belongs_to_another_object_by_now_stays(engine: Engine) -> None:
+    def program(session: Session) -> Any:
+        first = session.scalars(select(Parent).where(Parent.id == 1)).one()
+        session.expunge(first)
+        second = session.scalars(select(Parent).where(Parent.id == 1)).one()
+        del first
+        gc.collect()
+        return [second in session, session.get(Parent, 1) is second]
+
+    compare(engine, program)

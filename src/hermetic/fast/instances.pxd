@@ -19,14 +19,20 @@ cdef extern from "Python.h":
     int PyObject_GenericSetDict(object owner, object values, void* context) except -1
     PyObject* PyDict_SetDefault(object mapping, object key, object value) except NULL
     int PyDict_SetItem(object mapping, object key, object value) except -1
+    Py_ssize_t PyLong_AsSsize_t(object) except? -1
     int PyObject_IS_GC(object) noexcept
     void PyObject_GC_UnTrack(PyObject*) noexcept
     int PyGC_Disable() noexcept
     int PyGC_Enable() noexcept
 
 
+cdef object _Map
 cdef tuple _NOTHING
 cdef Py_ssize_t _CLASS, _MANAGER, _OBJ, _COMMITTED, _EXPIRED
+
+
+@cython.locals(known=dict)
+cpdef forget(object state, object reference)
 
 
 cdef inline Py_ssize_t offset_of(object descriptor):
@@ -72,6 +78,10 @@ cdef inline tuple single(object value):
     if not PyObject_IS_GC(value):
         PyObject_GC_UnTrack(<PyObject*> primary)
     return primary
+
+
+cdef inline object cell(tuple row, tuple columns, Py_ssize_t position):
+    return row[PyLong_AsSsize_t(columns[position])]
 
 
 cdef inline dict values_of(object instance):

@@ -21,14 +21,14 @@ try:
 except ImportError:
     from . import shadow as cython
 
-from .private import STATE_ATTR, InstanceState
+from .private import STATE_ATTR, InstanceState, WeakInstanceDict
 
 if TYPE_CHECKING:
     from .plan import EntityPlan
 
 _STATE_ATTR = STATE_ATTR
 _State = InstanceState
-_cleanup = InstanceState._cleanup
+_Map = WeakInstanceDict
 _NOTHING = ()
 
 # Rows that are turned into instances while the garbage collector is held back: few enough that what
@@ -61,6 +61,9 @@ if not cython.compiled:
     def single(value: Any) -> tuple[Any]:
         return (value,)
 
+    def cell(row: tuple[Any, ...], columns: tuple[int, ...], position: int) -> Any:
+        return row[columns[position]]
+
     def values_of(instance: Any) -> dict[str, Any]:
         return instance.__dict__  # type: ignore[no-any-return]
 
@@ -82,6 +85,25 @@ _MANAGER = offset_of(InstanceState.__dict__["manager"])
 _OBJ = offset_of(InstanceState.__dict__["obj"])
 _COMMITTED = offset_of(InstanceState.__dict__["committed_state"])
 _EXPIRED = offset_of(InstanceState.__dict__["expired_attributes"])
+
+
+def forget(state: Any, reference: Any) -> None:
+    """As ``InstanceState._cleanup``, which is told that the instance has gone.
+
+    That one lets go of the instance too, which was not kept alive: it would not have gone.
+    """
+    identity_map = state._instance_dict()
+    if identity_map is not None:
+        if type(identity_map) is _Map:
+            known = identity_map._dict
+            key = state.key
+            found = known.pop(key, None)
+            if found is not state and found is not None:
+                known[key] = found
+        else:
+            identity_map._fast_discard(state)
+        del state._instance_dict
+    state.session_id = None
 
 
 class EntityLoader:
@@ -152,7 +174,7 @@ class EntityLoader:
         if not claims(self.identities, key, state):
             return self.aside(row)
         instance = make(self.cls)
-        furnish(state, instance, self.cls, self.manager, _cleanup)
+        furnish(state, instance, self.cls, self.manager, forget)
         values = values_of(instance)
         values[_STATE_ATTR] = state
         inside = values_of(state)
@@ -177,12 +199,12 @@ class EntityLoader:
     def populate(self, state: Any, values: dict[str, Any], row: tuple[Any, ...]) -> None:
         if self.flags is None:
             for position in range(self.width):
-                values[self.keys[position]] = row[self.columns[position]]
+                values[self.keys[position]] = cell(row, self.columns, position)
         else:
             for position in range(self.width):
-                value = row[self.columns[position]]
+                value = cell(row, self.columns, position)
                 if self.flags[position] and value is not None:
-                    value = bool(value)
+                    value = True if value else False  # noqa: SIM210 - bool is looked up and called
                 values[self.keys[position]] = value
         for key in self.expired:
             state.expired_attributes.add(key)

@@ -11,9 +11,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy.sql import visitors
+from sqlalchemy.sql.operators import custom_op
+
 from .counts import count
 from .instances import EntityLoader
+from .lean import ASIDE, instance_of, prepared, rows_of
 from .plan import EntityPlan, plan_of
+from .plans import Entity, Processor
 from .private import (
     EMPTY_DICT,
     INSTANCE_CELLS,
@@ -30,6 +35,13 @@ from .private import (
 
 # For how many dialects, which are as many engines, a relationship's plans are kept: they hold them.
 _DIALECTS = 4
+# what a statement may have in it that does no more than read: BEGIN may wait for another
+_READS = frozenset(
+    {
+        *("binary", "bindparam", "clauselist", "column", "grouping", "label", "label_reference"),
+        *("expression_clauselist", "null", "select", "table", "unary"),
+    }
+)
 # the answer of a plan that leaves this one load to SQLAlchemy
 _ASIDE: Any = object()
 
@@ -38,13 +50,19 @@ class LazyPlan:
     """How one relationship is loaded on one dialect."""
 
     __slots__ = (
-        "cells", "compile_state", "compiled", "dialect", "entity", "mapper", "plan", "statement",
+        "binds", "cells", "compile_state", "compiled", "construct", "dialect", "entity", "fitting",
+        "mapper", "plan", "sql", "statement",
     )  # fmt: skip
 
     def __init__(self, result: Any, cells: dict[str, Any], plan: EntityPlan) -> None:
         cursor, context = result.raw, result.context
         self.dialect = cursor.dialect
         self.compiled = cursor.context.compiled
+        self.sql: str = self.compiled.string
+        self.construct = self.compiled.statement
+        self.binds = _binds(self.compiled, context.params or {})
+        # the entity whose rows these are known to be
+        self.fitting: Entity | None = None
         self.compile_state = context.compile_state
         self.statement = self.compile_state.select_statement
         self.entity = self.compile_state._entities[0]
@@ -62,6 +80,12 @@ class LazyPlan:
 
     def run(self, session: Any, parameters: dict[str, Any], state: Any) -> Any:
         """The objects that are found, each once."""
+        entity = self._described(session)
+        if entity is not None and entity.raw is not None:
+            rows = self._rows(session, entity, parameters)
+            if rows is not ASIDE:
+                count("lazy:fast")
+                return self._plainly_made(session, entity, rows)
         if not _may_run(session, self.mapper):
             return _ASIDE
         if session.autoflush:
@@ -90,10 +114,48 @@ class LazyPlan:
             None,
             cache_hit=self.dialect.CACHE_HIT,
         )
+        if entity is not None and entity.processors is None:
+            entity.describe(self.dialect, cursor.context.cursor.description)
         # some drivers give a tuple of them
         rows = list(cursor._raw_all_tuples())
         count("lazy:fast")
         return self._made(session, cursor, rows, parameters, load_options, options)
+
+    def _described(self, session: Any) -> Entity | None:
+        """What the ways of small units of work know of the entity, where they can be taken."""
+        side = None if self.binds is None else prepared(session)
+        if side is None or side.dialect is not self.dialect:
+            return None
+        entity = side.entity(self.mapper.class_)
+        if entity is None or not entity.current():
+            return None
+        if entity is not self.fitting:
+            if not entity.fits(self.compiled):
+                self.binds = None
+                return None
+            self.fitting = entity
+        return entity
+
+    def _rows(self, session: Any, entity: Entity, parameters: dict[str, Any]) -> Any:
+        """All rows as the driver has them, without SQLAlchemy's result around them."""
+        bound: Any = {
+            name: parameters[key] if process is None else process(parameters[key])
+            for name, key, process in self.binds or ()
+        }
+        if self.compiled.positional:
+            bound = tuple([bound[name] for name in self.compiled.positiontup])
+        side: Any = prepared(session)
+        return rows_of(session, side, entity, self, bound)
+
+    def _plainly_made(self, session: Any, entity: Entity, rows: Any) -> list[Any]:
+        runid = new_runid()
+        identity_map = session.identity_map
+        loader = self._loader(
+            session, runid, lambda row: instance_of(identity_map, session, entity, row, runid)
+        )
+        if entity.raw:
+            loader.take_raw(entity.raw, _as_they_are)
+        return _each_once(loader.load([*map(tuple, rows)]))
 
     def _made(self, session: Any, cursor: Any, rows: Any, *of_context: Any) -> list[Any]:
         runid = new_runid()
@@ -101,17 +163,16 @@ class LazyPlan:
         def by_sqlalchemy(row: Any) -> Any:
             return self._process(session, cursor, runid, *of_context)(row)
 
+        return _each_once(self._loader(session, runid, by_sqlalchemy).load(rows))
+
+    def _loader(self, session: Any, runid: int, others: Any) -> EntityLoader:
         cells = {
             **self.cells,
             "session_id": session.hash_key,
             "runid": runid,
             "session_identity_map": session.identity_map,
         }
-        found = EntityLoader(self.plan, cells, by_sqlalchemy).load(rows)
-        if len(found) < 2:
-            return found
-        # what SQLAlchemy's unique() leaves
-        return list({id(each): each for each in found}.values())
+        return EntityLoader(self.plan, cells, others)
 
     def _process(
         self,
@@ -137,6 +198,41 @@ class LazyPlan:
         context.post_load_paths = {}
         context.partials = {}
         return self.entity.row_processor(context, cursor)[0]
+
+
+def _as_they_are(rows: list[Any]) -> list[Any]:
+    return rows
+
+
+def _each_once(found: list[Any]) -> list[Any]:
+    """What SQLAlchemy's ``unique()`` leaves."""
+    return found if len(found) < 2 else list({id(each): each for each in found}.values())
+
+
+def _binds(
+    compiled: Any, parameters: dict[str, Any]
+) -> list[tuple[str, str, Processor | None]] | None:
+    """Of each parameter its name, its key among those of a load, and its processor; ``None`` where
+    these and the text are not all that is sent, or it may do more than read.
+    """
+    if (
+        compiled.post_compile_params
+        or compiled.literal_execute_params
+        or compiled._render_postcompile
+        or compiled.escaped_bind_names
+        or any(bind.key not in parameters for bind in compiled.bind_names)
+        or not all(map(_reads, visitors.iterate(compiled.statement)))
+    ):
+        return None
+    return [
+        (name, bind.key, compiled._bind_processors.get(name))
+        for bind, name in compiled.bind_names.items()
+    ]
+
+
+def _reads(element: Any) -> bool:
+    own = isinstance(getattr(element, "operator", None), custom_op)
+    return element.__visit_name__ in _READS and not own
 
 
 class QuickLoader:

@@ -23,6 +23,7 @@ from ..pool import Admission
 from ..registry import Scope
 from ..sealed import seal
 from .counts import count
+from .instances import forget
 from .listening import is_heard
 from .over import read_over
 from .plans import Entity
@@ -57,7 +58,6 @@ _now = time.monotonic
 _State = InstanceState
 _IdentityMap = WeakInstanceDict
 _boolean = int_to_boolean
-_cleanup = InstanceState._cleanup
 
 
 def get(session: Any, entity: Any, ident: Any) -> Any:
@@ -395,7 +395,7 @@ def instance_of(identity_map: Any, session: Any, plan: Entity, row: Any, runid: 
         identity_map._add_unpresent(_State(make(plan.class_), plan.manager), identity)
     instance = make(plan.class_)
     state = make(_State)
-    furnish(state, instance, plan.class_, plan.manager, _cleanup)
+    furnish(state, instance, plan.class_, plan.manager, forget)
     values = values_of(instance)
     values["_sa_instance_state"] = state
     for at in range(len(plan.keys)):

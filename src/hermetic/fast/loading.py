@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from .counts import count
+from .filling import Gatherer
 from .instances import BATCH, Due, EntityLoader, RowLoader
 from .lazy import learn
 from .plan import FIRST, plan_of
@@ -101,9 +102,38 @@ class _Chunks:
         count("load:fast")
         while rows:
             found += build(rows)
+            rows = []  # or the garbage collector walks them too
             Due()
             rows = next_rows(cursor)
         return found
+
+    def grouped(self, size: int) -> dict[Any, list[Any]] | None:
+        """Entities by the columns in front of them, so many; ``None`` where they are not to be had
+        by compiled code, and nothing was fetched then.
+        """
+        keys = [index_of(process) for process in self.process[:-1]]
+        if not is_plain(self.cursor) or keys != list(range(size)):
+            return None
+        loader = _maker(self.process[-1])
+        if type(loader) is not EntityLoader:
+            return None
+        self.context.partials = {}
+        count("load:fast")
+        processed = self.cursor._row_getter[2]
+        booleans = booleans_of(self.cursor._metadata)
+        raw = bool(booleans) and booleans.isdisjoint(keys)
+        if raw:
+            loader.take_raw(booleans, processed)
+        gatherer = Gatherer(loader, size)
+        rows = next_rows(self.cursor)
+        while rows:
+            gatherer.load(rows if raw and type(rows[0]) is tuple else processed(rows))
+            rows = []  # or the garbage collector walks them too
+            Due()
+            rows = next_rows(self.cursor)
+        if self.top:
+            _load_late(self.context)
+        return gatherer.found
 
     def _plainly(self, rows: Any) -> list[Any]:
         """By SQLAlchemy's functions."""

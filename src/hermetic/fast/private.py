@@ -31,7 +31,7 @@ from sqlalchemy.ext.asyncio.base import ReversibleProxy
 from sqlalchemy.orm import InstanceState, attributes, base, loading
 from sqlalchemy.orm.attributes import _CollectionAttributeImpl as CollectionImpl
 from sqlalchemy.orm.base import PASSIVE_OFF
-from sqlalchemy.orm.collections import InstrumentedList
+from sqlalchemy.orm.collections import CollectionAdapter, InstrumentedList
 from sqlalchemy.orm.context import QueryContext
 from sqlalchemy.orm.identity import _killed as killed
 from sqlalchemy.orm.identity import _WeakInstanceDict as WeakInstanceDict
@@ -59,6 +59,7 @@ __all__ = [
     "BindTyping",
     "ChunkedIteratorResult",
     "ClassManager",
+    "CollectionAdapter",
     "CollectionImpl",
     "ColumnLoader",
     "CursorFetchStrategy",
@@ -219,6 +220,7 @@ _PARAMETERS: tuple[tuple[Any, str], ...] = (
         "self our_states query_info q context execution_options chunksize",
     ),
     (CollectionImpl.set_committed_value, "self state dict_ value"),
+    (CollectionAdapter.__init__, "self attr owner_state data"),
     (Connection._execute_context, "self dialect constructor statement parameters"),
     (
         DefaultExecutionContext._init_compiled,
@@ -229,6 +231,8 @@ _PARAMETERS: tuple[tuple[Any, str], ...] = (
         "self compile_state statement user_passed_query params session load_options",
     ),
 )
+# all that an adapter of a collection is made of
+_ADAPTER_SLOTS = frozenset({"attr", "_key", "_data", "owner_state", "invalidated", "empty"})
 # what a loader of lazy relationships has
 _LAZY_SLOTS = frozenset(
     {
@@ -300,6 +304,8 @@ def problem() -> str | None:
         return "CursorFetchStrategy"
     if not set(LazyLoader.__slots__) >= _LAZY_SLOTS:
         return "_LazyLoader"
+    if set(CollectionAdapter.__slots__) != _ADAPTER_SLOTS:
+        return "CollectionAdapter"
     if not _is_known(orm.Session(), sessions):
         return "Session"
     if not _keeps_its_lists(type("Sample", (orm.Session,), {})):

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .private import CollectionImpl, InstrumentedList, SelectInLoader
-
-_extend = list.extend
+from .filling import fill
+from .private import SelectInLoader
 
 
 class _Filling:
@@ -41,25 +40,15 @@ class _Filling:
                 query, params={"primary_keys": keys}, execution_options=execution_options
             )
             unique = result.context is not None and result.context.requires_uniquing
+            group = None if unique else getattr(getattr(result, "chunks", None), "grouped", None)
+            found: dict[Any, list[Any]] | None = None if group is None else group(size)
+            if found is not None:
+                fill(parents, key, found, False)
+                continue
             members: dict[Any, list[Any]] = {}
             for row in result.unique() if unique else result._raw_all_tuples():
                 members.setdefault(row[:size], []).append(row[size])
-            for primary, state, values, overwrite in parents:
-                if overwrite or key not in values:
-                    _fill(state, values, key, members.get(primary))
-
-
-def _fill(state: Any, values: dict[str, Any], key: str, members: list[Any] | None) -> None:
-    impl = state.manager[key].impl
-    if members is None or type(impl) is not CollectionImpl or key in state._pending_mutations:
-        impl.set_committed_value(state, values, members or ())
-        return
-    collection: Any = impl.set_committed_value(state, values, ())
-    if type(collection) is InstrumentedList:
-        # what appending without events does for each
-        _extend(collection, members)
-    else:
-        collection._sa_adapter.append_multiple_without_event(members)
+            fill(parents, key, members, True)
 
 
 def quick_loader(loader: Any) -> Any:
