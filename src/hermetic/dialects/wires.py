@@ -62,6 +62,9 @@ class PsycopgWire(Wire):
                   dialect: Any, last: Any, apart: bool) -> tuple[list[Any], Any]:  # fmt: skip
         # a cursor that executes the same text again knows how to convert its parameters
         last.apart = apart
+        read = getattr(last, "read", None)  # a user's own cursors have none
+        if read is not None:
+            return await read(sql, parameters), last
         await last.execute(sql, parameters)
         return await last.fetchall(), last
 
