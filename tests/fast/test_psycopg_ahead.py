@@ -174,12 +174,19 @@ def test_an_interrupt_leaves_no_pipeline_behind(conn: psycopg.Connection[Any]) -
 
 # ---------------------------------------------------------------- what was read before
 
+
+def ours(conn: psycopg.Connection[Any]) -> Cursor:
+    cursor = conn.cursor()
+    assert isinstance(cursor, Cursor)
+    return cursor
+
+
 _KEPT = "SELECT id, name FROM things WHERE id = %(id)s ORDER BY id"
 
 
 def _read_and_executed(conn: psycopg.Connection[Any], cursors: Any, statement: str, of: Any) -> Any:
     """What ``read`` gives, and what ``execute`` and ``fetchall`` of another cursor."""
-    told = []
+    told: list[Any] = []
     for cursor in cursors:
         try:
             if cursor is cursors[0]:
@@ -199,7 +206,8 @@ def test_what_is_read_again_is_the_same(conn: psycopg.Connection[Any], autocommi
     conn.execute("INSERT INTO things VALUES (1, 'pen'), (2, NULL)")
     conn.commit()
     conn.autocommit = autocommit
-    cursors = (conn.cursor(), conn.cursor())
+    cursors = (ours(conn), ours(conn))
+    of: dict[str, Any]
     for _ in range(8):
         for of in ({"id": 1}, {"id": 2}, {"id": 2**40}, {"id": None}, {"id": "x"}, {}, {"id": []}):
             shown, expected = _read_and_executed(conn, cursors, _KEPT, of)
@@ -210,7 +218,7 @@ def test_what_is_read_again_is_the_same(conn: psycopg.Connection[Any], autocommi
 
 
 def test_what_is_read_again_begins_as_ever(conn: psycopg.Connection[Any]) -> None:
-    cursor = conn.cursor()
+    cursor = ours(conn)
     for _ in range(8):
         assert cursor.read(_KEPT, {"id": 1}) == []
         assert conn.info.transaction_status == _INTRANS
@@ -219,7 +227,7 @@ def test_what_is_read_again_begins_as_ever(conn: psycopg.Connection[Any]) -> Non
 
 
 def test_apart_begins_nothing(conn: psycopg.Connection[Any]) -> None:
-    cursor = conn.cursor()
+    cursor = ours(conn)
     cursor.apart = True
     for _ in range(8):
         assert cursor.read(_KEPT, {"id": 1}) == []
@@ -228,7 +236,7 @@ def test_apart_begins_nothing(conn: psycopg.Connection[Any]) -> None:
 
 def test_what_is_read_again_after_its_table_has_changed(conn: psycopg.Connection[Any]) -> None:
     conn.autocommit = True
-    cursors = (conn.cursor(), conn.cursor())
+    cursors = (ours(conn), ours(conn))
     everything = "SELECT * FROM things WHERE id > %(id)s"
     for _ in range(8):
         _read_and_executed(conn, cursors, everything, {"id": 0})
@@ -239,7 +247,7 @@ def test_what_is_read_again_after_its_table_has_changed(conn: psycopg.Connection
 
 
 def test_what_is_read_again_is_refused_as_ever(conn: psycopg.Connection[Any]) -> None:
-    cursor, closed = conn.cursor(), conn.cursor()
+    cursor, closed = ours(conn), ours(conn)
     for each in (cursor, closed):
         for _ in range(8):
             each.read(_KEPT, {"id": 1})
@@ -252,7 +260,7 @@ def test_what_is_read_again_is_refused_as_ever(conn: psycopg.Connection[Any]) ->
 
 
 def test_many_statements_are_not_all_remembered(conn: psycopg.Connection[Any]) -> None:
-    cursor = conn.cursor()
+    cursor = ours(conn)
     for number in range(200):
         assert cursor.read(f"SELECT {number}, %s", (1,)) == [(number, 1)]
 
