@@ -67,17 +67,17 @@ class AsyncSession(AsyncRowsSession, AsyncStringSession):
         @functools.wraps(AsyncStringSession.scalars)
         async def scalars(self, statement, *args, **more):
             if type(statement) is Select and not args and not more:
-                found = await lean_async.execute(self.sync_session, statement)
+                found = await lean_async.scalars(self.sync_session, statement)
                 if found is not lean.ASIDE:
-                    return found.scalars()
+                    return found
             return await super().scalars(statement, *args, **more)
 
         @functools.wraps(AsyncStringSession.scalar)
         async def scalar(self, statement, *args, **more):
             if type(statement) is Select and not args and not more:
-                found = await lean_async.execute(self.sync_session, statement)
+                found = await lean_async.scalar(self.sync_session, statement)
                 if found is not lean.ASIDE:
-                    return found.scalar()
+                    return found
             return await super().scalar(statement, *args, **more)
 
         @functools.wraps(AsyncStringSession.flush)

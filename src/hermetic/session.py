@@ -380,17 +380,17 @@ class Session(RowsSession, StringSession):
         @functools.wraps(orm.Session.scalars)
         def scalars(self, statement, *args, **more):
             if type(statement) is Select and not args and not more:
-                found = self._shortly(statements.execute, statement)
+                found = self._shortly(statements.scalars, statement)
                 if found is not ASIDE:
-                    return found.scalars()
+                    return found
             return super().scalars(statement, *args, **more)
 
         @functools.wraps(orm.Session.scalar)
         def scalar(self, statement, *args, **more):
             if type(statement) is Select and not args and not more:
-                found = self._shortly(statements.execute, statement)
+                found = self._shortly(statements.scalar, statement)
                 if found is not ASIDE:
-                    return found.scalar()
+                    return found
             return super().scalar(statement, *args, **more)
 
     def _shortly(self, path: Callable[..., Any], *asked: Any) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -137,9 +137,9 @@ async def end_in_hand(scope: Scope, cleanup_timeout: float) -> Ended:
     """The end of a scope of which ``lean_async.may_end`` is true.
 
     The driver's coroutine is run from here by hand, step by step: what it waits for is a future of
-    its own, and what this task waits for is another one, which that one wakes. A cancellation of
-    this task reaches the second alone. So nothing interrupts the COMMIT, and there are these ways
-    to leave a wait:
+    its own, and what this task waits for is a ``_Wait`` for that one. A cancellation of this task
+    reaches the second alone. So nothing interrupts the COMMIT, and there are these ways to leave a
+    wait:
 
     - The driver's future is done: its coroutine goes on, in this task.
     - This task was cancelled: a new task takes the coroutine over at the very step where it stands,
@@ -166,7 +166,7 @@ async def end_in_hand(scope: Scope, cleanup_timeout: float) -> Ended:
             rest = _settled(scope, _raised(struck), cleanup_timeout)
             return await _see_through(scope, _in_task(scope, rest), cleanup_timeout, None)
         try:
-            await _woken_by(waited)
+            await _Wait(waited)
         except asyncio.CancelledError as arrived:
             scope.cancelled = True
             rest = _settled(scope, _rest(work, waited), cleanup_timeout)
@@ -177,22 +177,68 @@ async def end_in_hand(scope: Scope, cleanup_timeout: float) -> Ended:
     return await _see_through(scope, _in_task(scope, rest), cleanup_timeout, None)
 
 
-def _woken_by(waited: Any) -> asyncio.Future[None]:
-    """A future that is done soon after another one is, or in the loop's next turn for ``None``."""
-    loop = asyncio.get_running_loop()
-    woken = loop.create_future()
-    if waited is None:
-        loop.call_soon(_wake, woken, None)
-    else:
-        # the mark by which a coroutine's yield is known to be a wait; tasks take it off too
-        waited._asyncio_future_blocking = False
-        waited.add_done_callback(partial(_wake, woken))
-    return woken
+class _Wait:
+    """What a task waits for in the place of a driver's future: done when that is, in the same turn
+    of the loop. A cancellation of the task ends this wait, and does not reach the future.
 
+    It does what a task asks of a future, and is awaited once.
+    """
 
-def _wake(woken: asyncio.Future[None], _: object) -> None:
-    if not woken.done():
-        woken.set_result(None)
+    __slots__ = (
+        "_asyncio_future_blocking", "_awaited", "_cancelled", "_context", "_ended", "_loop",
+        "_message", "_wake",
+    )  # fmt: skip
+
+    def __init__(self, awaited: Any) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._asyncio_future_blocking = False
+        self._awaited = awaited
+        self._cancelled = self._ended = False
+        self._message: Any = None
+        self._wake: Any = None
+        self._context: Any = None
+        if awaited is not None:
+            # the mark by which a coroutine's yield is known to be a wait; tasks take it off too
+            awaited._asyncio_future_blocking = False
+
+    def __await__(self) -> Generator[Any, None, None]:
+        self._asyncio_future_blocking = True
+        yield self
+        self.result()
+
+    def get_loop(self) -> Any:
+        return self._loop
+
+    def add_done_callback(self, wake: Any, *, context: Any = None) -> None:
+        self._wake, self._context = wake, context
+        if self._awaited is None:
+            # the coroutine gave others a turn
+            self._loop.call_soon(self._over, context=context)
+        else:
+            self._awaited.add_done_callback(self._over, context=context)
+
+    def _over(self, _: object = None) -> None:
+        if not self._ended:
+            self._ended = True
+            self._wake(self)
+
+    def cancel(self, msg: Any = None) -> bool:
+        if self._ended:
+            return False
+        self._ended = self._cancelled = True
+        self._message = msg
+        self._loop.call_soon(self._wake, self, context=self._context)
+        return True
+
+    def cancelled(self) -> bool:
+        return self._cancelled
+
+    def done(self) -> bool:
+        return self._ended
+
+    def result(self) -> None:
+        if self._cancelled:
+            raise asyncio.CancelledError(*(() if self._message is None else (self._message,)))
 
 
 async def _rest(work: Coroutine[Any, Any, Any], waited: Any) -> None:
@@ -200,7 +246,7 @@ async def _rest(work: Coroutine[Any, Any, Any], waited: Any) -> None:
     while True:
         step: Callable[[], Any]
         try:
-            await _woken_by(waited)
+            await _Wait(waited)
         except asyncio.CancelledError as arrived:
             step = partial(work.throw, arrived)
         else:

@@ -170,3 +170,98 @@ def test_an_interrupt_leaves_no_pipeline_behind(conn: psycopg.Connection[Any]) -
     assert conn.closed or not conn.pgconn.pipeline_status
     if not conn.closed:
         conn.rollback()
+
+
+# ---------------------------------------------------------------- what was read before
+
+
+def ours(conn: psycopg.Connection[Any]) -> Cursor:
+    cursor = conn.cursor()
+    assert isinstance(cursor, Cursor)
+    return cursor
+
+
+_KEPT = "SELECT id, name FROM things WHERE id = %(id)s ORDER BY id"
+
+
+def _read_and_executed(conn: psycopg.Connection[Any], cursors: Any, statement: str, of: Any) -> Any:
+    """What ``read`` gives, and what ``execute`` and ``fetchall`` of another cursor."""
+    told: list[Any] = []
+    for cursor in cursors:
+        try:
+            if cursor is cursors[0]:
+                rows = cursor.read(statement, of)
+            else:
+                rows = cursor.execute(statement, of).fetchall()
+            told.append((rows, str(cursor.description), cursor.rowcount, cursor.statusmessage))
+        except Exception as error:
+            told.append((type(error), str(error)))
+        if conn.info.transaction_status == _INERROR:
+            conn.rollback()
+    return told
+
+
+@pytest.mark.parametrize("autocommit", [False, True])
+def test_what_is_read_again_is_the_same(conn: psycopg.Connection[Any], autocommit: bool) -> None:
+    conn.execute("INSERT INTO things VALUES (1, 'pen'), (2, NULL)")
+    conn.commit()
+    conn.autocommit = autocommit
+    cursors = (ours(conn), ours(conn))
+    of: dict[str, Any]
+    for _ in range(8):
+        for of in ({"id": 1}, {"id": 2}, {"id": 2**40}, {"id": None}, {"id": "x"}, {}, {"id": []}):
+            shown, expected = _read_and_executed(conn, cursors, _KEPT, of)
+            assert shown == expected
+        for text in ("SELECT 1 / %(id)s", "SELECT count(*) FROM things WHERE id <> %(id)s"):
+            shown, expected = _read_and_executed(conn, cursors, text, {"id": 0})
+            assert shown == expected
+
+
+def test_what_is_read_again_begins_as_ever(conn: psycopg.Connection[Any]) -> None:
+    cursor = ours(conn)
+    for _ in range(8):
+        assert cursor.read(_KEPT, {"id": 1}) == []
+        assert conn.info.transaction_status == _INTRANS
+        assert cursor.read(_KEPT, {"id": 1}) == []
+        conn.rollback()
+
+
+def test_apart_begins_nothing(conn: psycopg.Connection[Any]) -> None:
+    cursor = ours(conn)
+    cursor.apart = True
+    for _ in range(8):
+        assert cursor.read(_KEPT, {"id": 1}) == []
+        assert conn.info.transaction_status == TransactionStatus.IDLE
+
+
+def test_what_is_read_again_after_its_table_has_changed(conn: psycopg.Connection[Any]) -> None:
+    conn.autocommit = True
+    cursors = (ours(conn), ours(conn))
+    everything = "SELECT * FROM things WHERE id > %(id)s"
+    for _ in range(8):
+        _read_and_executed(conn, cursors, everything, {"id": 0})
+    conn.execute("ALTER TABLE things ADD COLUMN more int")
+    for _ in range(3):
+        shown, expected = _read_and_executed(conn, cursors, everything, {"id": 0})
+        assert shown == expected
+
+
+def test_what_is_read_again_is_refused_as_ever(conn: psycopg.Connection[Any]) -> None:
+    cursor, closed = ours(conn), ours(conn)
+    for each in (cursor, closed):
+        for _ in range(8):
+            each.read(_KEPT, {"id": 1})
+    closed.close()
+    with pytest.raises(psycopg.InterfaceError, match="the cursor is closed"):
+        closed.read(_KEPT, {"id": 1})
+    conn.close()
+    with pytest.raises(psycopg.OperationalError, match="the connection is closed"):
+        cursor.read(_KEPT, {"id": 1})
+
+
+def test_many_statements_are_not_all_remembered(conn: psycopg.Connection[Any]) -> None:
+    cursor = ours(conn)
+    for number in range(200):
+        assert cursor.read(f"SELECT {number}, %s", (1,)) == [(number, 1)]
+
+    assert len(cursor._known or ()) <= 50

@@ -2,7 +2,8 @@
 
 psycopg sends BEGIN, waits, and then sends the first statement. In libpq's pipeline mode both travel
 at once, and with them whatever else has to be told to the server before a statement. The cursors
-here are psycopg's own in everything but this; what cannot go through a pipeline they leave to it.
+here are psycopg's own in everything but this, and a shorter way for a statement that was prepared
+before (``read``); what cannot go through a pipeline they leave to it.
 
 psycopg's private parts that are used here were read for psycopg 3.3.8 and 3.3.9.
 """
@@ -15,12 +16,13 @@ from functools import lru_cache
 from typing import Any
 
 import psycopg
-from psycopg.generators import fetch_many, send
+from psycopg.generators import execute, fetch_many, send
 from psycopg.pq import ExecStatus, TransactionStatus
 
 # plain numbers: psycopg's C functions give them, and a member of an enum compares more slowly
 _IDLE = int(TransactionStatus.IDLE)
-_FINE = (int(ExecStatus.COMMAND_OK), int(ExecStatus.TUPLES_OK))
+_ROWS = int(ExecStatus.TUPLES_OK)
+_FINE = (int(ExecStatus.COMMAND_OK), _ROWS)
 # psycopg._preparing.Prepare
 _UNPREPARED, _TO_PREPARE = 1, 3
 
@@ -28,6 +30,9 @@ _UNPREPARED, _TO_PREPARE = 1, 3
 _TRAVELS = re.compile(
     rb"\s*(SELECT|INSERT|UPDATE|DELETE|MERGE|WITH|VALUES|SET|SAVEPOINT)\b", re.IGNORECASE
 )
+
+# how many statements a cursor knows by heart
+_REMEMBERED = 50
 
 _Steps = Generator[Any, Any, Any]
 
@@ -49,6 +54,9 @@ class _Ahead:
     ahead: tuple[bytes, ...] = ()
     # whether a statement begins no transaction, as in autocommit
     apart = False
+    # what psycopg made of statements that were read; each has its converter of values
+    _known: dict[str, Any] | None = None
+    _converted: Any = None
 
     @staticmethod
     def travels(statement: str) -> bool:
@@ -64,7 +72,7 @@ class _Ahead:
         binary: bool | None = None,
     ) -> _Steps:
         conn = self._conn
-        begins = not (self.apart or conn._autocommit or self._pgconn.transaction_status != _IDLE)
+        begins = self._begins()
         if not (begins or self.ahead) or conn._pipeline or self._closed:
             yield from self._send_ahead()
             yield from super()._execute_gen(query, params, prepare=prepare, binary=binary)  # type: ignore[misc]
@@ -95,6 +103,59 @@ class _Ahead:
         if not self._last_query or self._last_query is not query:
             self._last_query = None
             self._tx = psycopg.adapt.Transformer(self)
+
+    def _convert_query(self: Any, query: Any, params: Any = None) -> Any:
+        converted = self._converted = super()._convert_query(query, params)  # type: ignore[misc]
+        return converted
+
+    def _knows(self: Any, query: str) -> bool:
+        """Whether a statement was read before, and nothing has to go ahead of it."""
+        if self._known is None or query not in self._known:
+            return False
+        return not (self.ahead or self._conn._pipeline or self._closed or self._begins())
+
+    def _begins(self: Any) -> bool:
+        """Whether a statement begins a transaction."""
+        if self.apart or self._conn._autocommit:
+            return False
+        idle: bool = self._pgconn.transaction_status == _IDLE
+        return idle
+
+    def _learn(self: Any, query: str) -> None:
+        if self._known is None or len(self._known) >= _REMEMBERED:
+            self._known = {}
+        self._known[query] = self._converted
+
+    def _sent_again(self: Any, query: str, params: Any) -> bool:
+        """Send a statement that it knows, if that is prepared for parameters of these types.
+
+        As ``_execute_gen`` does, without looking for what is known to be so.
+        """
+        pgq = self._known[query]
+        pgq.dump(params)
+        manager = self._conn._prepared
+        key = (pgq.query, pgq.types)
+        name = manager._names.get(key)
+        if name is None:
+            return False
+        self._conn._check_connection_ok()
+        self._reset()
+        self._tx = pgq._tx
+        self._last_query = query
+        manager._names.move_to_end(key)
+        self._pgconn.send_query_prepared(
+            name, pgq.params, param_formats=pgq.formats, result_format=self.format
+        )
+        return True
+
+    def _rows_of(self: Any, results: list[Any]) -> list[Any]:
+        """As what follows on an execution, and ``fetchall``."""
+        if len(results) != 1 or results[0].status != _ROWS:
+            self._check_results(results)
+        self._set_results(results)
+        self._pos = count = results[0].ntuples
+        rows: list[Any] = self._tx.load_rows(0, count, self._make_row)
+        return rows
 
     def _send_ahead(self: Any) -> _Steps:
         """Send what is ahead by itself."""
@@ -191,6 +252,30 @@ class _Ahead:
 class Cursor(_Ahead, psycopg.Cursor[Any]):
     """psycopg's, for threads."""
 
+    def read(self, query: str, params: Any) -> list[Any]:
+        """``execute`` and ``fetchall``."""
+        if self._knows(query):
+            conn = self._conn
+            with conn.lock:
+                if self._sent_again(query, params):
+                    return self._rows_of(conn.wait(execute(self._pgconn)))
+        self.execute(query, params)
+        rows = self.fetchall()
+        self._learn(query)
+        return rows
+
 
 class AsyncCursor(_Ahead, psycopg.AsyncCursor[Any]):
     """psycopg's, for asyncio."""
+
+    async def read(self, query: str, params: Any) -> list[Any]:
+        """``execute`` and ``fetchall``."""
+        if self._knows(query):
+            conn = self._conn
+            async with conn.lock:
+                if self._sent_again(query, params):
+                    return self._rows_of(await conn.wait(execute(self._pgconn)))
+        await self.execute(query, params)
+        rows = await self.fetchall()
+        self._learn(query)
+        return rows

@@ -2,7 +2,9 @@
 
 Private parts of SQLAlchemy 2.1.7 to 2.1.9: the adapters' ``_connection``, ``_handle_exception``,
 and of asyncpg's ``_transaction``, ``_start_transaction``, ``_prepare`` and
-``_check_type_cache_invalidation``.
+``_check_type_cache_invalidation`` and ``_prepared_statement_cache``. Of asyncpg itself, as it was
+from 0.30 to 0.32: a statement's ``_connection``, ``_state`` and ``_last_status``, and a
+connection's ``_protocol``.
 """
 
 from __future__ import annotations
@@ -19,8 +21,10 @@ class AsyncpgWire(Wire):
                   dialect: Any, last: Any, apart: bool) -> tuple[list[Any], Any]:  # fmt: skip
         if adapter._transaction is None and not apart:
             await adapter._start_transaction()
-        statement, attributes = await adapter._prepare(sql, dialect._invalidate_schema_cache_asof)
-        return await statement.fetch(*parameters), attributes
+        asof = dialect._invalidate_schema_cache_asof
+        if type(last) is not _Prepared or not last.serves(adapter, sql, asof):
+            last = _Prepared(sql, asof, *await adapter._prepare(sql, asof))
+        return await _fetched(last.statement, parameters, dialect), last
 
     async def write(self, adapter: Any, sql: str, parameters: Any, begin: tuple[str, ...] | None,
                     dialect: Any, last: Any, returns: bool, many: bool) -> Written:  # fmt: skip
@@ -32,13 +36,15 @@ class AsyncpgWire(Wire):
         if many:
             await adapter._connection.executemany(sql, parameters)
             return None, -1, None, last
-        statement, attributes = await adapter._prepare(sql, asof)
-        rows = await statement.fetch(*parameters)
-        number = (statement.get_statusmsg() or "").rpartition(" ")[2]
-        return rows[0] if rows else None, int(number) if number.isdigit() else -1, None, attributes
+        if type(last) is not _Prepared or not last.serves(adapter, sql, asof):
+            last = _Prepared(sql, asof, *await adapter._prepare(sql, asof))
+        rows = await _fetched(last.statement, parameters, dialect)
+        number = (last.statement.get_statusmsg() or "").rpartition(" ")[2]
+        return rows[0] if rows else None, int(number) if number.isdigit() else -1, None, last
 
     def description(self, source: Any) -> Any:
-        return [(each.name, each.type.oid, None, None, None, None, None) for each in source]
+        attributes = source.attributes
+        return [(each.name, each.type.oid, None, None, None, None, None) for each in attributes]
 
     async def commit(self, adapter: Any) -> None:
         # whether it succeeds or not, there is no transaction any more that could be ended
@@ -55,6 +61,42 @@ class AsyncpgWire(Wire):
         return found
 
 
+class _Prepared:
+    """A statement of asyncpg's, as the adapter prepared it."""
+
+    __slots__ = ("asof", "attributes", "sql", "statement")
+
+    def __init__(self, sql: str, asof: float, statement: Any, attributes: Any) -> None:
+        self.sql = sql
+        # when all that was prepared earlier became invalid
+        self.asof = asof
+        self.statement = statement
+        self.attributes = attributes
+
+    def serves(self, adapter: Any, sql: str, asof: float) -> bool:
+        """Whether the adapter would give it for this text: without a cache it prepares anew."""
+        return (
+            self.sql is sql and self.asof == asof and adapter._prepared_statement_cache is not None
+        )
+
+
+async def _fetched(statement: Any, parameters: Any, dialect: Any) -> list[Any]:
+    """``statement.fetch(*parameters)``, without the coroutines in between."""
+    connection = statement._connection
+    if statement._state.closed or connection.is_closed():
+        found: list[Any] = await statement.fetch(*parameters)  # which says so
+        return found
+    try:
+        found, statement._last_status, _ = await connection._protocol.bind_execute(
+            statement._state, parameters, "", 0, True, None
+        )
+    except dialect.dbapi.asyncpg.exceptions.OutdatedSchemaCacheError:
+        await connection.reload_schema_state()
+        statement._state.mark_closed()
+        raise
+    return found
+
+
 class PsycopgWire(Wire):
     """psycopg, whose own transactions begin with the first statement."""
 
@@ -62,6 +104,9 @@ class PsycopgWire(Wire):
                   dialect: Any, last: Any, apart: bool) -> tuple[list[Any], Any]:  # fmt: skip
         # a cursor that executes the same text again knows how to convert its parameters
         last.apart = apart
+        read = getattr(last, "read", None)  # a user's own cursors have none
+        if read is not None:
+            return await read(sql, parameters), last
         await last.execute(sql, parameters)
         return await last.fetchall(), last
 

@@ -315,8 +315,12 @@ def fetch(
     if connection.puts_off:
         cursor.apart = transaction.put_off
     try:
-        cursor.execute(sent, parameters)
-        rows: Any = cursor.fetchall()
+        read = getattr(cursor, "read", None) if side.limits else None
+        if read is None:
+            cursor.execute(sent, parameters)
+            rows: Any = cursor.fetchall()
+        else:
+            rows = read(sent, parameters)
     except BaseException as error:
         connection.cursor = None
         failed(session, side, error, sql, parameters, cursor)

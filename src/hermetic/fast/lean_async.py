@@ -21,6 +21,8 @@ from ..pool import Admission
 from ..registry import Scope
 from . import statements
 from .counts import count
+from .found import executed
+from .found import scalars as scalars_of
 from .lean import (
     _ACTIVE,
     ASIDE,
@@ -64,6 +66,21 @@ async def get(session: Any, entity: Any, ident: Any) -> Any:
 
 async def execute(session: Any, statement: Any) -> Any:
     """``await session.execute(statement)``, or ``ASIDE``."""
+    return await _read(session, statement, executed)
+
+
+async def scalars(session: Any, statement: Any) -> Any:
+    """``await session.scalars(statement)``, or ``ASIDE``."""
+    return await _read(session, statement, scalars_of)
+
+
+async def scalar(session: Any, statement: Any) -> Any:
+    """``await session.scalar(statement)``, or ``ASIDE``."""
+    result = await _read(session, statement, executed)
+    return ASIDE if result is ASIDE else result.scalar()
+
+
+async def _read(session: Any, statement: Any, result_of: Any) -> Any:
     side = side_of_scope(session)
     if side is None:
         return ASIDE
@@ -74,7 +91,7 @@ async def execute(session: Any, statement: Any) -> Any:
     rows = await rows_of(session, side, shape.entity, shape, found[1])
     if rows is ASIDE:
         return ASIDE
-    return statements.result_of(session, shape, rows)
+    return result_of(session, shape.entity, shape.metadata, rows)
 
 
 def side_of_scope(session: Any) -> Side | None:

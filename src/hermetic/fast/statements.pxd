@@ -1,44 +1,41 @@
 cimport cython
 
-from .plans cimport Entity
+from .shapes cimport Shape
 from .side cimport Side
 
 
-cdef class Shape:
-    cdef public object compiled
-    cdef public object construct
-    cdef public Entity entity
-    cdef public tuple held
-    cdef public Py_ssize_t many
-    cdef public object metadata
-    cdef public bint named
-    cdef public list slots
-    cdef public object sql
-
-    cpdef parameters(self, list values)
+cdef class Walk:
+    cdef public list key
+    cdef public list elements
+    cdef public list binds
+    cdef public list values
 
 
-@cython.locals(side=Side)
 cpdef execute(object session, object statement)
 
-@cython.locals(values=list)
+cpdef scalars(object session, object statement)
+
+cpdef scalar(object session, object statement)
+
+@cython.locals(side=Side, shape=Shape)
+cdef _read(object session, object statement, object result_of)
+
+@cython.locals(walk=Walk)
 cpdef sought(Side side, object statement)
 
-@cython.locals(made=Rows)
-cpdef result_of(object session, object shape, object rows)
+@cython.locals(parts=dict)
+cdef _key(object statement, Walk walk)
 
+cdef bint _criterion(object criterion, Walk walk)
 
-cdef class Rows:
-    cdef public Entity entity
-    cdef public object identity_map
-    cdef public object rows
-    cdef public object session
-    cdef public bint uniquing
+cdef bint _column(object element, Walk walk)
 
+cdef bint _comparison(object criterion, Walk walk)
 
-@cython.locals(parts=dict, key=list)
-cdef _key(object statement, list values)
+cdef bint _value(object left, object bind, Walk walk)
 
-cdef bint _criterion(object criterion, list key, list values)
+cdef bint _list(object left, object bind, Walk walk)
 
-cdef bint _ordering(dict parts, list key, list values)
+cdef bint _is_plain(object left, object bind)
+
+cdef bint _ordering(dict parts, Walk walk)

@@ -11,32 +11,31 @@ A statement with anything in it that is not known here is SQLAlchemy's.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
-from sqlalchemy import Select
-from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.annotation import Annotated
-from sqlalchemy.sql.elements import BinaryExpression, BindParameter, UnaryExpression
+from sqlalchemy.sql.elements import (
+    AsBoolean,
+    BinaryExpression,
+    BindParameter,
+    BooleanClauseList,
+    ExpressionClauseList,
+    False_,
+    Grouping,
+    Null,
+    True_,
+    UnaryExpression,
+)
 
 from .counts import count
-from .instances import EntityLoader
-from .lean import ASIDE, instance_of, prepared, rows_of
-from .plans import Entity, Processor
-from .private import (
-    LABELS,
-    ChunkedIteratorResult,
-    OffsetLimit,
-    SimpleResultMetaData,
-    immutable,
-    new_runid,
-)
+from .found import executed
+from .found import scalars as scalars_of
+from .lean import ASIDE, prepared, rows_of
+from .private import LABELS, OffsetLimit
+from .shapes import Shape, shape_of
 from .side import Side
 
-# up to so many rows, preparing the loop costs more than it saves
-FEW = 4
 # From so many rows on it is worth more to make objects of some while the others are not yet fetched
 # than to do without SQLAlchemy's way to the first; the next times a shape goes there at once, and
 # after those it is looked at again.
@@ -52,135 +51,42 @@ _KNOWN = frozenset(
     }
 )  # fmt: skip
 _COMPARISONS = frozenset(
-    {operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge}
+    {
+        *(operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge),
+        *(operators.like_op, operators.not_like_op),
+        *(operators.ilike_op, operators.not_ilike_op),
+        *(operators.startswith_op, operators.not_startswith_op),
+        *(operators.endswith_op, operators.not_endswith_op),
+        *(operators.contains_op, operators.not_contains_op),
+        *(operators.is_, operators.is_not),
+    }
 )
+_MEMBERSHIPS = frozenset({operators.in_op, operators.not_in_op})
+_RANGES = frozenset({operators.between_op, operators.not_between_op})
+_CONNECTIVES = frozenset({operator.and_, operator.or_})
+_CONSTANTS = frozenset({Null, True_, False_})
+# a list of each length is a shape of its own
+_LONGEST = 32
 _DIRECTIONS = frozenset({operators.asc_op, operators.desc_op})
-
-
-class Shape:
-    """The statements of one shape on one dialect."""
-
-    __slots__ = (
-        "compiled", "construct", "entity", "held", "many", "metadata", "named", "slots", "sql",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        entity: Entity,
-        compiled: Any,
-        slots: list[tuple[str, int, Processor | None]],
-        held: tuple[Any, ...],
-    ) -> None:
-        self.entity = entity
-        self.sql: str = compiled.string
-        self.compiled = compiled
-        self.construct = compiled.statement
-        # of each parameter: its name, which of the statement's values it has, its processor
-        self.slots = slots
-        self.named = not compiled.positional
-        # how often it is left to ``loading``, because it had many rows
-        self.many = 0
-        # what the shape's key goes by has to live as long as the shape
-        self.held = held
-        lead = compiled.compile_state._entities[0]
-        self.metadata = SimpleResultMetaData(
-            [lead._label_name], [lead._extra_entities], _create_unique_filters=_unique
-        )
-
-    def parameters(self, values: list[Any]) -> Any:
-        if self.named:
-            return {
-                name: values[at] if process is None else process(values[at])
-                for name, at, process in self.slots
-            }
-        return tuple(
-            [
-                values[at] if process is None else process(values[at])
-                for _, at, process in self.slots
-            ]
-        )
-
-
-class Rows:
-    """The rows of a result, made into objects when somebody wants them."""
-
-    __slots__ = ("entity", "identity_map", "rows", "session", "uniquing")
-
-    def __init__(self, session: Any, entity: Entity, rows: Any) -> None:
-        self.session = session
-        self.entity = entity
-        self.rows = rows
-        self.identity_map = session.identity_map
-        self.uniquing = False
-
-    def chunks(self, size: int | None) -> Iterator[list[Any]]:
-        rows = list(self.rows)
-        step = size or len(rows) or 1
-        runid = new_runid()
-        for start in range(0, len(rows), step):
-            if size and self.uniquing:
-                raise InvalidRequestError(_NOT_BOTH)
-            yield self.made(rows[start : start + step], runid)
-
-    def made(self, rows: list[Any], runid: int) -> list[Any]:
-        if self.session.identity_map is not self.identity_map:
-            # SQLAlchemy's words for a session that was closed, or emptied, meanwhile
-            self.identity_map._kill()
-        if len(rows) > FEW and self.entity.raw is not None and type(rows[0]) is tuple:
-            return self.loader(runid).load(rows)
-        count("load:few")
-        return [instance_of(self.identity_map, self.session, self.entity, r, runid) for r in rows]
-
-    def loader(self, runid: int) -> EntityLoader:
-        """The loop for many rows, with the little that this query asks of it."""
-        count("load:fast")
-        entity = self.entity
-        loader = EntityLoader(
-            entity.many,
-            {
-                "identity_class": entity.identity_class,
-                "identity_token": None,
-                "session_id": self.session.hash_key,
-                "runid": runid,
-                "propagated_loader_options": (),
-                "load_path": entity.load_path,
-                "session_identity_map": self.identity_map,
-                "populators": _NO_POPULATORS,
-                "post_load": None,
-            },
-            partial(_one, self, runid),
-        )
-        if entity.raw:
-            loader.take_raw(entity.raw, _as_they_are)
-        return loader
-
-
-_NO_POPULATORS: dict[str, list[Any]] = {"new": []}
-
-
-def _as_they_are(rows: list[Any]) -> list[Any]:
-    return rows
-
-
-def _one(made: Rows, runid: int, row: Any) -> Any:
-    """A row of an object that is there already, or of none."""
-    return instance_of(made.identity_map, made.session, made.entity, row, runid)
-
-
-_NOT_BOTH = "Can't use the ORM yield_per feature in conjunction with unique()"
-
-
-def _unique(result: Any) -> list[Any]:
-    if result._yield_per:
-        raise InvalidRequestError(_NOT_BOTH)
-    rows = getattr(result.chunks, "__self__", None)
-    if rows is not None:  # a closed result has lost them
-        rows.uniquing = True
-    return [id]
 
 
 def execute(session: Any, statement: Any) -> Any:
     """``session.execute(statement)``, or ``ASIDE``."""
+    return _read(session, statement, executed)
+
+
+def scalars(session: Any, statement: Any) -> Any:
+    """``session.scalars(statement)``, or ``ASIDE``."""
+    return _read(session, statement, scalars_of)
+
+
+def scalar(session: Any, statement: Any) -> Any:
+    """``session.scalar(statement)``, or ``ASIDE``."""
+    result = _read(session, statement, executed)
+    return ASIDE if result is ASIDE else result.scalar()
+
+
+def _read(session: Any, statement: Any, result_of: Any) -> Any:
     side: Side | None = prepared(session)
     if side is None:
         return ASIDE
@@ -197,39 +103,41 @@ def execute(session: Any, statement: Any) -> Any:
         return ASIDE
     if len(rows) > MANY:
         shape.many = _TIMES
-    return result_of(session, shape, rows)
+    return result_of(session, shape.entity, shape.metadata, rows)
 
 
 def sought(side: Side, statement: Any) -> Any:
     """A statement's shape with its parameters, or ``ASIDE``."""
-    values: list[Any] = []
-    key = _key(statement, values)
+    walk = Walk()
+    key = _key(statement, walk)
     if key is None:
         count("select:aside:shape")
         return ASIDE
     shape = side.shapes.get(key)
     if shape is None:
-        shape = _shape(side, statement, key)
+        shape = _shape(side, statement, walk, key)
     if shape is False or not shape.entity.current():
         count("select:aside:entity")
         return ASIDE
-    return (shape, shape.parameters(values))
+    return (shape, shape.parameters(walk.values))
 
 
-def result_of(session: Any, shape: Shape, rows: Any) -> Any:
-    """What ``session.execute`` returns."""
-    made = Rows(session, shape.entity, rows)
-    result: Any = ChunkedIteratorResult(shape.metadata, made.chunks, source_supports_scalars=True)
-    result._attributes = _ATTRIBUTES
-    return result
+class Walk:
+    """What is found on the way through a statement."""
+
+    __slots__ = ("binds", "elements", "key", "values")
+
+    def __init__(self) -> None:
+        # what tells the shape
+        self.key: list[Any] = []
+        # the columns that it is made of, its parameters, and their values: of a list, each
+        self.elements: list[Any] = []
+        self.binds: list[Any] = []
+        self.values: list[Any] = []
 
 
-# as SQLAlchemy's results of one mapped class have them
-_ATTRIBUTES = immutable({"filtered": True, "is_single_entity": True})
-
-
-def _key(statement: Any, values: list[Any]) -> Any:
-    """What tells the statement's shape; its values go into ``values``."""
+def _key(statement: Any, walk: Walk) -> Any:
+    """What tells the statement's shape, or ``None``."""
     parts = statement.__dict__
     for name in parts:
         if name not in _KNOWN:
@@ -237,46 +145,115 @@ def _key(statement: Any, values: list[Any]) -> Any:
     columns = parts.get("_raw_columns")
     if columns is None or len(columns) != 1 or parts.get("_label_style") is not LABELS:
         return None
-    key: list[Any] = [id(columns[0])]
+    walk.key.append(id(columns[0]))
     criteria = parts.get("_where_criteria", ())
     for criterion in criteria:
-        if not _criterion(criterion, key, values):
+        if not _criterion(criterion, walk):
             return None
     # the table, how a statement's columns are labelled, and whose it is, are in every one
-    if len(parts) > 3 + bool(criteria) and not _ordering(parts, key, values):
+    if len(parts) > 3 + bool(criteria) and not _ordering(parts, walk):
         return None
-    return tuple(key)
+    return tuple(walk.key)
 
 
-def _criterion(criterion: Any, key: list[Any], values: list[Any]) -> bool:
-    if type(criterion) is not BinaryExpression or criterion.operator not in _COMPARISONS:
+def _criterion(criterion: Any, walk: Walk) -> bool:
+    kind = type(criterion)
+    if kind is BinaryExpression:
+        return _comparison(criterion, walk)
+    if kind is BooleanClauseList:
+        if criterion.operator not in _CONNECTIVES:
+            return False
+        clauses: Any = criterion.clauses
+        walk.key.append(criterion.operator)
+        walk.key.append(len(clauses))
+        for clause in clauses:  # noqa: SIM110 - a compiled function has no closures
+            if not _criterion(clause, walk):
+                return False
+        return True
+    if kind is Grouping:
+        walk.key.append(Grouping)
+        return _criterion(criterion.element, walk)
+    if kind is AsBoolean:
+        walk.key.append(criterion.operator)
+        criterion = criterion.element
+    return _column(criterion, walk)
+
+
+def _column(element: Any, walk: Walk) -> bool:
+    if not isinstance(element, Annotated):
         return False
-    left: Any = criterion.left
-    right: Any = criterion.right
-    if type(right) is not BindParameter or right.type is not left.type or criterion.modifiers:
-        return False
-    if not right.unique or right.expanding or right.callable or right.literal_execute:
-        return False
-    if right.required or right.isoutparam or not isinstance(left, Annotated):
-        return False
-    key.append(id(left))
-    key.append(criterion.operator)
-    values.append(right.value)
+    walk.key.append(id(element))
+    walk.elements.append(element)
     return True
 
 
-def _ordering(parts: dict[str, Any], key: list[Any], values: list[Any]) -> bool:
-    key.append("order")
+def _comparison(criterion: Any, walk: Walk) -> bool:
+    left: Any = criterion.left
+    right: Any = criterion.right
+    if not _column(left, walk):
+        return False
+    for modifier in criterion.modifiers.values():
+        if modifier:
+            return False
+    walk.key.append(criterion.operator)
+    if criterion.operator in _COMPARISONS:
+        if type(right) is BindParameter:
+            return _value(left, right, walk)
+        walk.key.append(type(right))
+        return type(right) in _CONSTANTS or _column(right, walk)
+    if criterion.operator in _MEMBERSHIPS:
+        return type(right) is BindParameter and _list(left, right, walk)
+    if criterion.operator in _RANGES and type(right) is ExpressionClauseList:
+        for bound in right.clauses:
+            if type(bound) is not BindParameter or not _value(left, bound, walk):
+                return False
+        return True
+    return False
+
+
+def _value(left: Any, bind: Any, walk: Walk) -> bool:
+    if bind.expanding or not _is_plain(left, bind):
+        return False
+    walk.binds.append(bind)
+    walk.values.append(bind.value)
+    return True
+
+
+def _list(left: Any, bind: Any, walk: Walk) -> bool:
+    if not bind.expanding or not _is_plain(left, bind) or type(bind.value) is not list:
+        return False
+    length = len(bind.value)
+    if not 0 < length <= _LONGEST:
+        return False
+    walk.key.append(length)
+    walk.binds.append(bind)
+    walk.values += bind.value
+    return True
+
+
+def _is_plain(left: Any, bind: Any) -> bool:
+    """Whether all that there is to a parameter is its value, of the column's type."""
+    return not (
+        bind.type is not left.type
+        or not bind.unique
+        or bind.callable
+        or bind.literal_execute
+        or bind.required
+        or bind.isoutparam
+    )
+
+
+def _ordering(parts: dict[str, Any], walk: Walk) -> bool:
+    walk.key.append("order")
     for element in parts.get("_order_by_clauses", ()):
         inner = element
         if type(element) is UnaryExpression:
             if element.operator is not None or element.modifier not in _DIRECTIONS:
                 return False
             inner = element.element
-            key.append(element.modifier)
-        if not isinstance(inner, Annotated):
+            walk.key.append(element.modifier)
+        if not _column(inner, walk):
             return False
-        key.append(id(inner))
     if parts.get("_fetch_clause") is not None:
         return False
     for name in ("_limit_clause", "_offset_clause"):
@@ -285,66 +262,19 @@ def _ordering(parts: dict[str, Any], key: list[Any], values: list[Any]) -> bool:
             continue
         if type(limit) is not OffsetLimit or type(limit.value) is not int:
             return False
-        key.append(name)
-        values.append(limit.value)
+        walk.key.append(name)
+        walk.binds.append(limit)
+        walk.values.append(limit.value)
     return True
 
 
 # ---------------------------------------------------------------- a new shape
 
 
-def _shape(side: Side, statement: Any, key: Any) -> Any:
+def _shape(side: Side, statement: Any, walk: Walk, key: Any) -> Any:
     if len(side.shapes) >= _REMEMBERED:
         side.shapes.clear()
-    found = side.shapes[key] = _compiled(side, statement) or False
+    found = side.shapes[key] = (
+        shape_of(side, statement, walk.elements, walk.binds, len(walk.values)) or False
+    )
     return found
-
-
-def _compiled(side: Side, statement: Select[Any]) -> Shape | None:
-    mapper: Any = statement._propagate_attrs.get("plugin_subject")
-    if not getattr(mapper, "is_mapper", False):
-        return None
-    entity = side.entity(mapper.class_)
-    if entity is None or statement._raw_columns[0] is not entity.table:
-        return None
-    parts: Any = statement.__dict__
-    elements, binds = _elements(parts)
-    if not all(_is_column(element, mapper) for element in elements):
-        return None
-    compiled: Any = statement.compile(dialect=side.dialect)
-    if compiled.post_compile_params or compiled.literal_execute_params:
-        return None
-    if not entity.fits(compiled):
-        return None
-    slots = _slots(compiled, binds)
-    return None if slots is None else Shape(entity, compiled, slots, (statement, *elements))
-
-
-def _elements(parts: dict[str, Any]) -> tuple[list[Any], list[Any]]:
-    """The columns that a statement is made of, and its parameters in the order of ``_key``."""
-    criteria = parts.get("_where_criteria", ())
-    elements = [criterion.left for criterion in criteria]
-    elements += [
-        element.element if type(element) is UnaryExpression else element
-        for element in parts.get("_order_by_clauses", ())
-    ]
-    binds = [criterion.right for criterion in criteria]
-    limits = (parts.get("_limit_clause"), parts.get("_offset_clause"))
-    return elements, binds + [limit for limit in limits if limit is not None]
-
-
-def _is_column(element: Any, mapper: Any) -> bool:
-    """Whether it is a column of this class, and no alias's or another's."""
-    annotations = element._annotations
-    if annotations.get("parententity") is not mapper or "adapt_column" in annotations:
-        return False
-    return element._Annotated__element in mapper._columntoproperty
-
-
-def _slots(compiled: Any, binds: list[Any]) -> list[tuple[str, int, Processor | None]] | None:
-    names = {compiled.bind_names[bind]: at for at, bind in enumerate(binds)}
-    wanted = compiled.positiontup if compiled.positional else list(names)
-    if set(wanted) != set(names) or len(names) != len(compiled.bind_names):
-        return None
-    processors = compiled._bind_processors
-    return [(name, names[name], processors.get(name)) for name in wanted]

@@ -1,1 +1,0 @@
-cdef object _woken_by(object waited)
