@@ -31,6 +31,7 @@ COMPILED: tuple[str, ...] = (
     "hermetic.fast.bulk_insert",
     "hermetic.fast.flush",
     "hermetic.fast.flush_async",
+    "hermetic.fast.inside",
     "hermetic.fast.instances",
     "hermetic.fast.lane",
     "hermetic.fast.lean",
