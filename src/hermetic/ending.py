@@ -26,6 +26,7 @@ from .fast.lean import commit as commit_in_hand
 from .fast.lean import (
     commits_in_one_step,
     forget_begun,
+    hand_over,
     is_clean,
     keep_listed,
     may_close,
@@ -336,7 +337,7 @@ def _flush(scope: Scope) -> None:
         # SQLAlchemy tells of a commit before it flushes; its transaction remembers that it did
         transaction = session._transaction or session._autobegin_t()
         if scope.in_hand:
-            transaction.adopted(scope.side.engine)
+            hand_over(session, scope.side)
         transaction._prepare_impl()
         return
     for _ in range(100):  # as SQLAlchemy: hooks of a flush may make more to flush
@@ -457,7 +458,7 @@ def _clean_up(
         return
     try:
         if scope.in_hand:
-            session._autobegin_t().adopted(scope.side.engine)
+            hand_over(session, scope.side)
         if rollback and session.in_transaction():
             _set_apart_untouched(scope)
             if _is_broken_off(scope):

@@ -3,6 +3,7 @@ cimport cython
 from ..connection cimport ConnectionRecord, Transaction
 from ..gate cimport Gate, Ticket
 from .counts cimport count
+from .inside cimport reads_inside, takes_none
 from .instances cimport furnish, make, set_values, single, values_of, weak
 from ..pool cimport Admission
 from ..registry cimport Scope
@@ -29,6 +30,7 @@ cpdef rows_of(object session, Side side, Entity plan, object asked, object param
 
 cpdef bint may_run(object session, Side side, Entity plan)
 
+@cython.locals(connection=ConnectionRecord)
 cpdef ConnectionRecord in_hand(object session, Scope scope, Side side)
 
 @cython.locals(connection=ConnectionRecord, now=double, admission=Admission, idle=list)

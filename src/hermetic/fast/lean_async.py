@@ -23,6 +23,7 @@ from . import statements
 from .counts import count
 from .found import executed
 from .found import scalars as scalars_of
+from .inside import reads_inside_unbegun, takes_none
 from .lean import (
     _ACTIVE,
     ASIDE,
@@ -112,18 +113,15 @@ async def rows_of(session: Any, side: Side, plan: Entity, asked: Any, parameters
         return ASIDE
     if (scope.deadline is not None and not side.limits_ahead) or not is_clean(session):
         return ASIDE  # to tell the server of a deadline, and to flush, is SQLAlchemy's
-    connection: ConnectionRecord | None
-    if session._nested_transaction is not None:
-        connection = None  # as in ``lean.in_hand``
-    elif scope.in_hand:
+    connection: ConnectionRecord | None = None
+    begun = session._transaction
+    if scope.in_hand:
         connection = scope.connection if scope.transaction is not None else None
-    elif session._transaction is None:
+    elif takes_none(begun):
         connection = await take(scope, side)
-    elif session._transaction._state is not _ACTIVE:
-        connection = None
-    else:
-        connection = borrowed(scope, session._transaction, side)
-    if connection is None:
+    elif begun._state is _ACTIVE:
+        connection = borrowed(scope, begun, side)
+    if connection is None or not reads_inside_unbegun(session, scope, connection, side):
         return ASIDE
     count("read:awaited")
     return await _fetched(session, scope, side, connection, plan, asked.sql, parameters)
@@ -267,6 +265,18 @@ def may_commit(scope: Scope, error: BaseException | None) -> bool:
     if scope.deadline is not None and time.monotonic() >= scope.deadline:
         return False
     return scope._owner.is_current()
+
+
+def keeps_savepoint(scope: Scope, error: BaseException | None) -> bool:
+    """Whether the end of a nested scope is a matter of this process: nothing of it was sent."""
+    session = scope.session
+    if error is not None or session._transaction is not scope.savepoint:
+        return False
+    if scope.savepoint._connections or not is_clean(session) or is_heard(session):
+        return False
+    if ending(scope.boundary, None, scope.options.commit_on) is not Ending.COMMIT:
+        return False
+    return scope.owner.is_current()
 
 
 def may_close(scope: Scope) -> bool:
