@@ -3,7 +3,8 @@ cimport cython
 from .boundary cimport Boundary, ending
 from .fast.lean cimport close as close_shortly
 from .fast.lean cimport commit as commit_in_hand
-from .fast.lean cimport commits_in_one_step, forget_begun, is_clean, keep_listed, may_close
+from .fast.lean cimport commits_in_one_step, forget_begun, is_clean, may_close
+from .fast.fresh cimport keep_listed
 from .fast.listening cimport is_heard
 from .owner cimport Owner
 from .registry cimport Scope

@@ -21,6 +21,7 @@ from .dialects.classify import classify
 from .errors import CommitUnknown, DeadlineExceeded, FaultError, ForeignOwner, Outcome, RolledBack
 from .events import logger
 from .execution import given_up, rewatch, watch
+from .fast.fresh import keep_listed
 from .fast.lean import close as close_shortly
 from .fast.lean import commit as commit_in_hand
 from .fast.lean import (
@@ -28,7 +29,6 @@ from .fast.lean import (
     forget_begun,
     hand_over,
     is_clean,
-    keep_listed,
     may_close,
     worded,
 )

@@ -3,7 +3,8 @@ cimport cython
 from .boundary cimport ending
 from .current cimport innermost, leave, make_current, open_scope
 from .ending cimport end
-from .fast.lean cimport is_clean, new_session, remember_session
+from .fast.fresh cimport new_session, remember_session
+from .fast.lean cimport is_clean
 from .fast.side cimport Side
 from .registry cimport Registry, Scope
 

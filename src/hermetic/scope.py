@@ -24,7 +24,8 @@ from .errors import ForeignOwner, Outcome, ScopeRefused
 from .events import HookFailed, ScopeFinished, ScopeOpened, emit, logger
 from .execution import rewatch
 from .fast import lean_async
-from .fast.lean import is_clean, new_session, remember_session
+from .fast.fresh import new_session, remember_session
+from .fast.lean import is_clean
 from .fast.listening import is_heard
 from .fast.side import Side
 from .hooks import Hook, ending_hooks

@@ -3,8 +3,9 @@ cimport cython
 from ..connection cimport ConnectionRecord, Transaction
 from ..gate cimport Gate, Ticket
 from .counts cimport count
+from .fresh cimport keep_listed
 from .inside cimport reads_inside, takes_none
-from .instances cimport furnish, make, set_values, single, values_of, weak
+from .instances cimport furnish, make, single, values_of
 from ..pool cimport Admission
 from ..registry cimport Scope
 from .listening cimport is_heard
@@ -73,17 +74,10 @@ cpdef close(object session, Scope scope)
 @cython.locals(connection=ConnectionRecord, gate=Gate, ticket=Ticket, side=Side, now=double)
 cpdef give_back(Scope scope)
 
-cpdef remember_session(Side side, object session)
-
-@cython.locals(values=dict, inside=dict)
-cpdef new_session(Side side, Scope scope)
-
 @cython.locals(side=Side, transaction=Transaction)
 cpdef bint commits_in_one_step(Scope scope)
 
 cpdef put_back(object pool, object entry, Admission admission, object ticket)
-
-cpdef keep_listed(object session)
 
 @cython.locals(values=dict)
 cpdef bint is_clean(object session)

@@ -23,18 +23,17 @@ from ..pool import Admission
 from ..registry import Scope
 from ..sealed import seal
 from .counts import count
+from .fresh import keep_listed
 from .inside import reads_inside, takes_none
 from .instances import forget
 from .listening import is_heard
 from .over import read_over
 from .plans import Entity
 from .private import (
-    KeyedRef,
     WeakInstanceDict,
     int_to_boolean,
     killed,
     runids,
-    session_numbers,
     sessions,
 )
 from .side import Side, side_of
@@ -47,7 +46,7 @@ except ImportError:
 
 # the compiled form has these from instances.pxd
 if not cython.compiled:
-    from .instances import furnish, make, set_values, single, values_of, weak
+    from .instances import furnish, make, single, values_of
 
 
 # the answer of a fast path that leaves the work to SQLAlchemy
@@ -582,49 +581,5 @@ def give_back(scope: Scope) -> None:
     gate.leave(ticket, now)
 
 
-# ---------------------------------------------------------------- the beginning
-
-
-def remember_session(side: Side, session: Any) -> None:
-    """Keep what a session has in it that SQLAlchemy has just made, for those that come after."""
-    if not ON:
-        return
-    side.session_class = type(session)
-    side.session_dict = {
-        name: value for name, value in session.__dict__.items() if name not in _OWN
-    }
-
-
-def new_session(side: Side, scope: Scope) -> Any:
-    """A session like the one that was remembered, for a scope."""
-    assert side.session_dict is not None
-    session = make(side.session_class)
-    identity_map: Any = make(_IdentityMap)
-    inside = values_of(identity_map)
-    inside["_wr"] = weak(identity_map, None)
-    inside["_dict"] = {}
-    inside["_modified"] = set()
-    number = next(session_numbers)
-    values = side.session_dict.copy()
-    values["identity_map"] = identity_map
-    values["_new"] = {}
-    values["_deleted"] = {}
-    values["hash_key"] = number
-    values["_scope"] = scope
-    set_values(session, values)
-    # without the callback by which the registry strikes a session out: the end of the scope does
-    _listed[number] = weak(session, None)
-    return session
-
-
-def keep_listed(session: Any) -> None:
-    """Have SQLAlchemy find a session for as long as it lives: what it has deleted stays with it."""
-    if ON:
-        number = session.hash_key
-        sessions.data[number] = KeyedRef(session, sessions._remove, number)
-
-
-# what no two sessions share
-_OWN = frozenset({"identity_map", "_new", "_deleted", "hash_key", "dispatch"})
 _NOTHING_LOADED = WeakInstanceDict()
 _listed: dict[int, Any] = sessions.data

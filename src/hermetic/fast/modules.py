@@ -36,6 +36,7 @@ COMPILED: tuple[str, ...] = (
     "hermetic.fast.flush",
     "hermetic.fast.flush_async",
     "hermetic.fast.found",
+    "hermetic.fast.fresh",
     "hermetic.fast.inside",
     "hermetic.fast.instances",
     "hermetic.fast.lane",
