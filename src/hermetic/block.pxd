@@ -1,6 +1,9 @@
 cimport cython
 
+from .current cimport innermost
+from .place cimport Place, caller_frame
 from .registry cimport Scope
+from .scope cimport begin_sync, end_sync
 
 
 cdef class Block:

@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from . import current
+from .current import innermost
 from .errors import ScopeControls
 from .options import ScopeOptions
 from .place import Place, caller_frame
@@ -89,7 +89,7 @@ class Block:
     ) -> Coroutine[Any, Any, Literal[False]]:
         # Python looks for interrupts between this call and the wait for the coroutine, which then
         # is never begun
-        left: Scope | None = current.current_scope.get()
+        left: Scope | None = innermost()
         if left is not None:
             left.left = left.unit is self
         return self._leave(left, error)
@@ -129,10 +129,10 @@ class Block:
         A generator or a fixture may be left in another context, thread or task than it was entered
         in; there the caller's last one is taken, or the last one at all.
         """
-        scope: Scope | None = current.current_scope.get()
+        scope: Scope | None = innermost()
         while scope is not None and (scope.unit is not self or scope.number not in self._open):
             scope = scope.parent
-        if scope is None or not scope.owner.is_current():
+        if scope is None or not scope.holder().is_current():
             scope = self._left_elsewhere()
         return scope
 

@@ -111,6 +111,17 @@ class Ending(enum.Enum):
     REFUSE = "roll back, and raise RolledBack from the first cause"
 
 
+# a member is found by a search through its enum's class, which costs more than the rest of a step
+_ACTIVE, _DOOMED, _COMMITTING = State.ACTIVE, State.DOOMED, State.COMMITTING
+_COMMIT, _ROLLBACK, _REFUSE = Ending.COMMIT, Ending.ROLLBACK, Ending.REFUSE
+_COMMITTED, _NOT_COMMITTED = Outcome.COMMITTED, Outcome.NOT_COMMITTED
+_IS_COMMITTED, _IS_NOT_COMMITTED, _IS_UNKNOWN = (
+    State.COMMITTED,
+    State.NOT_COMMITTED,
+    State.UNKNOWN,
+)
+
+
 class Boundary:
     """The state machine of one transaction, savepoint or plain scope.
 
@@ -118,26 +129,18 @@ class Boundary:
     is no failure.
     """
 
-    __slots__ = ("asked", "cause", "state", "unexpected")
+    __slots__ = ("asked", "cause", "outcome", "state", "unexpected")
 
     def __init__(self) -> None:
-        self.state = State.ACTIVE
+        self.state: State = _ACTIVE
+        # how it ended, or ``None`` while it has not
+        self.outcome: Outcome | None = None
         self.cause: BaseException | None = None
         self.asked = False
         self.unexpected = False
 
     def __repr__(self) -> str:
         return f"<Boundary {self.state}>"
-
-    @property
-    def outcome(self) -> Outcome | None:
-        """How it ended, or ``None`` while it has not."""
-        state = self.state
-        if state is State.COMMITTED:
-            return Outcome.COMMITTED
-        if state is State.NOT_COMMITTED:
-            return Outcome.NOT_COMMITTED
-        return Outcome.UNKNOWN if state is State.UNKNOWN else None
 
     @property
     def ended(self) -> bool:
@@ -148,8 +151,8 @@ class Boundary:
 
     def doom(self, cause: BaseException) -> None:
         """It can only be rolled back from now on. The first cause is kept."""
-        if self.state is State.ACTIVE:
-            self.state = State.DOOMED
+        if self.state is _ACTIVE:
+            self.state = _DOOMED
             # a refusal of ours only repeats what came first
             while isinstance(cause, RolledBack) and cause.__cause__ is not None:
                 cause = cause.__cause__
@@ -166,9 +169,9 @@ class Boundary:
             self.asked = True
 
     def committing(self) -> None:
-        if self.state is not State.ACTIVE:
-            self._refuse(State.COMMITTING)
-        self.state = State.COMMITTING
+        if self.state is not _ACTIVE:
+            self._refuse(_COMMITTING)
+        self.state = _COMMITTING
 
     def end(self, outcome: Outcome) -> None:
         """It is over. The first outcome stands.
@@ -176,17 +179,17 @@ class Boundary:
         By identity alone: while a COMMIT is noted nothing may run that a signal could interrupt, as
         a member's own hash could.
         """
-        state = self.state
-        if state is State.COMMITTED or state is State.NOT_COMMITTED or state is State.UNKNOWN:
+        if self.outcome is not None:
             return
-        if outcome is Outcome.COMMITTED:
-            if state is State.DOOMED:
-                self._refuse(State.COMMITTED)
-            self.state = State.COMMITTED
-        elif outcome is Outcome.NOT_COMMITTED:
-            self.state = State.NOT_COMMITTED
+        if outcome is _COMMITTED:
+            if self.state is _DOOMED:
+                self._refuse(_IS_COMMITTED)
+            self.state = _IS_COMMITTED
+        elif outcome is _NOT_COMMITTED:
+            self.state = _IS_NOT_COMMITTED
         else:
-            self.state = State.UNKNOWN
+            self.state = _IS_UNKNOWN
+        self.outcome = outcome
 
 
 def ending(
@@ -194,10 +197,10 @@ def ending(
 ) -> Ending:
     """How a boundary ends whose block was left with ``error``, or with none."""
     if error is not None and not isinstance(error, commit_on):
-        return Ending.ROLLBACK
+        return _ROLLBACK
     if boundary.asked:
-        return Ending.ROLLBACK
+        return _ROLLBACK
     # an error of commit_on promises a commit: when there is none, somebody must hear of it
-    if boundary.state is State.DOOMED or boundary.unexpected:
-        return Ending.REFUSE
-    return Ending.COMMIT
+    if boundary.state is _DOOMED or boundary.unexpected:
+        return _REFUSE
+    return _COMMIT

@@ -10,19 +10,41 @@ from contextvars import ContextVar
 
 from .registry import Scope
 
+try:
+    import cython  # type: ignore[import-untyped]
+except ImportError:
+    from .fast import shadow as cython
+
+# the compiled form has these from current.pxd
+if not cython.compiled:
+
+    def get_value(variable: ContextVar[Scope | None]) -> Scope | None:
+        return variable.get()
+
+    def set_value(variable: ContextVar[Scope | None], scope: Scope | None) -> None:
+        variable.set(scope)
+
+
 current_scope: ContextVar[Scope | None] = ContextVar("hermetic_scope", default=None)
+# the same, within reach of the compiled form
+_current_scope = current_scope
+
+
+def innermost() -> Scope | None:
+    """The innermost scope of this context, of any Database and owner; it may have ended."""
+    return get_value(_current_scope)
 
 
 def open_scope(registry: object) -> Scope | None:
     """The innermost scope of a Database that is still open in this context, whoever owns it."""
-    scope = current_scope.get()
+    scope = get_value(_current_scope)
     while scope is not None and (scope.ended or scope.left or scope.registry is not registry):
         scope = scope.parent
     return scope
 
 
-def enter(scope: Scope) -> None:
-    current_scope.set(scope)
+def make_current(scope: Scope | None) -> None:
+    set_value(_current_scope, scope)
 
 
 def leave(scope: Scope) -> None:
@@ -31,8 +53,8 @@ def leave(scope: Scope) -> None:
     A scope may end in another context than it began in (fixtures, generators); there nothing is
     undone.
     """
-    if current_scope.get() is scope:
+    if get_value(_current_scope) is scope:
         parent = scope.parent
         while parent is not None and parent.ended:
             parent = parent.parent
-        current_scope.set(parent)
+        set_value(_current_scope, parent)

@@ -21,13 +21,33 @@ from .dialects.classify import classify
 from .errors import CommitUnknown, DeadlineExceeded, FaultError, ForeignOwner, Outcome, RolledBack
 from .events import logger
 from .execution import given_up, rewatch, watch
-from .fast import lean
+from .fast.lean import close as close_shortly
+from .fast.lean import commit as commit_in_hand
+from .fast.lean import (
+    commits_in_one_step,
+    forget_begun,
+    is_clean,
+    keep_listed,
+    may_close,
+    worded,
+)
 from .fast.listening import is_heard
 from .hooks import Hook, next_before_commit
 from .interrupts import HeldBack, main_thread
 from .owner import Owner
 from .registry import Scope, describe_error
 from .sealed import seal
+
+# as in boundary
+_JOIN, _SAVEPOINT, _PLAIN, _TRANSACTION = (
+    Entry.JOIN,
+    Entry.SAVEPOINT,
+    Entry.PLAIN,
+    Entry.TRANSACTION,
+)
+_COMMIT, _ROLLBACK, _REFUSE = Ending.COMMIT, Ending.ROLLBACK, Ending.REFUSE
+_COMMITTED, _NOT_COMMITTED, _UNKNOWN = Outcome.COMMITTED, Outcome.NOT_COMMITTED, Outcome.UNKNOWN
+_DOOMED = State.DOOMED
 
 _NOTHING = nullcontext()
 
@@ -37,24 +57,25 @@ def end(scope: Scope, error: BaseException | None, cleanup_timeout: float) -> Ba
 
     :return: what has to be raised instead of, or without, ``error``; ``None`` where nothing has.
     """
-    if scope.entry is Entry.JOIN:
+    if scope.entry is _JOIN:
         _end_joined(scope, error)
         return None
-    if scope.root is not scope and scope.root.ended:
+    root = scope if scope._root is None else scope._root
+    if root is not scope and root.ended:
         return None  # it outlived the scope that it was part of; there is nothing left to end
-    owner = scope.owner
-    if scope.root is scope and scope.borrower is not None:
+    owner = root._owner
+    if root is scope and scope.borrower is not None:
         scope.boundary.doom(_still_lent(scope, scope.borrower))
     if not owner.is_current():
         # in a task of its own under asyncio; in another thread than it was opened in, where a
         # framework runs the two halves of a generator so. Whoever ends it owns it meanwhile
-        scope.owner = Owner()
+        root._owner = Owner()
     try:
-        if scope.entry is Entry.SAVEPOINT:
+        if scope.entry is _SAVEPOINT:
             return _end_savepoint(scope, error, cleanup_timeout)
         return _end_root(scope, error, cleanup_timeout)
     finally:
-        scope.owner = owner
+        root._owner = owner
 
 
 def end_struck(scope: Scope, struck: BaseException, cleanup_timeout: float) -> BaseException:
@@ -62,9 +83,9 @@ def end_struck(scope: Scope, struck: BaseException, cleanup_timeout: float) -> B
 
     :return: ``struck``.
     """
-    if scope.entry is Entry.JOIN:
+    if scope.entry is _JOIN:
         _end_joined(scope, struck)
-    elif scope.entry is Entry.SAVEPOINT:
+    elif scope.entry is _SAVEPOINT:
         if not scope.root.ended:
             _end_struck_savepoint(scope, struck, cleanup_timeout)
     elif scope.session is not None:
@@ -81,17 +102,17 @@ def end_struck(scope: Scope, struck: BaseException, cleanup_timeout: float) -> B
 def _end_struck_root(scope: Scope, struck: BaseException, cleanup_timeout: float) -> None:
     scope.interruptible = False
     scope.ending = True
-    if scope.outcome is None and scope.entry is Entry.TRANSACTION:
+    if scope.outcome is None and scope.entry is _TRANSACTION:
         scope.boundary.end(_outcome_of(scope, struck))
     with _held_back(scope, cleanup_timeout):
-        _finish(scope, struck, None, Ending.ROLLBACK, cleanup_timeout)
+        _finish(scope, struck, None, _ROLLBACK, cleanup_timeout)
 
 
 def _end_struck_savepoint(scope: Scope, struck: BaseException, cleanup_timeout: float) -> None:
     """It may have been released already: nothing of the whole may commit."""
     with _held_back(scope, cleanup_timeout):
         scope.root.boundary.doom(struck)
-        scope.boundary.end(Outcome.NOT_COMMITTED)
+        scope.boundary.end(_NOT_COMMITTED)
         _roll_back_savepoint(scope, struck)
         _leave_savepoint(scope)
 
@@ -111,7 +132,7 @@ def _end_joined(scope: Scope, error: BaseException | None) -> None:
     root.deadline, root.given_timeout = scope.outer_deadline, scope.given_timeout
     rewatch(root)
     # without a transaction there is nothing that could still be rolled back
-    if root.entry is Entry.PLAIN or error is None or isinstance(error, scope.options.commit_on):
+    if root.entry is _PLAIN or error is None or isinstance(error, scope.options.commit_on):
         return
     scope.boundary.doom(error)
 
@@ -121,23 +142,23 @@ def _end_savepoint(
 ) -> BaseException | None:
     how = ending(scope.boundary, error, scope.options.commit_on)
     raised: BaseException | None = None
-    if how is Ending.COMMIT:
+    if how is _COMMIT:
         try:
             if not is_heard(scope.session):  # as in _flush
                 scope.session.flush()
         except BaseException as failed:
             raised = failed
-            how = Ending.ROLLBACK
+            how = _ROLLBACK
     with _held_back(scope, cleanup_timeout):
-        if how is Ending.COMMIT:
+        if how is _COMMIT:
             try:
                 scope.savepoint.commit()
             except BaseException as failed:
                 raised = failed
-                how = Ending.ROLLBACK
-        if how is not Ending.COMMIT:
-            scope.boundary.end(Outcome.NOT_COMMITTED)
-            if how is Ending.REFUSE:
+                how = _ROLLBACK
+        if how is not _COMMIT:
+            scope.boundary.end(_NOT_COMMITTED)
+            if how is _REFUSE:
                 raised = _refused(scope)
             _roll_back_savepoint(scope, raised or error)
         _leave_savepoint(scope)
@@ -190,18 +211,32 @@ def _end_root(
 ) -> BaseException | None:
     how = ending(scope.boundary, error, scope.options.commit_on)
     raised: BaseException | None = None
-    if how is Ending.COMMIT:
+    if how is _COMMIT:
         scope.interruptible = True
         raised = _prepare(scope)
         scope.interruptible = False
     scope.ending = True
-    quick = scope.in_hand and how is Ending.COMMIT and lean.commits_in_one_step(scope)
-    with _NOTHING if quick else _held_back(scope, cleanup_timeout):
-        if how is Ending.COMMIT and raised is None:
-            raised = _commit(scope)
-        elif how is Ending.REFUSE:
-            raised = _refused(scope)
-        _finish(scope, error, raised, how, cleanup_timeout)
+    # a commit that is one step, or nothing that could be struck
+    if scope.connection is None or (
+        scope.in_hand and how is _COMMIT and commits_in_one_step(scope)
+    ):
+        return _carry_out(scope, error, raised, how, cleanup_timeout)
+    with _held_back(scope, cleanup_timeout):
+        return _carry_out(scope, error, raised, how, cleanup_timeout)
+
+
+def _carry_out(
+    scope: Scope,
+    error: BaseException | None,
+    raised: BaseException | None,
+    how: Ending,
+    cleanup_timeout: float,
+) -> BaseException | None:
+    if how is _COMMIT and raised is None:
+        raised = _commit(scope)
+    elif how is _REFUSE:
+        raised = _refused(scope)
+    _finish(scope, error, raised, how, cleanup_timeout)
     return raised
 
 
@@ -213,15 +248,15 @@ def _finish(
     cleanup_timeout: float,
 ) -> None:
     """Everything after the COMMIT, or in the place of one."""
-    if scope.outcome is None and scope.entry is Entry.TRANSACTION:
+    if scope.boundary.outcome is None and scope.entry is _TRANSACTION:
         unsure = scope.transaction is not None and scope.transaction.unsure
-        scope.boundary.end(Outcome.UNKNOWN if unsure else Outcome.NOT_COMMITTED)
-    rollback = raised is not None or how is not Ending.COMMIT
+        scope.boundary.end(_UNKNOWN if unsure else _NOT_COMMITTED)
+    rollback = raised is not None or how is not _COMMIT
     scope.failed = rollback or error is not None
     final = raised or error
     _clean_up(scope, final, cleanup_timeout, rollback)
     scope.forget()
-    if isinstance(final, FaultError):
+    if final is not None and isinstance(final, FaultError):
         final.outcome = scope.outcome
 
 
@@ -240,11 +275,11 @@ def end_sent(
     try:
         if struck is None:
             scope.transaction.committed = True  # type: ignore[union-attr]
-            scope.boundary.end(Outcome.COMMITTED)
-            lean.forget_begun(scope.session)
+            scope.boundary.end(_COMMITTED)
+            forget_begun(scope.session)
         else:
-            raised = _not_committed(scope, lean.worded(scope, struck))
-        _finish(scope, None, raised, Ending.COMMIT, cleanup_timeout)
+            raised = _not_committed(scope, worded(scope, struck))
+        _finish(scope, None, raised, _COMMIT, cleanup_timeout)
     finally:
         scope.owner = owner
     return raised
@@ -260,7 +295,7 @@ def end_unsent(scope: Scope, struck: BaseException, cleanup_timeout: float) -> B
         scope.owner = Owner()
     scope.ending = True
     try:
-        _finish(scope, None, struck, Ending.COMMIT, cleanup_timeout)
+        _finish(scope, None, struck, _COMMIT, cleanup_timeout)
     finally:
         scope.owner = owner
     return struck
@@ -272,22 +307,27 @@ def _prepare(scope: Scope) -> BaseException | None:
     They may be interrupted like any of the work.
     """
     try:
-        done: list[Hook] = []
-        while hook := next_before_commit(scope, done) if scope.hooks else None:
-            done.append(hook)
-            answer = hook.function()
-            if scope.asynchronous and inspect.isawaitable(answer):
-                await_only(answer)
+        if scope.hooks:
+            _run_before_commit(scope)
         _flush(scope)
         if scope.cancelled:
             raise asyncio.CancelledError
         if scope.deadline is not None and time.monotonic() >= scope.deadline:
             raise scope.deadline_exceeded("before its COMMIT was sent")
-        if scope.boundary.state is State.DOOMED:
+        if scope.boundary.state is _DOOMED:
             raise _refused(scope)
     except BaseException as failed:
         return failed
     return None
+
+
+def _run_before_commit(scope: Scope) -> None:
+    done: list[Hook] = []
+    while hook := next_before_commit(scope, done):
+        done.append(hook)
+        answer = hook.function()
+        if scope.asynchronous and inspect.isawaitable(answer):
+            await_only(answer)
 
 
 def _flush(scope: Scope) -> None:
@@ -300,17 +340,17 @@ def _flush(scope: Scope) -> None:
         transaction._prepare_impl()
         return
     for _ in range(100):  # as SQLAlchemy: hooks of a flush may make more to flush
-        if lean.is_clean(session):
+        if is_clean(session):
             break
         session.flush()
 
 
 def _commit(scope: Scope) -> BaseException | None:
-    plain = scope.entry is Entry.PLAIN
+    plain = scope.entry is _PLAIN
     if not plain:
         scope.boundary.committing()
     try:
-        if scope.in_hand and lean.commit(scope.session, scope):
+        if scope.in_hand and commit_in_hand(scope.session, scope):
             pass
         # without a transaction the session touched nothing that could be committed
         elif scope.session.in_transaction() or has_commit_listeners(scope):
@@ -318,7 +358,7 @@ def _commit(scope: Scope) -> BaseException | None:
     except BaseException as struck:
         return _not_committed(scope, struck)
     if not plain:
-        scope.boundary.end(Outcome.COMMITTED)
+        scope.boundary.end(_COMMITTED)
     return None
 
 
@@ -326,12 +366,12 @@ def _not_committed(scope: Scope, struck: BaseException) -> BaseException:
     """What to raise for a commit that raised; notes the outcome."""
     failed = _own_words(scope, struck)
     outcome = _outcome_of(scope, failed)
-    if scope.entry is not Entry.PLAIN:
+    if scope.entry is not _PLAIN:
         scope.boundary.end(outcome)
     if isinstance(failed, FaultError):
         failed.outcome = outcome
     if (
-        outcome is Outcome.UNKNOWN
+        outcome is _UNKNOWN
         and isinstance(failed, Exception)
         and not isinstance(failed, CommitUnknown)
     ):
@@ -363,17 +403,17 @@ def _outcome_of(scope: Scope, failed: BaseException) -> Outcome:
     transaction = scope.transaction
     if transaction is None or not transaction.commit_sent:
         unsure = transaction is not None and transaction.unsure
-        return Outcome.UNKNOWN if unsure else Outcome.NOT_COMMITTED
+        return _UNKNOWN if unsure else _NOT_COMMITTED
     if transaction.committed:
-        return Outcome.COMMITTED
+        return _COMMITTED
     if isinstance(failed, RolledBack):
-        return Outcome.NOT_COMMITTED
+        return _NOT_COMMITTED
     # lateness says nothing of the outcome; what it was made of does
     fault = classify((failed.__cause__ or failed) if _is_late(failed) else failed)
     if fault is not None and not fault.ambiguous_at_commit:
-        return Outcome.NOT_COMMITTED
+        return _NOT_COMMITTED
     # nothing was written that could be there or not
-    return Outcome.NOT_COMMITTED if scope.readonly else Outcome.UNKNOWN
+    return _NOT_COMMITTED if scope.readonly else _UNKNOWN
 
 
 def _is_late(failed: BaseException) -> bool:
@@ -412,8 +452,8 @@ def _clean_up(
 ) -> None:
     """Roll back where that is due, and close: the connection goes back, or is destroyed."""
     session = scope.session
-    if not rollback and lean.may_close(session):
-        lean.close(session, scope)
+    if not rollback and may_close(session):
+        close_shortly(session, scope)
         return
     try:
         if scope.in_hand:
@@ -432,7 +472,7 @@ def _clean_up(
         if session.identity_map:
             seal(session.identity_map.all_states(), scope)
         orm.Session.close(session)
-        lean.keep_listed(session)
+        keep_listed(session)
     except BaseException as failed:
         _attach(error, "closing failed too, and the connection was destroyed", failed)
         _destroy(scope)

@@ -1,4 +1,7 @@
 cimport cython
+from cpython.weakref cimport PyWeakref_NewRef as weak
+
+cdef bint _UNDIVIDED
 
 
 cdef class Ticket:
@@ -6,7 +9,7 @@ cdef class Ticket:
     cdef public object entry
     cdef public object holder
     cdef public object label
-    cdef public object since
+    cdef public double since
 
 
 cdef class Waiter:
@@ -16,20 +19,34 @@ cdef class Waiter:
     cdef public object admitted
     cdef public object entry
     cdef public object holder
-    cdef public object since
+    cdef public double since
     cdef public object wake
+
+
+cdef class GateCounters:
+    cdef public Py_ssize_t admitted
+    cdef public Py_ssize_t waited
+    cdef public Py_ssize_t refused
+    cdef public Py_ssize_t timed_out
+    cdef public double wait_seconds
 
 
 cdef class Gate:
     cdef object __weakref__
     cdef public object name
-    cdef public object limit
+    cdef public Py_ssize_t limit
     cdef public object max_waiting
-    cdef public object counters
+    cdef public GateCounters counters
     cdef public object _lock
     cdef public dict _out
     cdef public dict _queue
+    cdef object _told
+
+    @cython.locals(ticket=Ticket, admitted=bint)
+    cpdef Ticket enter_at_once(self, object holder, object label, double now)
 
     @cython.locals(ticket=Ticket, waiter=Waiter)
-    cpdef enter(self, object holder, object label, object now, object make_wake)
-    cpdef leave(self, Ticket ticket, object now)
+    cpdef enter(self, object holder, object label, double now, object make_wake)
+    cpdef leave(self, Ticket ticket, double now)
+    cdef bint _admitted(self, object entry) except -1
+    cdef bint _struck_out(self, object entry) except -1

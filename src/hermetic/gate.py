@@ -9,18 +9,35 @@ Tickets and waiters are remembered weakly. What nobody keeps any more, because a
 between two steps of whoever was to keep it, leaves when the collector finds it.
 
 One lock guards the whole state. Under it nothing is called but list and dict operations; waiters
-are woken after it was let go.
+are woken after it was let go. A step that no other thread can see half done needs no lock.
 """
 
 from __future__ import annotations
 
+import sysconfig
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, TypeVar
 from weakref import ref
 
+try:
+    import cython  # type: ignore[import-untyped]
+except ImportError:
+    cython = SimpleNamespace(compiled=False)
+
 _T = TypeVar("_T")
+
+# Whether a compiled step that calls nothing but C is one step for every other thread too: it is
+# where the interpreter has one lock for all. The gate's own lock is then only for what calls more.
+_UNDIVIDED: bool = cython.compiled and not sysconfig.get_config_var("Py_GIL_DISABLED")
+
+# the compiled form has this from gate.pxd
+if not cython.compiled:
+
+    def weak(referent: Any, told: Callable[[Any], None]) -> ref[Any]:
+        return ref(referent, told)
 
 
 class Ticket:
@@ -71,15 +88,17 @@ class Refused:
     self_deadlock: bool
 
 
-@dataclass
 class GateCounters:
     """What a gate has seen. ``wait_seconds`` is the sum over all who waited and were admitted."""
 
-    admitted: int = 0
-    waited: int = 0
-    refused: int = 0
-    timed_out: int = 0
-    wait_seconds: float = 0.0
+    __slots__ = ("admitted", "refused", "timed_out", "wait_seconds", "waited")
+
+    def __init__(self) -> None:
+        self.admitted = 0
+        self.waited = 0
+        self.refused = 0
+        self.timed_out = 0
+        self.wait_seconds = 0.0
 
 
 class Gate:
@@ -94,6 +113,8 @@ class Gate:
         self._lock = threading.RLock()
         self._out: dict[ref[Ticket], None] = {}
         self._queue: dict[ref[Waiter], None] = {}
+        # one for all marks: to bind it takes longer than to enter
+        self._told = self._forgotten
 
     def __repr__(self) -> str:
         return (
@@ -108,6 +129,24 @@ class Gate:
     def waiting(self) -> int:
         return len(self._queue)
 
+    def enter_at_once(self, holder: object, label: Callable[[], str], now: float) -> Ticket | None:
+        """A place, if one is free and nobody waits."""
+        ticket = Ticket.__new__(Ticket)
+        ticket.holder = holder
+        ticket.label = label
+        ticket.since = now
+        entry = ticket.entry = weak(ticket, self._told)
+        admitted = False
+        if _UNDIVIDED:
+            admitted = self._admitted(entry)
+        else:
+            with self._lock:
+                admitted = self._admitted(entry)
+        if admitted:
+            return ticket
+        ticket.entry = None  # the end of a mark first: the gate need not be told
+        return None
+
     def enter(
         self,
         holder: object,
@@ -121,19 +160,15 @@ class Gate:
         :param make_wake: called, under no lock, only when there is a wait.
         """
         ticket = Ticket(holder, label, now)
-        entry = ticket.entry = ref(ticket, self._forgotten)
+        entry = ticket.entry = weak(ticket, self._told)
         with self._lock:
-            if len(self._out) < self.limit and not self._queue:
-                self._out[entry] = None
-                self.counters.admitted += 1
+            if self._admitted(entry):
                 return ticket
         waiter = Waiter(ticket, entry, make_wake())
-        line = waiter.entry = ref(waiter, self._forgotten)
+        line = waiter.entry = weak(waiter, self._told)
         with self._lock:
             self._sweep()
-            if len(self._out) < self.limit and not self._queue:
-                self._out[entry] = None
-                self.counters.admitted += 1
+            if self._admitted(entry):
                 return ticket
             if self._would_wait_for_itself(holder):
                 self.counters.refused += 1
@@ -149,14 +184,19 @@ class Gate:
 
     def leave(self, ticket: Ticket, now: float) -> None:
         """Give a place back; the first in line gets it. A ticket that is out no more is ignored."""
-        with self._lock:
-            entry = ticket.entry
-            if entry is None or entry not in self._out:
+        entry = ticket.entry
+        if entry is None:
+            return
+        if _UNDIVIDED and not self._queue:
+            if not self._struck_out(entry):
                 return
-            del self._out[entry]
-            woken = self._pass_on(now) if self._queue else None
-        if woken:
-            self._wake(woken, now)
+        else:
+            with self._lock:
+                if not self._struck_out(entry):
+                    return
+                woken = self._pass_on(now) if self._queue else None
+            if woken:
+                self._wake(woken, now)
         # last: until here the end of the ticket passes the place on, should an interrupt strike
         ticket.entry = None
 
@@ -216,6 +256,21 @@ class Gate:
             return _kept(self._queue)
 
     # ------------------------------------------------------------ under the lock
+
+    def _admitted(self, entry: ref[Ticket]) -> bool:
+        """A place for a ticket, if one is free and nobody waits. Calls nothing but C."""
+        if len(self._out) < self.limit and not self._queue:
+            self._out[entry] = None
+            self.counters.admitted += 1
+            return True
+        return False
+
+    def _struck_out(self, entry: ref[Ticket]) -> bool:
+        """A ticket's place taken back. Calls nothing but C."""
+        if entry not in self._out:
+            return False
+        del self._out[entry]
+        return True
 
     def _sweep(self) -> None:
         """Strike out what an interrupt in ``_forgotten`` has left; in the queue, _pass_on does."""

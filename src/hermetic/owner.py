@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import sys
 import threading
@@ -13,7 +14,30 @@ from threading import get_ident
 from types import FrameType
 from typing import Any
 
+try:
+    import cython  # type: ignore[import-untyped]
+except ImportError:
+    from .fast import shadow as cython
+
 Task = asyncio.Task[Any]
+_running_loop = _get_running_loop
+
+# the compiled form has this from owner.pxd
+if not cython.compiled:
+
+    def this_thread() -> int:
+        """A number that no other thread has, had, or will have."""
+        number: int | None = getattr(_here, "number", None)
+        if number is None:
+            number = _here.number = next(_numbers)
+        return number
+
+
+_numbers = itertools.count(1)
+
+
+# how often this process was forked, itself or one that it comes from
+_forks = 0
 
 
 class _Process:
@@ -23,8 +47,10 @@ class _Process:
 
     @classmethod
     def forked(cls) -> None:
+        global _forks  # noqa: PLW0603 - a variable of C in the compiled form
         cls.id = os.getpid()
         cls.forks += 1
+        _forks = cls.forks
         _here.__dict__.clear()  # the thread that forked is another owner in the child
 
     @classmethod
@@ -43,17 +69,19 @@ os.register_at_fork(after_in_child=_Process.forked)
 
 def current_task() -> Task | None:
     """The running task, or ``None`` outside of any event loop."""
-    loop = _get_running_loop()
+    loop = _running_loop()
     return None if loop is None else asyncio.current_task(loop)
 
 
 class Owner:
     """A thread, or a task within it. Compares equal to itself seen from anywhere."""
 
-    __slots__ = ("_process", "_task", "_task_id", "thread", "thread_id")
+    __slots__ = ("_forks", "_process", "_task", "_task_id", "_thread", "thread", "thread_id")
 
     def __init__(self) -> None:
         self._process = _Process.id
+        self._forks = _forks
+        self._thread = this_thread()
         self.thread_id = get_ident()
         self.thread = threading.current_thread()
         task = current_task()
@@ -75,8 +103,8 @@ class Owner:
 
     def is_current(self) -> bool:
         """Whether the caller is this owner."""
-        if self._task is None and getattr(_here, "owner", None) is self:
-            return _get_running_loop() is None
+        if self._task is None and self._thread == this_thread() and self._forks == _forks:
+            return _running_loop() is None
         # a new thread may have the number of one that is gone
         if self.thread_id != get_ident() or self._process != _Process.id:
             return False
@@ -128,15 +156,21 @@ class Owner:
 
 # of each thread: itself as an owner, for as long as it runs no loop
 _here = threading.local()
+# the thread that was last asked for; in most programs it is the next one too
+_last: Owner | None = None
 
 
 def current_owner() -> Owner:
     """The caller; always the same object for a thread outside of any event loop."""
-    if _get_running_loop() is not None:
+    if _running_loop() is not None:
         return Owner()
-    found: Owner | None = getattr(_here, "owner", None)
-    if found is None:
-        found = _here.owner = Owner()
+    global _last  # noqa: PLW0603 - as above
+    found = _last
+    if found is None or found._thread != this_thread() or found._forks != _forks:
+        found = getattr(_here, "owner", None)
+        if found is None:
+            found = _here.owner = Owner()
+        _last = found
     return found
 
 

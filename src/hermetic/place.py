@@ -9,6 +9,27 @@ from types import CodeType, FrameType
 
 import sqlalchemy
 
+try:
+    import cython  # type: ignore[import-untyped]
+except ImportError:
+    from .fast import shadow as cython
+
+# the compiled form has these from place.pxd
+if not cython.compiled:
+
+    def this_frame() -> FrameType:
+        return sys._getframe(1)
+
+    def code_of(frame: FrameType) -> CodeType:
+        return frame.f_code
+
+    def instruction_of(frame: FrameType) -> int:
+        return frame.f_lasti
+
+    def is_ours(code: CodeType, package: str) -> bool:
+        return code.co_filename.startswith(package)
+
+
 _PACKAGE = __file__.rpartition("/")[0] + "/"
 _INNER = (
     _PACKAGE,
@@ -21,8 +42,8 @@ _INNER = (
 def caller_frame() -> FrameType:
     """The frame of the user's code that called into hermetic."""
     # from the innermost one on: compiled functions have no frames to count
-    frame: FrameType | None = sys._getframe(0)
-    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    frame: FrameType | None = this_frame()
+    while frame is not None and is_ours(code_of(frame), _PACKAGE):
         last, frame = frame, frame.f_back
     if frame is None:
         return last
@@ -58,9 +79,9 @@ class Place:
     __slots__ = ("_at", "_code")
 
     def __init__(self, frame: FrameType) -> None:
-        self._code: CodeType = frame.f_code
+        self._code: CodeType = code_of(frame)
         # an instruction's number; its line is looked up when somebody asks
-        self._at = frame.f_lasti
+        self._at = instruction_of(frame)
 
     def __str__(self) -> str:
         return f"{self._code.co_filename}:{self.line} in {self._code.co_name}"

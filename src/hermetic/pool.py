@@ -68,7 +68,10 @@ class Admission:
 
     def enter_for(self, scope: Scope | None) -> Ticket | None:
         """``enter``, for a scope that is known."""
-        now = time.monotonic()
+        return self.enter_now(scope, time.monotonic())
+
+    def enter_now(self, scope: Scope | None, now: float) -> Ticket | None:
+        """``enter_for``, at a moment that is known."""
         asked = self.ask(scope, now)
         if not isinstance(asked, Waiter):
             return asked
@@ -92,8 +95,13 @@ class Admission:
 
     def ask(self, scope: Scope | None, now: float) -> Ticket | Waiter | None:
         """A place, or one in line; as ``enter`` in everything else."""
-        owner = current_owner() if scope is None else scope.owner
-        admitted = self.gate.enter(owner, Label(owner, scope), now, self._make_waker)
+        owner = current_owner() if scope is None else scope.holder()
+        label = Label.__new__(Label)
+        label._owner, label._scope = owner, scope
+        ticket = self.gate.enter_at_once(owner, label, now)
+        if ticket is not None:
+            return ticket
+        admitted = self.gate.enter(owner, label, now, self._make_waker)
         if isinstance(admitted, Ticket):
             return admitted
         if isinstance(admitted, Refused):

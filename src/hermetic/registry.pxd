@@ -1,58 +1,73 @@
+cimport cython
+
 from .boundary cimport Boundary
-from .owner cimport Owner
+from .connection cimport ConnectionRecord, Transaction
+from .owner cimport Owner, current_owner
+from .place cimport Place
+
+cdef object _DOOMED, _JOIN, _COMMITTED
+
+
+cdef class Registry
 
 
 cdef class Scope:
     cdef object __weakref__
     cdef public Owner _owner
     cdef public Scope _root
-    cdef public object asynchronous
+    cdef public bint asynchronous
     cdef public object attempt
     cdef public object borrower
     cdef public Boundary boundary
-    cdef public object cancelled
-    cdef public object connection
+    cdef public bint cancelled
+    cdef public ConnectionRecord connection
     cdef public object deadline
     cdef public bint ended
-    cdef public object ending
+    cdef public bint ending
     cdef public object entry
     cdef public object facade
-    cdef public object failed
+    cdef public bint failed
     cdef public object given_timeout
-    cdef public object handed
+    cdef public bint handed
     cdef public object hook_errors
-    cdef public object hooks
+    cdef public list hooks
     cdef public bint in_hand
     cdef public Boundary innermost
-    cdef public object interruptible
+    cdef public bint interruptible
     cdef public object last_statement
     cdef public bint left
     cdef public object lent
-    cdef public object name
     cdef public object number
     cdef public object options
     cdef public object outer_deadline
-    cdef public object parent
+    cdef public Scope parent
     cdef public Boundary parent_boundary
     cdef public object parent_savepoint
-    cdef public object place
-    cdef public object readonly
-    cdef public object registry
-    cdef public object rerun
-    cdef public object reserved
+    cdef public Place place
+    cdef public bint readonly
+    cdef public Registry registry
+    cdef public bint rerun
+    cdef public tuple reserved
     cdef public object savepoint
-    cdef public object seconds
+    cdef public double seconds
     cdef public object session
     cdef public object side
     cdef public double started
     cdef public Py_ssize_t statements
-    cdef public object ticket
-    cdef public object transaction
+    cdef public tuple ticket
+    cdef public Transaction transaction
     cdef public object unit
-    cdef public object watches_savepoints
+    cdef public bint watches_savepoints
 
+    cpdef Owner holder(self)
+
+    @cython.locals(owner=Owner)
     cpdef check_owner(self)
     cpdef check_statement(self)
+
+    @cython.locals(doomed=Boundary)
+    cpdef check_sending(self)
+    cpdef forget(self)
 
 
 cdef class Registry:
@@ -60,12 +75,12 @@ cdef class Registry:
     cdef public object name
     cdef public object family
     cdef public dict scopes
-    cdef public object connections
+    cdef public dict connections
     cdef public object gates
     cdef public dict counters
-    cdef public object reads_apart
-    cdef public object listeners
-    cdef public object on_empty
+    cdef public bint reads_apart
+    cdef public tuple listeners
+    cdef public list on_empty
     cdef public object after_fork
 
     cpdef opened(self, Scope scope)

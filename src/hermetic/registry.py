@@ -41,6 +41,11 @@ from .place import Place
 
 _scope_numbers = itertools.count(1)
 
+# as in boundary
+_DOOMED = State.DOOMED
+_JOIN = Entry.JOIN
+_COMMITTED = Outcome.COMMITTED
+
 
 class Scope:
     """One unit of work, from its opening to its end and, for its outcome, after it.
@@ -75,7 +80,6 @@ class Scope:
         "last_statement",
         "left",
         "lent",
-        "name",
         "number",
         "options",
         "outer_deadline",
@@ -116,7 +120,6 @@ class Scope:
         self.parent = parent
         self.place = place
         self.started = started
-        self.name = options.name or place.function
         self.ended = False
         self.statements = 0
         self.seconds = 0.0
@@ -168,7 +171,7 @@ class Scope:
             self.deadline = None if options.timeout is None else started + options.timeout
         else:
             self._root = root
-            self.boundary = root.innermost if entry is Entry.JOIN else Boundary()
+            self.boundary = root.innermost if entry is _JOIN else Boundary()
             self.parent_boundary = root.innermost
             self.parent_savepoint = root.savepoint
             self.readonly = root.readonly
@@ -181,9 +184,14 @@ class Scope:
         )
 
     @property
+    def name(self) -> str:
+        """What it is called: as its options have it, or as the function that opened it."""
+        return self.options.name or self.place.function
+
+    @property
     def root(self) -> Scope:
         """The scope that owns session and transaction: itself, or the one it joined."""
-        return self._root or self
+        return self if self._root is None else self._root
 
     def hand_over(self) -> Any:
         """Give the connection in hand to SQLAlchemy, as its pool's record.
@@ -258,12 +266,15 @@ class Scope:
 
     # ------------------------------------------------------------ guards
 
+    def holder(self) -> Owner:
+        """``owner``, for compiled code: it calls a method directly, a property it looks up."""
+        return self._owner if self._root is None else self._root._owner
+
     def check_owner(self) -> None:
         """:raises ForeignOwner: the caller is another thread or task.
         :raises ScopeEnded: the scope is over.
         """
-        # several times per statement: one attribute after the other instead of properties
-        owner = (self._root or self)._owner
+        owner = self.holder()
         if self.ended or not owner.is_current():
             self._refuse_use(owner)
 
@@ -290,8 +301,12 @@ class Scope:
         :raises DeadlineExceeded: its time is over.
         """
         self.check_owner()
-        doomed = self.boundary if self.boundary.state is State.DOOMED else self.innermost
-        if doomed.state is State.DOOMED:
+        self.check_sending()
+
+    def check_sending(self) -> None:
+        """``check_statement``, for whoever has asked already whose the session is."""
+        doomed = self.boundary if self.boundary.state is _DOOMED else self.innermost
+        if doomed.state is _DOOMED:
             raise RolledBack(
                 "The statement was not sent: the scope can only be rolled back, because of "
                 f"{describe_error(doomed.cause)}.",
@@ -375,7 +390,7 @@ class Registry:
         self.scopes.pop(scope.number, None)
         if scope._root is None:
             outcome = scope.boundary.outcome
-            if outcome is Outcome.COMMITTED:
+            if outcome is _COMMITTED:
                 self.counters["committed"] += 1
             elif outcome is not None:
                 self.counters[outcome.name.lower()] += 1

@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import orm
 from sqlalchemy.util import greenlet_spawn
 
-from . import current
 from .async_session import AsyncSession
 from .boundary import Ending, Entry, Outer, ending, enter
+from .current import innermost, leave, make_current, open_scope
 from .ending import end, end_struck, has_commit_listeners
 from .errors import ForeignOwner, Outcome, ScopeRefused
 from .events import HookFailed, ScopeFinished, ScopeOpened, emit, logger
 from .execution import rewatch
-from .fast import lean, lean_async
+from .fast import lean_async
+from .fast.lean import is_clean, new_session, remember_session
 from .fast.side import Side
 from .hooks import Hook, ending_hooks
 from .options import Isolation, Propagation, ScopeOptions
@@ -35,6 +36,17 @@ from .shield import end_in_hand, end_shielded, end_written
 
 if TYPE_CHECKING:
     from .database import Database
+
+# as in boundary
+_JOIN, _SAVEPOINT, _PLAIN, _TRANSACTION = (
+    Entry.JOIN,
+    Entry.SAVEPOINT,
+    Entry.PLAIN,
+    Entry.TRANSACTION,
+)
+_COMMIT = Ending.COMMIT
+_REQUIRED = Propagation.REQUIRED
+_now = time.monotonic
 
 
 def begin(
@@ -51,26 +63,26 @@ def begin(
     :raises DatabaseClosed: no new scopes are taken.
     """
     registry = database.registry
-    parent = current.current_scope.get()
+    parent = innermost()
     root = outer = None
     if parent is None:
         # nothing of any Database is open here
-        if options.propagation is Propagation.REQUIRED:
-            entry = Entry.TRANSACTION
+        if options.propagation is _REQUIRED:
+            entry = _TRANSACTION
         else:
             entry = enter(options, None, database.family.default_isolation)
     else:
         outer = _own_outer(database, options)
-        parent = current.current_scope.get()
+        parent = innermost()
         entry = enter(options, _as_outer(outer), database.family.default_isolation)
-        if outer is not None and entry in (Entry.JOIN, Entry.SAVEPOINT):
+        if outer is not None and entry in (_JOIN, _SAVEPOINT):
             root = _joined(outer, asynchronous)
     if outer is None:
         if database._closing or database.server.closed:
             database.check_open()
     elif root is None:
         database.check_not_closed()  # a drain waits for this owner's open scope, and for its needs
-    now = time.monotonic()
+    now = _now()
     scope = Scope(registry, options, entry, parent, root, place, now)
     if root is None:
         _equip(database, scope, asynchronous)
@@ -79,7 +91,7 @@ def begin(
     else:
         _attach_to(scope, root, now)
     registry.opened(scope)
-    current.current_scope.set(scope)
+    make_current(scope)
     if registry.listeners:
         opened = ScopeOpened(registry.name, scope.ref, str(scope.owner), str(entry))
         emit(registry.listeners, opened)
@@ -88,7 +100,7 @@ def begin(
 
 def _joined(outer: Scope, asynchronous: bool) -> Scope:
     """The scope whose session is joined."""
-    if outer.root.asynchronous is not asynchronous:
+    if outer.root.asynchronous != asynchronous:
         raise ScopeRefused(
             "A scope of threads and one of asyncio cannot share a session.",
             scope=outer.ref,
@@ -100,12 +112,12 @@ def _joined(outer: Scope, asynchronous: bool) -> Scope:
 
 def _own_outer(database: Database, options: ScopeOptions) -> Scope | None:
     """The open scope, if it is the caller's own: one seen through a copied context is not."""
-    found = current.open_scope(database.registry)
+    found = open_scope(database.registry)
     while found is not None and not found.root.handed:
         # an interrupt struck while it was being opened: nobody holds it, nobody will end it
         found.ended = True
         found.registry.closed(found)
-        found = current.open_scope(database.registry)
+        found = open_scope(database.registry)
     if found is None or found.owner.is_current():
         return found
     if options.propagation is Propagation.MANDATORY:
@@ -124,7 +136,7 @@ def _as_outer(scope: Scope | None) -> Outer | None:
     if scope is None:
         return None
     root = scope.root
-    transactional = root.entry is not Entry.PLAIN
+    transactional = root.entry is not _PLAIN
     isolation = root.options.isolation
     if isolation is None and root.readonly and root.registry.reads_apart:
         isolation = Isolation.READ_COMMITTED
@@ -141,18 +153,17 @@ def _equip(database: Database, scope: Scope, asynchronous: bool) -> None:
     else:
         server = database.server
         side = server.sides.get(reader) or server.side(reader=reader)
-        if options:
-            session = owned_session(side.engine, expire_on_commit=False, **options)
-        elif side.session_dict is None:
-            session = owned_session(side.engine, expire_on_commit=False)
-            lean.remember_session(side, session)
+        if side.session_dict is not None and not options:
+            session = new_session(side, scope)
         else:
-            session = lean.new_session(side)
+            session = owned_session(side.engine, expire_on_commit=False, **options)
+            if not options:
+                remember_session(side, session)
+            session._scope = scope
         scope.facade = scope.session = session
-    scope.session._scope = scope
     if (
         side.begin is not None
-        and scope.entry is Entry.TRANSACTION
+        and scope.entry is _TRANSACTION
         and scope.options.isolation is None
         and (side.wire is not None or not asynchronous)
     ):
@@ -164,7 +175,7 @@ def _equip_async(database: Database, scope: Scope, options: Mapping[str, Any]) -
     sides = server.async_sides.get(_get_running_loop())
     side = None if sides is None else sides.get(reader)
     if side is not None and side.facade_dict is not None and not options:
-        session = lean.new_session(side)
+        session = new_session(side, scope)
         facade = lean_async.new_facade(side, session)
     else:
         engine, side = server.async_side(reader=reader)
@@ -173,8 +184,9 @@ def _equip_async(database: Database, scope: Scope, options: Mapping[str, Any]) -
         )
         session = facade.sync_session
         if not options:
-            lean.remember_session(side, session)
+            remember_session(side, session)
             lean_async.remember_facade(side, facade)
+        session._scope = scope
     scope.facade, scope.session = facade, session
     return side
 
@@ -215,7 +227,7 @@ def begin_sync(
     database: Database, options: ScopeOptions, place: Place, deadline: float | None = None
 ) -> Scope:
     scope = begin(database, options, place, False, deadline)
-    if scope.entry is Entry.SAVEPOINT:
+    if scope.entry is _SAVEPOINT:
         open_savepoint(scope)
     return scope
 
@@ -228,7 +240,7 @@ def end_sync(scope: Scope, error: BaseException | None, cleanup_timeout: float) 
         # a signal that was held back: the scope has ended by now; or else it struck before that
         raised = end_struck(scope, struck, cleanup_timeout)
     _finished(scope, raised or error)
-    if scope.root is scope and scope.hooks:
+    if scope.hooks and scope.root is scope:
         raised = _run_hooks_sync(scope) or raised
     if raised is not None and raised is not error:
         _note_outcome(raised, scope)
@@ -245,8 +257,8 @@ def see_to_end(scope: Scope, struck: BaseException, cleanup_timeout: float) -> N
 def _run_hooks_sync(scope: Scope) -> BaseException | None:
     """Run every hook, outside of any scope; an interrupt waits until the last has had its turn."""
     struck: BaseException | None = None
-    outer = current.current_scope.get()
-    current.current_scope.set(None)
+    outer = innermost()
+    make_current(None)
     try:
         for hook in ending_hooks(scope):
             try:
@@ -256,7 +268,7 @@ def _run_hooks_sync(scope: Scope) -> BaseException | None:
             except BaseException as interrupt:
                 struck = struck or interrupt
     finally:
-        current.current_scope.set(outer)
+        make_current(outer)
     return struck
 
 
@@ -266,11 +278,11 @@ def _run_hooks_sync(scope: Scope) -> BaseException | None:
 async def begin_async(
     database: Database, options: ScopeOptions, place: Place, deadline: float | None = None
 ) -> Scope:
-    known: Scope | None = current.current_scope.get()
+    known: Scope | None = innermost()
     if known is not None and known.left:
         await _end_left(known, database.options.cleanup_timeout)
     scope = begin(database, options, place, True, deadline)
-    if scope.entry is Entry.SAVEPOINT:
+    if scope.entry is _SAVEPOINT:
         await greenlet_spawn(open_savepoint, scope)
     return scope
 
@@ -285,7 +297,7 @@ async def end_async(scope: Scope, error: BaseException | None, cleanup_timeout: 
         raised = end(scope, error, cleanup_timeout)
     elif lean_async.may_end(scope, error):
         raised, struck = await end_in_hand(scope, cleanup_timeout)
-    elif lean_async.may_commit(scope, error) and not lean.is_clean(scope.session):
+    elif lean_async.may_commit(scope, error) and not is_clean(scope.session):
         raised, struck = await end_written(scope, cleanup_timeout)
     else:
         raised, struck = await end_shielded(scope, error, cleanup_timeout)
@@ -318,7 +330,7 @@ async def _end_left(scope: Scope | None, cleanup_timeout: float) -> None:
         scope.left = False
         struck = KeyboardInterrupt("an interrupt struck while its block was left")
         await see_to_end_async(scope, struck, cleanup_timeout)
-        scope = current.current_scope.get()
+        scope = innermost()
 
 
 def _abandon(scope: Scope) -> None:
@@ -334,18 +346,18 @@ def _abandon(scope: Scope) -> None:
         scope.connection.abandon()
     if scope.ticket is not None:
         gate, ticket = scope.ticket
-        gate.leave(ticket, time.monotonic())
+        gate.leave(ticket, _now())
 
 
 def _sends_nothing(scope: Scope, error: BaseException | None) -> bool:
-    if scope.entry is Entry.JOIN:
+    if scope.entry is _JOIN:
         return True
-    if scope.entry is Entry.SAVEPOINT or scope.hooks:
+    if scope.entry is _SAVEPOINT or scope.hooks:
         return False
     if scope.connection is not None:
         return False
     session: Session = scope.session
-    if ending(scope.boundary, error, scope.options.commit_on) is not Ending.COMMIT:
+    if ending(scope.boundary, error, scope.options.commit_on) is not _COMMIT:
         return not session.in_transaction()
     return session._is_clean() and not has_commit_listeners(scope)
 
@@ -353,8 +365,8 @@ def _sends_nothing(scope: Scope, error: BaseException | None) -> bool:
 async def _run_hooks(scope: Scope) -> BaseException | None:
     """Run every hook; a cancellation waits until the last one has had its turn."""
     struck: BaseException | None = None
-    outer = current.current_scope.get()
-    current.current_scope.set(None)
+    outer = innermost()
+    make_current(None)
     try:
         for hook in ending_hooks(scope):
             try:
@@ -366,7 +378,7 @@ async def _run_hooks(scope: Scope) -> BaseException | None:
             except BaseException as arrived:
                 struck = struck or arrived
     finally:
-        current.current_scope.set(outer)
+        make_current(outer)
     return struck
 
 
@@ -376,8 +388,8 @@ async def _run_hooks(scope: Scope) -> BaseException | None:
 def _finished(scope: Scope, error: BaseException | None) -> None:
     # more than once, where it was interrupted
     scope.ended = True
-    scope.seconds = time.monotonic() - scope.started
-    current.leave(scope)
+    scope.seconds = _now() - scope.started
+    leave(scope)
     registry = scope.registry
     registry.closed(scope)
     if registry.listeners:

@@ -28,6 +28,8 @@ from .execution import KEY
 from .fast import lean, statements
 from .fast.adding import add_all as fast_add_all
 from .fast.flush import flush as fast_flush
+from .fast.lean import ASIDE
+from .fast.lean import get as shortly_get
 from .fast.seam import quicken
 from .hooks import Hook, HookKind, add_hook
 from .loan import Loan
@@ -359,8 +361,11 @@ class Session(RowsSession, StringSession):
         @functools.wraps(orm.Session.get)
         def get(self, entity, ident, **more):
             if not more:
-                found = self._shortly(lean.get, entity, ident)
-                if found is not lean.ASIDE:
+                if self._scope is None:
+                    found = self._shortly(lean.get, entity, ident)
+                else:
+                    found = shortly_get(self, entity, ident)
+                if found is not ASIDE:
                     return found
             return super().get(entity, ident, **more)
 
@@ -368,7 +373,7 @@ class Session(RowsSession, StringSession):
         def execute(self, statement, *args, **more):
             if type(statement) is Select and not args and not more:
                 found = self._shortly(statements.execute, statement)
-                if found is not lean.ASIDE:
+                if found is not ASIDE:
                     return found
             return super().execute(statement, *args, **more)
 
@@ -376,7 +381,7 @@ class Session(RowsSession, StringSession):
         def scalars(self, statement, *args, **more):
             if type(statement) is Select and not args and not more:
                 found = self._shortly(statements.scalars, statement)
-                if found is not lean.ASIDE:
+                if found is not ASIDE:
                     return found
             return super().scalars(statement, *args, **more)
 
@@ -384,7 +389,7 @@ class Session(RowsSession, StringSession):
         def scalar(self, statement, *args, **more):
             if type(statement) is Select and not args and not more:
                 found = self._shortly(statements.scalar, statement)
-                if found is not lean.ASIDE:
+                if found is not ASIDE:
                     return found
             return super().scalar(statement, *args, **more)
 

@@ -72,6 +72,8 @@ class Family:
     embedded: ClassVar[bool] = False
     # whether the same error may leave the transaction open or end it, and ``server_gave_up`` tells
     ends_unannounced: ClassVar[bool] = False
+    # whether ``server_gave_up`` is nothing else than what a connection's ``probe`` denies
+    told_by_probe: ClassVar[bool] = False
 
     def writer_limit(self, url: URL, options: DatabaseOptions) -> int:
         """How many connections may be out for writing at once."""

@@ -10,6 +10,7 @@ import sqlite3
 import time
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 from sqlalchemy import URL
@@ -83,6 +84,7 @@ class SQLite(Family):
     reads_beside: ClassVar[bool] = True
     embedded: ClassVar[bool] = True
     ends_unannounced: ClassVar[bool] = True
+    told_by_probe: ClassVar[bool] = True
 
     def writer_limit(self, url: URL, options: DatabaseOptions) -> int:
         return 1
@@ -240,7 +242,8 @@ class SQLite(Family):
 
     def probe(self, dbapi: Any, driver: str) -> Callable[[], bool] | None:
         raw = _sqlite3_connection(dbapi)
-        return None if raw is None else lambda: bool(raw.in_transaction)
+        # without a frame of its own: it is asked before every COMMIT
+        return None if raw is None else partial(getattr, raw, "in_transaction")
 
 
 def _patience(options: DatabaseOptions) -> float:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 # two threads that count at the same moment may lose one
 counts: dict[str, int] = {}
+# the same, within reach of the compiled form
+_counts = counts
 
 
 def count(name: str) -> None:
     """One more of this name."""
-    counts[name] = counts.get(name, 0) + 1
+    _counts[name] = _counts.get(name, 0) + 1

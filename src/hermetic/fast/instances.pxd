@@ -1,4 +1,5 @@
 # The C side of instances.py: what it calls of CPython, and the C types of its classes.
+cimport cython
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 
@@ -15,6 +16,7 @@ cdef extern from "Python.h":
     object PyWeakref_NewRef(object referent, object callback)
     object PyMethod_New(object function, object bound)
     object PyObject_GenericGetDict(object owner, void* context)
+    int PyObject_GenericSetDict(object owner, object values, void* context) except -1
     PyObject* PyDict_SetDefault(object mapping, object key, object value) except NULL
     int PyDict_SetItem(object mapping, object key, object value) except -1
     int PyObject_IS_GC(object) noexcept
@@ -76,6 +78,14 @@ cdef inline dict values_of(object instance):
     return PyObject_GenericGetDict(instance, NULL)
 
 
+cdef inline int set_values(object instance, dict values) except -1:
+    return PyObject_GenericSetDict(instance, values, NULL)
+
+
+cdef inline object weak(object referent, object told):
+    return PyWeakref_NewRef(referent, told)
+
+
 cdef inline bint pause() noexcept:
     return PyGC_Disable()
 
@@ -95,6 +105,7 @@ cdef class EntityLoader:
 
     cpdef list load(self, list rows)
     cdef int load_some(self, list rows, Py_ssize_t start, Py_ssize_t stop, list found) except -1
+    @cython.locals(inside=dict, values=dict)
     cdef object one(self, tuple row)
     cdef tuple identity(self, tuple row)
     cdef int populate(self, object state, dict values, tuple row) except -1

@@ -14,6 +14,7 @@ rows than one call is given, and on again whenever somebody else's function is c
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 try:
     import cython  # type: ignore[import-untyped]
@@ -62,6 +63,12 @@ if not cython.compiled:
 
     def values_of(instance: Any) -> dict[str, Any]:
         return instance.__dict__  # type: ignore[no-any-return]
+
+    def set_values(instance: Any, values: dict[str, Any]) -> None:
+        instance.__dict__ = values
+
+    def weak(referent: Any, told: Any) -> Any:
+        return ref(referent, told)
 
     def pause() -> bool:
         return False
@@ -148,13 +155,14 @@ class EntityLoader:
         furnish(state, instance, self.cls, self.manager, _cleanup)
         values = values_of(instance)
         values[_STATE_ATTR] = state
-        state.key = key
-        state.identity_token = self.token
-        state.session_id = self.session_id
-        state._instance_dict = self.reference
-        state.load_options = self.options
-        state.load_path = self.path
-        state.runid = self.runid
+        inside = values_of(state)
+        inside["key"] = key
+        inside["identity_token"] = self.token
+        inside["session_id"] = self.session_id
+        inside["_instance_dict"] = self.reference
+        inside["load_options"] = self.options
+        inside["load_path"] = self.path
+        inside["runid"] = self.runid
         self.populate(state, values, row)
         return instance
 

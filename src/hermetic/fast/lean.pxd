@@ -2,14 +2,20 @@ cimport cython
 
 from ..connection cimport ConnectionRecord, Transaction
 from ..gate cimport Gate, Ticket
-from .instances cimport furnish, make, single, values_of
+from .counts cimport count
+from .instances cimport furnish, make, set_values, single, values_of, weak
 from ..pool cimport Admission
 from ..registry cimport Scope
+from .listening cimport is_heard
 from .plans cimport Entity
 from .side cimport Side, side_of
 
 
-@cython.locals(plan=Entity, key=tuple)
+cdef object _boolean, _State, _IdentityMap, _cleanup, _GET_BIND, _now
+cdef dict _listed
+
+
+@cython.locals(plan=Entity, key=tuple, known=dict)
 cpdef sought(object session, Side side, object entity, object ident)
 
 @cython.locals(side=Side, plan=Entity)
@@ -25,7 +31,7 @@ cpdef bint may_run(object session, Side side, Entity plan)
 
 cpdef ConnectionRecord in_hand(object session, Scope scope, Side side)
 
-@cython.locals(connection=ConnectionRecord, now=double, admission=Admission)
+@cython.locals(connection=ConnectionRecord, now=double, admission=Admission, idle=list)
 cpdef ConnectionRecord take(object session, Scope scope, Side side)
 
 cpdef bint is_fit(ConnectionRecord connection, object entry, object pool, Side side, double now)
@@ -39,7 +45,12 @@ cpdef fetch(object session, Scope scope, Side side, ConnectionRecord connection,
 @cython.locals(transaction=Transaction)
 cpdef told(Side side, Scope scope, ConnectionRecord connection, object cursor, object sql)
 
-@cython.locals(key=tuple, values=dict, known=dict, at=Py_ssize_t)
+cpdef bint may_hold(Scope scope, Side side)
+
+@cython.locals(found=list, at=Py_ssize_t, processors=list)
+cdef list processed(Entity plan, object row)
+
+@cython.locals(key=tuple, values=dict, known=dict, inside=dict, at=Py_ssize_t)
 cpdef instance_of(object identity_map, object session, Entity plan, object row, object runid)
 
 cdef _parameters(Entity plan, tuple key)
@@ -49,18 +60,21 @@ cpdef bint commit(object session, Scope scope)
 
 cpdef forget_begun(object session)
 
+cdef bint gave_up(Side side, ConnectionRecord connection, object dbapi, bint worked) except -1
+
+@cython.locals(values=dict)
 cpdef bint may_close(object session)
 
-@cython.locals(states=dict)
+@cython.locals(states=dict, values=dict, own=dict)
 cpdef close(object session, Scope scope)
 
-@cython.locals(connection=ConnectionRecord, gate=Gate, ticket=Ticket)
+@cython.locals(connection=ConnectionRecord, gate=Gate, ticket=Ticket, side=Side, now=double)
 cpdef give_back(Scope scope)
 
 cpdef remember_session(Side side, object session)
 
-@cython.locals(values=dict)
-cpdef new_session(Side side)
+@cython.locals(values=dict, inside=dict)
+cpdef new_session(Side side, Scope scope)
 
 @cython.locals(side=Side, transaction=Transaction)
 cpdef bint commits_in_one_step(Scope scope)
@@ -69,4 +83,5 @@ cpdef put_back(object pool, object entry, Admission admission, object ticket)
 
 cpdef keep_listed(object session)
 
+@cython.locals(values=dict)
 cpdef bint is_clean(object session)

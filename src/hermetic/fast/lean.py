@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from typing import Any
-from weakref import ref
 
 from sqlalchemy import orm
 from sqlalchemy.orm.session import SessionTransactionState
@@ -18,7 +17,7 @@ from sqlalchemy.orm.state import InstanceState
 
 from ..connection import ConnectionRecord, Transaction
 from ..execution import KEY, watch
-from ..gate import Ticket
+from ..gate import Gate, Ticket
 from ..limits import limited
 from ..pool import Admission
 from ..registry import Scope
@@ -27,7 +26,15 @@ from .counts import count
 from .listening import is_heard
 from .over import read_over
 from .plans import Entity
-from .private import KeyedRef, WeakInstanceDict, new_runid, new_sessionid, sessions
+from .private import (
+    KeyedRef,
+    WeakInstanceDict,
+    int_to_boolean,
+    killed,
+    runids,
+    session_numbers,
+    sessions,
+)
 from .side import Side, side_of
 from .switch import ON
 
@@ -38,7 +45,7 @@ except ImportError:
 
 # the compiled form has these from instances.pxd
 if not cython.compiled:
-    from .instances import furnish, make, single, values_of
+    from .instances import furnish, make, set_values, single, values_of, weak
 
 
 # the answer of a fast path that leaves the work to SQLAlchemy
@@ -46,7 +53,10 @@ ASIDE: Any = object()
 
 _ACTIVE = SessionTransactionState.ACTIVE
 _GET_BIND = orm.Session.get_bind
+_now = time.monotonic
 _State = InstanceState
+_IdentityMap = WeakInstanceDict
+_boolean = int_to_boolean
 _cleanup = InstanceState._cleanup
 
 
@@ -65,7 +75,7 @@ def get(session: Any, entity: Any, ident: Any) -> Any:
         return ASIDE
     if not rows:
         return None
-    return instance_of(identity_map, session, plan, rows[0], new_runid())
+    return instance_of(identity_map, session, plan, rows[0], next(runids))
 
 
 def sought(session: Any, side: Side, entity: Any, ident: Any) -> Any:
@@ -79,9 +89,9 @@ def sought(session: Any, side: Side, entity: Any, ident: Any) -> Any:
     key = ident if type(ident) is tuple else (ident,)
     if len(key) != len(plan.key_at) or None in key or not plan.current():
         return ASIDE
-    identity_map = session.identity_map
+    known: Any = values_of(session)["identity_map"]._dict
     try:
-        found = identity_map._dict.get((plan.identity_class, key, None))
+        found = known.get((plan.identity_class, key, None))
     except TypeError:
         return ASIDE  # a key by names, or one that is none
     if found is not None:
@@ -109,12 +119,12 @@ def rows_of(session: Any, side: Side, plan: Entity, asked: Any, parameters: Any)
     """
     scope = session._scope
     if scope is not None:
-        scope.check_statement()
+        scope.check_sending()  # whose it is was asked in ``prepared``, by the same call
     if not may_run(session, side, plan):
         return ASIDE
     if not is_clean(session):
         session._autoflush()
-    if scope is not None and scope.side is side and _may_hold(scope, side):
+    if scope is not None and scope.side is side and may_hold(scope, side):
         connection = in_hand(session, scope, side)
         if connection is not None:
             count("read:in hand")
@@ -129,7 +139,7 @@ def rows_of(session: Any, side: Side, plan: Entity, asked: Any, parameters: Any)
     return found
 
 
-def _may_hold(scope: Scope, side: Side) -> bool:
+def may_hold(scope: Scope, side: Side) -> bool:
     """Whether the scope's connection may be in hand: waits of asyncio are not made here, and the
     server need not be told of a deadline.
     """
@@ -138,7 +148,9 @@ def _may_hold(scope: Scope, side: Side) -> bool:
 
 def is_clean(session: Any) -> bool:
     """Whether a flush would have nothing to do."""
-    return not (session._new or session._deleted or session.identity_map._modified)
+    values = values_of(session)
+    modified: Any = values["identity_map"]._modified
+    return not (values["_new"] or values["_deleted"] or modified)
 
 
 def _parameters(plan: Entity, key: tuple[Any, ...]) -> Any:
@@ -203,15 +215,16 @@ def borrowed(scope: Scope, transaction: Any, side: Side) -> ConnectionRecord | N
 
 def take(session: Any, scope: Scope, side: Side) -> ConnectionRecord | None:
     """Take a connection from the pool, and begin on it."""
-    pool: Any = side.engine.pool
-    if side.asynchronous or not pool.idle:
+    pool: Any = side.pool()
+    idle, admission = side.idle, side.admission
+    if side.asynchronous or not idle:
         return None  # SQLAlchemy connects
-    admission: Admission = pool.admission
     if admission.closed:
         return None  # SQLAlchemy's way says so
-    ticket = admission.enter_for(scope)
+    now = _now()
+    ticket = admission.enter_now(scope, now)
     try:
-        entry = pool.idle.pop()
+        entry = idle.pop()
     except IndexError:
         entry = None  # somebody was faster: SQLAlchemy connects
     connection: ConnectionRecord | None = None if entry is None else entry.info.get(KEY)
@@ -222,7 +235,8 @@ def take(session: Any, scope: Scope, side: Side) -> ConnectionRecord | None:
     scope.connection = connection
     scope.lent = entry
     scope.in_hand = True
-    if not is_fit(connection, entry, pool, side, time.monotonic()):
+    # a connection that others used while this one waited was given back after ``now``
+    if not is_fit(connection, entry, pool, side, now):
         return None  # in hand, and not begun: SQLAlchemy looks at it once more, and begins
     connection.returned = None
     connection.scope = scope
@@ -363,12 +377,8 @@ def worded(scope: Scope, error: BaseException) -> BaseException:
 
 def instance_of(identity_map: Any, session: Any, plan: Entity, row: Any, runid: int) -> Any:
     """The object of a row: the one that the session has, or a new one, persistent in it."""
-    processors = plan.processors
-    if processors:
-        row = [
-            value if process is None else process(value)
-            for value, process in zip(row, processors, strict=True)
-        ]
+    if plan.processors:
+        row = processed(plan, row)
     if len(plan.key_at) == 1:
         key = single(row[plan.key_at[0]])
     else:
@@ -384,7 +394,7 @@ def instance_of(identity_map: Any, session: Any, plan: Entity, row: Any, runid: 
             if state.expired_attributes or len(state.dict) <= plan.width:
                 fill_in(plan, state, row)
             return instance
-    if "_add_unpresent" in identity_map.__dict__:
+    if "_add_unpresent" in values_of(identity_map):
         # the session was closed, or emptied, since the rows were asked for
         identity_map._add_unpresent(_State(make(plan.class_), plan.manager), identity)
     instance = make(plan.class_)
@@ -394,15 +404,30 @@ def instance_of(identity_map: Any, session: Any, plan: Entity, row: Any, runid: 
     values["_sa_instance_state"] = state
     for at in range(len(plan.keys)):
         values[plan.keys[at]] = row[at]
-    state.key = identity
-    state.identity_token = None
-    state.session_id = session.hash_key
-    state._instance_dict = identity_map._wr
-    state.load_options = ()
-    state.load_path = plan.load_path
-    state.runid = runid
+    inside = values_of(state)
+    inside["key"] = identity
+    inside["identity_token"] = None
+    inside["session_id"] = values_of(session)["hash_key"]
+    inside["_instance_dict"] = identity_map._wr
+    inside["load_options"] = ()
+    inside["load_path"] = plan.load_path
+    inside["runid"] = runid
     known[identity] = state
     return instance
+
+
+def processed(plan: Entity, row: Any) -> list[Any]:
+    """A driver's row, as the types of the columns have it."""
+    processors: Any = plan.processors
+    found: list[Any] = list(row)
+    for at in range(len(found)):
+        process = processors[at]
+        if process is _boolean:
+            if found[at] is not None:
+                found[at] = bool(found[at])
+        elif process is not None:
+            found[at] = process(found[at])
+    return found
 
 
 def fill_in(plan: Entity, state: Any, row: Any) -> None:
@@ -437,10 +462,9 @@ def commit(session: Any, scope: Scope) -> bool:
     assert transaction is not None
     side: Side = scope.side
     dbapi = scope.lent.dbapi_connection
-    worked = transaction.statements > 0
     none = transaction.apart or transaction.put_off
     if is_heard(session) or (
-        not none and side.family.server_gave_up(dbapi, side.driver, worked=worked)
+        not none and gave_up(side, connection, dbapi, transaction.statements > 0)
     ):
         session._autobegin_t().adopted(side.engine)
         return False
@@ -464,6 +488,13 @@ def forget_begun(session: Any) -> None:
         session._transaction = None
 
 
+def gave_up(side: Side, connection: ConnectionRecord, dbapi: Any, worked: bool) -> bool:
+    """Whether the server has lost the transaction that is open on our side."""
+    if side.told_by_probe and connection.probe is not None:
+        return not connection.probe()
+    return bool(side.family.server_gave_up(dbapi, side.driver, worked=worked))
+
+
 def may_close(session: Any) -> bool:
     """Whether ``close`` will do: nobody listens, and SQLAlchemy has nothing to end."""
     return ON and session._transaction is None and not session._new and not is_heard(session)
@@ -471,18 +502,24 @@ def may_close(session: Any) -> bool:
 
 def close(session: Any, scope: Scope) -> None:
     """What ``Session.close`` does for a session that has no transaction and no listeners."""
-    states = session.identity_map._dict
+    values = values_of(session)
+    identity_map: Any = values["identity_map"]
+    states = identity_map._dict
     if states:
         loaded = list(states.values())
         seal(loaded, scope)
         for state in loaded:
-            state.session_id = state._strong_obj = None
-    session.identity_map._kill()
+            own = values_of(state)
+            own["session_id"] = own["_strong_obj"] = None
+    if type(identity_map) is _IdentityMap:
+        values_of(identity_map)["_add_unpresent"] = killed  # as ``_kill``
+    else:
+        identity_map._kill()
     # nothing is ever added to it: the session of an ended scope refuses to be used
-    session.identity_map = _NOTHING_LOADED
+    values["identity_map"] = _NOTHING_LOADED
     if scope.in_hand or scope.connection is None:
         # nobody looks it up any more: SQLAlchemy leaves only what it has deleted attached
-        sessions.data.pop(session.hash_key, None)
+        _listed.pop(values["hash_key"], None)
     else:
         keep_listed(session)
     if scope.in_hand:
@@ -497,15 +534,19 @@ def give_back(scope: Scope) -> None:
         connection.alarm.cancel()
         connection.alarm = None
     scope.in_hand = False
-    lent, scope.lent = scope.lent, None
-    now = time.monotonic()
+    lent = scope.lent
+    scope.lent = None
+    now = _now()
     connection.returned = now
     connection.scope = connection.transaction = connection.owner = None
-    pool: Any = scope.side.engine.pool
-    gate, ticket = scope.ticket  # type: ignore[misc]
-    if connection.dirty or pool.admission.closed:
+    side: Side = scope.side
+    side.pool()
+    assert scope.ticket is not None
+    gate: Gate = scope.ticket[0]
+    ticket: Ticket = scope.ticket[1]
+    if connection.dirty or side.admission.closed:
         lent.close()
-    pool.idle.append(lent)
+    side.idle.append(lent)
     gate.leave(ticket, now)
 
 
@@ -522,22 +563,25 @@ def remember_session(side: Side, session: Any) -> None:
     }
 
 
-def new_session(side: Side) -> Any:
-    """A session like the one that was remembered."""
-    session = side.session_class.__new__(side.session_class)
-    identity_map: Any = WeakInstanceDict.__new__(WeakInstanceDict)
-    identity_map._dict = {}
-    identity_map._modified = set()
-    identity_map._wr = ref(identity_map)
-    number = new_sessionid()
-    values = side.session_dict.copy()  # type: ignore[union-attr]
+def new_session(side: Side, scope: Scope) -> Any:
+    """A session like the one that was remembered, for a scope."""
+    assert side.session_dict is not None
+    session = make(side.session_class)
+    identity_map: Any = make(_IdentityMap)
+    inside = values_of(identity_map)
+    inside["_wr"] = weak(identity_map, None)
+    inside["_dict"] = {}
+    inside["_modified"] = set()
+    number = next(session_numbers)
+    values = side.session_dict.copy()
     values["identity_map"] = identity_map
     values["_new"] = {}
     values["_deleted"] = {}
     values["hash_key"] = number
-    session.__dict__ = values
+    values["_scope"] = scope
+    set_values(session, values)
     # without the callback by which the registry strikes a session out: the end of the scope does
-    sessions.data[number] = ref(session)
+    _listed[number] = weak(session, None)
     return session
 
 
@@ -551,3 +595,4 @@ def keep_listed(session: Any) -> None:
 # what no two sessions share
 _OWN = frozenset({"identity_map", "_new", "_deleted", "hash_key", "dispatch"})
 _NOTHING_LOADED = WeakInstanceDict()
+_listed: dict[int, Any] = sessions.data

@@ -39,7 +39,7 @@ from .lean import (
 )
 from .listening import is_heard
 from .plans import Entity
-from .private import forget_proxy, new_runid, proxies
+from .private import forget_proxy, proxies, runids
 from .side import Side
 
 # a result of more rows than this is not kept with the driver's cursor
@@ -61,7 +61,7 @@ async def get(session: Any, entity: Any, ident: Any) -> Any:
         return ASIDE
     if not rows:
         return None
-    return instance_of(identity_map, session, plan, rows[0], new_runid())
+    return instance_of(identity_map, session, plan, rows[0], next(runids))
 
 
 async def execute(session: Any, statement: Any) -> Any:

@@ -1,14 +1,19 @@
-"""Whether anybody listens to a session's events."""
+"""Whether anybody listens: to a session's events, or to those of an engine or a mapped class.
+
+SQLAlchemy adds listeners to its collections, and takes them off, in place: the collections of a
+class are the same for as long as it lives. A target's own collection is made when it is first
+listened to, and takes the place of an empty one in a slot of its dispatcher.
+"""
 
 from __future__ import annotations
 
-from logging import INFO
+from logging import INFO, Logger
 from types import MemberDescriptorType
 from typing import Any
 
 from sqlalchemy import orm
 
-from .private import EmptyListener
+from .private import EmptyListener, ListenerCollection
 
 try:
     import cython  # type: ignore[import-untyped]
@@ -19,11 +24,20 @@ except ImportError:
 # SQLAlchemy does with whatever is asked for
 if not cython.compiled:
 
-    def slot_of(dispatch: Any, name: str) -> int:
-        return 0
+    def size(listeners: Any) -> int:
+        return len(listeners)
+
+    def holds(dispatch: Any, name: str, offset: int, value: Any) -> bool:
+        return getattr(dispatch, name) is value
 
     def held_at(dispatch: Any, name: str, offset: int) -> Any:
         return getattr(dispatch, name)
+
+    def values_of(session: Any) -> dict[str, Any]:
+        return session.__dict__  # type: ignore[no-any-return]
+
+    def slot_of(dispatch: Any, name: str) -> int:
+        return 0
 
 
 SLOT = MemberDescriptorType
@@ -31,38 +45,19 @@ SLOT = MemberDescriptorType
 # by class of a dispatcher: its events, and where their listeners are in it
 _slots: dict[type, list[tuple[str, int]]] = {}
 
-# by class: the collections of listeners of every event, for the class and those it inherits from;
-# SQLAlchemy appends to them for as long as the class lives
-_collections: dict[type, list[Any]] = {}
+# by class: the collections of listeners of every event, for the class and those it inherits from
+_collections: dict[type, tuple[Any, ...]] = {}
 
 
-def _collected(class_: type) -> list[Any]:
+def _collected(class_: type) -> tuple[Any, ...]:
     found = []
     dispatch: Any = orm.Session.dispatch
     for name in dispatch._event_names:
         event = getattr(dispatch, name)
         event.update_subclass(class_)
         found.append(event._clslevel[class_])
-    _collections[class_] = found
-    return found
-
-
-def is_silent(listeners: Any) -> bool:
-    """Whether a target's collection of listeners is empty, with those of its class."""
-    return type(listeners) is EmptyListener and not listeners.parent_listeners
-
-
-def is_alone(listeners: Any) -> bool:
-    """Whether a collection holds one listener, ours."""
-    return len(listeners.parent_listeners) + len(listeners.listeners) == 1
-
-
-def is_logged(engine: Any) -> bool:
-    """Whether an engine's statements are logged."""
-    logger = engine.logger
-    # the logger's own memory of isEnabledFor(INFO), emptied whenever a level changes
-    known = logger._cache.get(INFO)
-    return bool(logger.isEnabledFor(INFO) if known is None else known)
+    _collections[class_] = tuple(found)
+    return _collections[class_]
 
 
 def is_heard(session: Any) -> bool:
@@ -71,10 +66,10 @@ def is_heard(session: Any) -> bool:
     found = _collections.get(class_)
     if found is None:
         found = _collected(class_)
-    for listeners in found:
-        if listeners:
+    for at in range(len(found)):
+        if size(found[at]):
             return True
-    own = session.__dict__.get("dispatch")
+    own = values_of(session).get("dispatch")
     if own is None:
         return False
     slots = _slots.get(type(own))
@@ -85,3 +80,64 @@ def is_heard(session: Any) -> bool:
         if held is not None and type(held) is not EmptyListener:
             return True
     return False
+
+
+class Event:
+    """One event of one target: where its listeners are."""
+
+    __slots__ = ("expected", "held", "lists", "name", "offset")
+
+    def __init__(self, dispatch: Any, name: str, expected: int) -> None:
+        self.name = name
+        self.expected = expected
+        self.offset = slot_of(dispatch, name)
+        # what was last seen in the slot, and the lists of listeners that it is made of; None for
+        # what is not known: somebody may be there
+        self.held: Any = None
+        self.lists: tuple[Any, ...] | None = None
+
+    def look(self, dispatch: Any) -> None:
+        held = self.held = getattr(dispatch, self.name)
+        if type(held) is EmptyListener:
+            self.lists = (held.parent_listeners,)
+        elif type(held) is ListenerCollection:
+            self.lists = (held.parent_listeners, held.listeners)
+        else:
+            self.lists = None
+
+
+class Ear:
+    """Whether others listen to some events of one target than those who are expected to."""
+
+    __slots__ = ("_dispatch", "_events")
+
+    def __init__(self, dispatch: Any, expected: dict[str, int]) -> None:
+        """:param expected: by event, how many listeners of ours there are."""
+        self._dispatch = dispatch
+        self._events = tuple([Event(dispatch, *each) for each in expected.items()])
+
+    def hears(self) -> bool:
+        dispatch = self._dispatch
+        for at in range(len(self._events)):
+            event: Event = self._events[at]
+            if not holds(dispatch, event.name, event.offset, event.held):
+                event.look(dispatch)
+            lists = event.lists
+            if lists is None:
+                return True
+            number = 0
+            for each in range(len(lists)):
+                number += size(lists[each])
+            if number != event.expected:
+                return True
+        return False
+
+
+def is_logged(engine: Any) -> bool:
+    """Whether an engine's statements are logged."""
+    logger = engine.logger
+    if type(logger) is not Logger:
+        return True  # one of SQLAlchemy's, for an engine that echoes
+    # the logger's own memory of isEnabledFor(INFO), emptied whenever a level changes
+    known = logger._cache.get(INFO)  # type: ignore[attr-defined]
+    return bool(logger.isEnabledFor(INFO) if known is None else known)

@@ -31,6 +31,7 @@ COMPILED: tuple[str, ...] = (
     "hermetic.fast.arrays",
     "hermetic.fast.bookkeeping",
     "hermetic.fast.bulk_insert",
+    "hermetic.fast.counts",
     "hermetic.fast.flush",
     "hermetic.fast.flush_async",
     "hermetic.fast.found",

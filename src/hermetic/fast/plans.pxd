@@ -1,4 +1,8 @@
+from .listening cimport Ear
+
+
 cdef class Entity:
+    cdef Ear _loading
     cdef public object mapper
     cdef public object class_
     cdef public object manager

@@ -11,7 +11,7 @@ from sqlalchemy.orm import ColumnProperty, Mapper, RelationshipProperty, Synonym
 from sqlalchemy.orm.instrumentation import ClassManager
 from sqlalchemy.orm.state import InstanceState
 
-from .listening import is_silent
+from .listening import Ear
 from .plan import EntityPlan
 from .private import (
     BindTyping,
@@ -28,6 +28,7 @@ class Entity:
     """How rows of a mapped class become its objects, and how one is asked for by its key."""
 
     __slots__ = (
+        "_loading",
         "as_they_are",
         "binds",
         "class_",
@@ -53,6 +54,7 @@ class Entity:
         self.mapper = mapper
         self.class_ = mapper.class_
         self.manager = mapper.class_manager
+        self._loading = Ear(self.manager.dispatch, {"load": 0, "refresh": 0})
         self.identity_class = mapper._identity_class
         self.load_path = mapper._path_registry
         self.width = len(mapper._props)
@@ -86,8 +88,7 @@ class Entity:
 
     def heard(self) -> bool:
         """Whether somebody listens to the loading of its objects."""
-        dispatch = self.manager.dispatch
-        return not (is_silent(dispatch.load) and is_silent(dispatch.refresh))
+        return self._loading.hears()
 
     def fits(self, compiled: Any) -> bool:
         """Whether the rows of another statement are like those of its own."""

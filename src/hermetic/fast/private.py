@@ -6,12 +6,15 @@ imported; where one is missing, the fast paths stay off, and everything is SQLAl
 
 from __future__ import annotations
 
+import itertools
 import operator
+import sysconfig
+from collections.abc import Iterator
 from types import CellType, CodeType, MemberDescriptorType
-from typing import Any
+from typing import Any, cast
 from weakref import KeyedRef
 
-from sqlalchemy import Connection, orm
+from sqlalchemy import Connection, event, orm
 from sqlalchemy.engine.cursor import (
     _DEFAULT_FETCH,
     CursorFetchStrategy,
@@ -23,12 +26,14 @@ from sqlalchemy.engine.interfaces import BindTyping
 from sqlalchemy.engine.processors import int_to_boolean
 from sqlalchemy.engine.result import ChunkedIteratorResult, SimpleResultMetaData
 from sqlalchemy.event.attr import _EmptyListener as EmptyListener
+from sqlalchemy.event.attr import _ListenerCollection as ListenerCollection
 from sqlalchemy.ext.asyncio.base import ReversibleProxy
 from sqlalchemy.orm import InstanceState, attributes, base, loading
 from sqlalchemy.orm.attributes import _CollectionAttributeImpl as CollectionImpl
 from sqlalchemy.orm.base import PASSIVE_OFF
 from sqlalchemy.orm.collections import InstrumentedList
 from sqlalchemy.orm.context import QueryContext
+from sqlalchemy.orm.identity import _killed as killed
 from sqlalchemy.orm.identity import _WeakInstanceDict as WeakInstanceDict
 from sqlalchemy.orm.instrumentation import ClassManager
 from sqlalchemy.orm.loading import _new_runid as new_runid
@@ -64,6 +69,7 @@ __all__ = [
     "InstrumentedList",
     "KeyedRef",
     "LazyLoader",
+    "ListenerCollection",
     "OffsetLimit",
     "QueryContext",
     "SelectInLoader",
@@ -79,16 +85,33 @@ __all__ = [
     "instance_code",
     "int_to_boolean",
     "is_default_instrumentation",
+    "killed",
     "load_for_state",
     "new_runid",
-    "new_sessionid",
     "problem",
     "proxies",
+    "runids",
+    "session_numbers",
     "sessions",
 ]
 
+
+def _numbers_of(function: Any) -> Iterator[int]:
+    """The numbers that one of SQLAlchemy's counters gives.
+
+    It has a lock besides, which is for interpreters without one.
+    """
+    if not sysconfig.get_config_var("Py_GIL_DISABLED"):
+        for cell in function.__closure__ or ():
+            if type(cell.cell_contents) is itertools.count:
+                return cast(Iterator[int], cell.cell_contents)
+    return iter(function, None)
+
+
 # a WeakValueDictionary, whose insides are used too
 sessions: Any = _sessions
+session_numbers: Iterator[int] = _numbers_of(new_sessionid)
+runids: Iterator[int] = _numbers_of(new_runid)
 # by which the AsyncSession of a session is found, and what strikes one out that has gone
 proxies: Any = ReversibleProxy._proxy_objects
 forget_proxy: Any = ReversibleProxy._target_gced
@@ -237,6 +260,31 @@ def _is_known(session: Any, registry: Any) -> bool:
     )
 
 
+def _keeps_its_lists(class_: Any) -> bool:
+    """Whether listeners come and go in the same lists."""
+
+    def listener(session: Any) -> None:
+        return
+
+    target = class_()
+    event.listen(target, "after_commit", listener)
+    of_class = class_.dispatch.after_commit._clslevel
+    own = target.dispatch.after_commit
+    event.listen(class_, "after_commit", listener)
+    listed = of_class[class_], own.listeners, own.parent_listeners
+    heard = [len(each) for each in listed]
+    event.remove(class_, "after_commit", listener)
+    event.remove(target, "after_commit", listener)
+    return (
+        type(own) is ListenerCollection
+        and listed[0] is listed[2]
+        and all(
+            now is before and heard[0] == heard[1] == 1 and not now
+            for now, before in zip((of_class[class_], own.listeners), listed, strict=False)
+        )
+    )
+
+
 def problem() -> str | None:
     """What is not as it was read; ``None`` where everything is."""
     if instance_code is None or chunks_code is None:
@@ -254,10 +302,15 @@ def problem() -> str | None:
         return "_LazyLoader"
     if not _is_known(orm.Session(), sessions):
         return "Session"
+    if not _keeps_its_lists(type("Sample", (orm.Session,), {})):
+        return "event.attr"
     changed = _changed_parameters()
     if changed is not None:
         return changed
     sample = WeakInstanceDict()
     if type(getattr(sample, "_dict", None)) is not dict or sample._wr() is not sample:
         return "_WeakInstanceDict"
+    sample._kill()
+    if sample.__dict__.get("_add_unpresent") is not killed:
+        return "_WeakInstanceDict._kill"
     return None

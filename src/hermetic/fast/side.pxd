@@ -1,9 +1,13 @@
+from ..pool cimport Admission
+from .listening cimport Ear, is_logged
+
+
 cdef class Side:
     cdef public object engine
     cdef public object dialect
     cdef public object family
     cdef public object driver
-    cdef public object reader
+    cdef public bint reader
     cdef public object ping_after
     cdef public object begin
     cdef public dict entities
@@ -19,8 +23,15 @@ cdef class Side:
     cdef public object options
     cdef public bint one_step
     cdef public bint apart
+    cdef Ear _statements
+    cdef object _pool
+    cdef Ear _lending
+    cdef public list idle
+    cdef public Admission admission
+    cdef public bint told_by_probe
 
     cpdef bint watched(self)
+    cpdef pool(self)
     cpdef entity(self, object entity)
 
 

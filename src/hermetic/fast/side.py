@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from ..dialects.family import Begin, Family
 from ..options import DatabaseOptions
 from ..pool import IdleStack
-from .listening import is_alone, is_logged, is_silent
+from .listening import Ear, is_logged
 from .plans import Entity, entity_plan
 from .switch import ON
 
@@ -62,6 +62,17 @@ class Side:
         self.wire: Any = family.wire(driver) if asynchronous else None
         self.facade_class: Any = None
         self.facade_dict: dict[str, Any] | None = None
+        # who listens to its statements, and to its pool, which an engine may get anew
+        self._statements = Ear(
+            self.dialect.dispatch,
+            {"do_execute": 0, "do_execute_no_params": 0, "do_executemany": 0},
+        )
+        self._pool: Any = None
+        self._lending: Ear | None = None
+        self.idle: list[Any] = []
+        self.admission: Any = None
+        # whether the driver's own word for its state is all that a family asks before a COMMIT
+        self.told_by_probe = family.told_by_probe
         # whether a commit is one call of C
         self.one_step = self.apart or family.commits_in_one_call(driver)
         self.options = options
@@ -84,17 +95,21 @@ class Side:
         engine: Any = self.engine
         if engine._has_events or is_logged(engine):
             return True
-        dispatch = self.dialect.dispatch
-        if not (
-            is_silent(dispatch.do_execute)
-            and is_silent(dispatch.do_execute_no_params)
-            and is_silent(dispatch.do_executemany)
-        ):
+        if self._statements.hears():
             return True
         if self.begin is None:
             return False  # SQLAlchemy deals with its pool
-        pool = engine.pool.dispatch
-        return not (is_alone(pool.checkout) and is_alone(pool.checkin) and is_silent(pool.reset))
+        self.pool()
+        return self._lending is None or self._lending.hears()
+
+    def pool(self) -> Any:
+        """The engine's pool, of those that ``begin`` is for; an engine may get another one."""
+        pool: Any = self.engine.pool
+        if pool is not self._pool:
+            self.idle, self.admission = pool.idle, pool.admission
+            self._lending = Ear(pool.dispatch, {"checkout": 1, "checkin": 1, "reset": 0})
+            self._pool = pool
+        return pool
 
     def entity(self, entity: Any) -> Entity | None:
         """The plan of a mapped class; ``None`` where it needs SQLAlchemy's own way."""

@@ -1,0 +1,3 @@
+cdef dict _counts
+
+cpdef count(object name)
