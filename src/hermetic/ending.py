@@ -296,7 +296,7 @@ def _flush(scope: Scope) -> None:
         # SQLAlchemy tells of a commit before it flushes; its transaction remembers that it did
         transaction = session._transaction or session._autobegin_t()
         if scope.in_hand:
-            transaction.adopted(scope.side.engine)
+            lean.hand_over(session, scope.side)
         transaction._prepare_impl()
         return
     for _ in range(100):  # as SQLAlchemy: hooks of a flush may make more to flush
@@ -417,7 +417,7 @@ def _clean_up(
         return
     try:
         if scope.in_hand:
-            session._autobegin_t().adopted(scope.side.engine)
+            lean.hand_over(session, scope.side)
         if rollback and session.in_transaction():
             _set_apart_untouched(scope)
             if _is_broken_off(scope):

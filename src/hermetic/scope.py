@@ -24,6 +24,7 @@ from .errors import ForeignOwner, Outcome, ScopeRefused
 from .events import HookFailed, ScopeFinished, ScopeOpened, emit, logger
 from .execution import rewatch
 from .fast import lean, lean_async
+from .fast.listening import is_heard
 from .fast.side import Side
 from .hooks import Hook, ending_hooks
 from .options import Isolation, Propagation, ScopeOptions
@@ -271,7 +272,10 @@ async def begin_async(
         await _end_left(known, database.options.cleanup_timeout)
     scope = begin(database, options, place, True, deadline)
     if scope.entry is Entry.SAVEPOINT:
-        await greenlet_spawn(open_savepoint, scope)
+        if lean.is_clean(scope.session) and not is_heard(scope.session):
+            open_savepoint(scope)  # nothing is sent before a statement inside
+        else:
+            await greenlet_spawn(open_savepoint, scope)
     return scope
 
 
@@ -340,7 +344,9 @@ def _abandon(scope: Scope) -> None:
 def _sends_nothing(scope: Scope, error: BaseException | None) -> bool:
     if scope.entry is Entry.JOIN:
         return True
-    if scope.entry is Entry.SAVEPOINT or scope.hooks:
+    if scope.entry is Entry.SAVEPOINT:
+        return lean_async.keeps_savepoint(scope, error)
+    if scope.hooks:
         return False
     if scope.connection is not None:
         return False

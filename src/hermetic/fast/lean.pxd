@@ -23,7 +23,13 @@ cpdef rows_of(object session, Side side, Entity plan, object asked, object param
 
 cpdef bint may_run(object session, Side side, Entity plan)
 
+@cython.locals(connection=ConnectionRecord)
 cpdef ConnectionRecord in_hand(object session, Scope scope, Side side)
+
+cpdef bint takes_none(object transaction)
+
+@cython.locals(transaction=Transaction)
+cpdef bint reads_inside(object session, Scope scope, Side side)
 
 @cython.locals(connection=ConnectionRecord, now=double, admission=Admission)
 cpdef ConnectionRecord take(object session, Scope scope, Side side)

@@ -176,16 +176,44 @@ def in_hand(session: Any, scope: Scope, side: Side) -> ConnectionRecord | None:
     """The scope's connection, begun; ``None`` where SQLAlchemy has to see to it."""
     if side.asynchronous:
         return None  # in asyncio this is ``lean_async``'s
-    if session._nested_transaction is not None:
-        return None  # SQLAlchemy sends the SAVEPOINT with the first statement that is in it
-    if scope.in_hand:
-        return scope.connection if scope.transaction is not None else None
+    connection = None
     transaction = session._transaction
-    if transaction is None:
-        return take(session, scope, side)
-    if transaction._state is not _ACTIVE:
+    if scope.in_hand:
+        connection = scope.connection if scope.transaction is not None else None
+    elif takes_none(transaction):
+        connection = take(session, scope, side)
+    elif transaction._state is _ACTIVE:
+        connection = borrowed(scope, transaction, side)
+    if connection is None or not reads_inside(session, scope, side):
         return None
-    return borrowed(scope, transaction, side)
+    return connection
+
+
+def takes_none(transaction: Any) -> bool:
+    """Whether SQLAlchemy's transaction, if there is one, goes on without a connection so far."""
+    while transaction is not None:
+        if transaction._connections or transaction._state is not _ACTIVE:
+            return False
+        transaction = transaction._parent
+    return True
+
+
+def reads_inside(session: Any, scope: Scope, side: Side) -> bool:
+    """Whether a read may be sent as it is, although a savepoint is open.
+
+    One that was not sent yet waits for more than a read, where the error of a read leaves the
+    transaction as it was.
+    """
+    nested = session._nested_transaction
+    if nested is None or nested._connections:
+        return True
+    if side.family.embedded:
+        return True
+    transaction = scope.transaction
+    if transaction is None or not (transaction.put_off or transaction.apart):
+        return False
+    # a limit that the server is told begins what was put off
+    return not side.limits or (scope.deadline is None and transaction.limit is None)
 
 
 def borrowed(scope: Scope, transaction: Any, side: Side) -> ConnectionRecord | None:
@@ -345,8 +373,35 @@ def failed(
     session: Any, side: Side, error: BaseException, sql: str | None, parameters: Any, cursor: Any
 ) -> None:
     """Have a driver's error wrapped, worded and noted as every other: it is raised from here."""
-    connection: Any = session._autobegin_t().adopted(side.engine)
+    inside = session._nested_transaction is not None and not _is_lost(session, side, error)
+    connection: Any = hand_over(session, side)
+    if inside:
+        # the savepoint that waits to be sent has to be there, to be rolled back to
+        connection = session._transaction._connection_for_bind(side.engine, None)
     connection._handle_dbapi_exception(error, sql, parameters, cursor, None)
+
+
+def hand_over(session: Any, side: Side) -> Any:
+    """SQLAlchemy's connection over the one in hand, outside of any savepoint."""
+    transaction = session._autobegin_t()
+    while transaction._parent is not None:
+        transaction = transaction._parent
+    return transaction.adopted(side.engine)
+
+
+def _is_lost(session: Any, side: Side, error: BaseException) -> bool:
+    """Whether an error on the connection in hand has left nothing of the transaction."""
+    scope: Scope = session._scope
+    transaction = scope.transaction
+    if not scope.in_hand or transaction is None:
+        return False
+    adapter = scope.lent.dbapi_connection
+    if not isinstance(error, Exception) or side.dialect.is_disconnect(error, adapter, None):
+        return True
+    if transaction.put_off or transaction.apart:
+        return False
+    worked = transaction.statements > 0
+    return bool(side.family.server_gave_up(adapter, side.driver, worked=worked))
 
 
 def worded(scope: Scope, error: BaseException) -> BaseException:
@@ -439,10 +494,13 @@ def commit(session: Any, scope: Scope) -> bool:
     dbapi = scope.lent.dbapi_connection
     worked = transaction.statements > 0
     none = transaction.apart or transaction.put_off
-    if is_heard(session) or (
-        not none and side.family.server_gave_up(dbapi, side.driver, worked=worked)
+    begun = session._transaction
+    if (
+        is_heard(session)
+        or (begun is not None and begun._parent is not None)
+        or (not none and side.family.server_gave_up(dbapi, side.driver, worked=worked))
     ):
-        session._autobegin_t().adopted(side.engine)
+        hand_over(session, side)
         return False
     transaction.commit_sent = transaction.over = True
     try:

@@ -34,7 +34,9 @@ from .lean import (
     is_fit,
     may_run,
     put_back,
+    reads_inside,
     sought,
+    takes_none,
     told,
 )
 from .listening import is_heard
@@ -112,21 +114,27 @@ async def rows_of(session: Any, side: Side, plan: Entity, asked: Any, parameters
         return ASIDE
     if (scope.deadline is not None and not side.limits_ahead) or not is_clean(session):
         return ASIDE  # to tell the server of a deadline, and to flush, is SQLAlchemy's
-    connection: ConnectionRecord | None
-    if session._nested_transaction is not None:
-        connection = None  # as in ``lean.in_hand``
-    elif scope.in_hand:
+    connection: ConnectionRecord | None = None
+    begun = session._transaction
+    if scope.in_hand:
         connection = scope.connection if scope.transaction is not None else None
-    elif session._transaction is None:
+    elif takes_none(begun):
         connection = await take(scope, side)
-    elif session._transaction._state is not _ACTIVE:
-        connection = None
-    else:
-        connection = borrowed(scope, session._transaction, side)
-    if connection is None:
+    elif begun._state is _ACTIVE:
+        connection = borrowed(scope, begun, side)
+    if connection is None or not _reads_inside(session, scope, connection, side):
         return ASIDE
     count("read:awaited")
     return await _fetched(session, scope, side, connection, plan, asked.sql, parameters)
+
+
+def _reads_inside(session: Any, scope: Scope, connection: ConnectionRecord, side: Side) -> bool:
+    """``lean.reads_inside``, also for a connection on which nothing is begun yet."""
+    if scope.transaction is not None or session._nested_transaction is None:
+        return reads_inside(session, scope, side)
+    if scope.deadline is not None and side.limits:
+        return False
+    return side.family.embedded or side.apart or connection.puts_off
 
 
 async def take(scope: Scope, side: Side) -> ConnectionRecord | None:
@@ -267,6 +275,18 @@ def may_commit(scope: Scope, error: BaseException | None) -> bool:
     if scope.deadline is not None and time.monotonic() >= scope.deadline:
         return False
     return scope._owner.is_current()
+
+
+def keeps_savepoint(scope: Scope, error: BaseException | None) -> bool:
+    """Whether the end of a nested scope is a matter of this process: nothing of it was sent."""
+    session = scope.session
+    if error is not None or session._transaction is not scope.savepoint:
+        return False
+    if scope.savepoint._connections or not is_clean(session) or is_heard(session):
+        return False
+    if ending(scope.boundary, None, scope.options.commit_on) is not Ending.COMMIT:
+        return False
+    return scope.owner.is_current()
 
 
 def may_close(scope: Scope) -> bool:
