@@ -1,4 +1,4 @@
-"""Reads inside a savepoint that was not sent: it waits for more, where their errors harm nothing."""
+"""Reads inside a savepoint that was not sent: it waits for more, where an error harms nothing."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@ cimport cython
 
 from ..connection cimport ConnectionRecord, Transaction
 from ..gate cimport Gate, Ticket
+from .inside cimport reads_inside, takes_none
 from .instances cimport furnish, make, single, values_of
 from ..pool cimport Admission
 from ..registry cimport Scope
@@ -25,11 +26,6 @@ cpdef bint may_run(object session, Side side, Entity plan)
 
 @cython.locals(connection=ConnectionRecord)
 cpdef ConnectionRecord in_hand(object session, Scope scope, Side side)
-
-cpdef bint takes_none(object transaction)
-
-@cython.locals(transaction=Transaction)
-cpdef bint reads_inside(object session, Scope scope, Side side)
 
 @cython.locals(connection=ConnectionRecord, now=double, admission=Admission)
 cpdef ConnectionRecord take(object session, Scope scope, Side side)

@@ -24,6 +24,7 @@ from ..pool import Admission
 from ..registry import Scope
 from ..sealed import seal
 from .counts import count
+from .inside import reads_inside, takes_none
 from .listening import is_heard
 from .over import read_over
 from .plans import Entity
@@ -187,33 +188,6 @@ def in_hand(session: Any, scope: Scope, side: Side) -> ConnectionRecord | None:
     if connection is None or not reads_inside(session, scope, side):
         return None
     return connection
-
-
-def takes_none(transaction: Any) -> bool:
-    """Whether SQLAlchemy's transaction, if there is one, goes on without a connection so far."""
-    while transaction is not None:
-        if transaction._connections or transaction._state is not _ACTIVE:
-            return False
-        transaction = transaction._parent
-    return True
-
-
-def reads_inside(session: Any, scope: Scope, side: Side) -> bool:
-    """Whether a read may be sent as it is, although a savepoint is open.
-
-    One that was not sent yet waits for more than a read, where the error of a read leaves the
-    transaction as it was.
-    """
-    nested = session._nested_transaction
-    if nested is None or nested._connections:
-        return True
-    if side.family.embedded:
-        return True
-    transaction = scope.transaction
-    if transaction is None or not (transaction.put_off or transaction.apart):
-        return False
-    # a limit that the server is told begins what was put off
-    return not side.limits or (scope.deadline is None and transaction.limit is None)
 
 
 def borrowed(scope: Scope, transaction: Any, side: Side) -> ConnectionRecord | None:

@@ -23,6 +23,7 @@ from . import statements
 from .counts import count
 from .found import executed
 from .found import scalars as scalars_of
+from .inside import reads_inside_unbegun, takes_none
 from .lean import (
     _ACTIVE,
     ASIDE,
@@ -34,9 +35,7 @@ from .lean import (
     is_fit,
     may_run,
     put_back,
-    reads_inside,
     sought,
-    takes_none,
     told,
 )
 from .listening import is_heard
@@ -122,19 +121,10 @@ async def rows_of(session: Any, side: Side, plan: Entity, asked: Any, parameters
         connection = await take(scope, side)
     elif begun._state is _ACTIVE:
         connection = borrowed(scope, begun, side)
-    if connection is None or not _reads_inside(session, scope, connection, side):
+    if connection is None or not reads_inside_unbegun(session, scope, connection, side):
         return ASIDE
     count("read:awaited")
     return await _fetched(session, scope, side, connection, plan, asked.sql, parameters)
-
-
-def _reads_inside(session: Any, scope: Scope, connection: ConnectionRecord, side: Side) -> bool:
-    """``lean.reads_inside``, also for a connection on which nothing is begun yet."""
-    if scope.transaction is not None or session._nested_transaction is None:
-        return reads_inside(session, scope, side)
-    if scope.deadline is not None and side.limits:
-        return False
-    return side.family.embedded or side.apart or connection.puts_off
 
 
 async def take(scope: Scope, side: Side) -> ConnectionRecord | None:

@@ -34,6 +34,7 @@ COMPILED: tuple[str, ...] = (
     "hermetic.fast.flush",
     "hermetic.fast.flush_async",
     "hermetic.fast.found",
+    "hermetic.fast.inside",
     "hermetic.fast.instances",
     "hermetic.fast.lane",
     "hermetic.fast.lean",
