@@ -4,7 +4,7 @@ psycopg sends BEGIN, waits, and then sends the first statement. In libpq's pipel
 at once, and with them whatever else has to be told to the server before a statement. The cursors
 here are psycopg's own in everything but this; what cannot go through a pipeline they leave to it.
 
-psycopg's private parts that are used here were read for psycopg 3.3.8 and 3.3.9.
+``psycopg_private`` looks first whether psycopg's private parts are what they were.
 """
 
 from __future__ import annotations
