@@ -37,11 +37,7 @@ def extensions() -> list[Extension]:
             raise
         return []
     wanted = [
-        Extension(
-            name,
-            [str(SOURCE / Path(*name.split(".")).with_suffix(".py"))],
-            optional=not REQUIRED,
-        )
+        Extension(name, [str(SOURCE / Path(*name.split(".")).with_suffix(".py"))])
         for name in compiled_modules()
     ]
     found: list[Extension] = cythonize(
@@ -49,6 +45,8 @@ def extensions() -> list[Extension]:
         # annotations are for people and mypy; C types are declared as such
         compiler_directives={"language_level": "3", "annotation_typing": False},
     )
+    for extension in found:
+        extension.optional = not REQUIRED  # cythonize makes new ones, without it
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -70,3 +71,92 @@ def test_a_changed_sqlalchemy_turns_them_off_with_one_warning(change: str) -> No
     )
 
     assert done.stdout.splitlines() == [str(warned), "9 9", counted], done.stderr
+
+
+# ---------------------------------------------------------------- a name that is gone
+
+_WITHOUT = """
+import builtins
+imported = builtins.__import__
+def without(name, globals=None, locals=None, fromlist=(), level=0):
+    place = (globals or {{}}).get("__name__")
+    if place == "hermetic.fast.{module}" and "{gone}" in (fromlist or ()):
+        raise ImportError("cannot import name '{gone}'")
+    return imported(name, globals, locals, fromlist, level)
+builtins.__import__ = without
+import warnings
+with warnings.catch_warnings(record=True) as found:
+    warnings.simplefilter("always")
+    from hermetic import Database
+builtins.__import__ = imported
+print(len(found), *(str(each.message) for each in found))
+
+import asyncio
+from typing import NamedTuple
+from sqlalchemy import ForeignKey, select
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, selectinload
+class Base(DeclarativeBase): pass
+class User(Base):
+    __tablename__ = "users"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    pets: Mapped[list["Pet"]] = relationship()
+class Pet(Base):
+    __tablename__ = "pets"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+class Row(NamedTuple):
+    id: int
+db = Database("sqlite:///{folder}/main.db")
+Base.metadata.create_all(db.engine)
+with db.session() as s:
+    s.add_all(User(name="old", pets=[Pet()]) for _ in range(4))
+with db.session() as s:
+    print(len(s.get(User, 1).pets), len(s.scalars(select(User)).all()))
+    s.get(User, 2).name = "new"
+    with db.session(propagation="nested"):
+        s.add(User(name="nested"))
+with db.session(readonly=True) as s:
+    users = s.scalars(select(User).options(selectinload(User.pets))).all()
+    print([user.name for user in users], len(s.rows(select(User.id), into=Row)))
+async def main():
+    async with db.session() as s:
+        s.add(User(name="async"))
+    async with db.session() as s:
+        print((await s.get(User, 6)).name)
+        print((await s.scalars(select(User).where(User.id == 6))).one().name)
+    await db.aclose()
+asyncio.run(main())
+db.close()
+"""
+
+OFF = "1 hermetic's fast paths are off"
+UNIT_OF_WORK = "1 hermetic writes through SQLAlchemy's own unit of work"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("module", "gone", "warning"),
+    [
+        ("private", "_EmptyListener", OFF),
+        ("private", "InstanceState", OFF),
+        ("private", "_sessions", OFF),
+        ("private_flush", "SessionTransactionState", UNIT_OF_WORK),
+        ("private_flush", "unitofwork", UNIT_OF_WORK),
+    ],
+)
+def test_a_name_that_is_gone_turns_them_off_and_all_else_works(
+    module: str, gone: str, warning: str, tmp_path: Path
+) -> None:
+    program = _WITHOUT.format(module=module, gone=gone, folder=tmp_path)
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+
+    first, *rest = done.stdout.splitlines() or [""]
+    assert first.startswith(warning), done.stderr
+    assert gone in first
+    assert rest == ["1 4", "['old', 'new', 'old', 'old', 'nested'] 5", "async", "async"], (
+        done.stderr
+    )

@@ -22,6 +22,7 @@ from .family import (
     break_socket,
     drop_transport,
 )
+from .psycopg_private import is_as_it_was_read
 from .wire import Wire
 from .wires import AsyncpgWire, PsycopgWire
 
@@ -242,6 +243,8 @@ def _send_ahead(connection: Any) -> bool:
     """
     import psycopg
 
+    if not is_as_it_was_read():
+        return False
     from .psycopg_ahead import AsyncCursor, Cursor
 
     ours: dict[Any, Any] = {psycopg.Cursor: Cursor, psycopg.AsyncCursor: AsyncCursor}

@@ -5,7 +5,7 @@ at once, and with them whatever else has to be told to the server before a state
 here are psycopg's own in everything but this, and a shorter way for a statement that was prepared
 before (``read``); what cannot go through a pipeline they leave to it.
 
-psycopg's private parts that are used here were read for psycopg 3.3.8 and 3.3.9.
+``psycopg_private`` looks first whether psycopg's private parts are what they were.
 """
 
 from __future__ import annotations

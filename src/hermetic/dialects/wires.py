@@ -103,9 +103,9 @@ class PsycopgWire(Wire):
     async def run(self, adapter: Any, sql: str, parameters: Any, begin: tuple[str, ...] | None,
                   dialect: Any, last: Any, apart: bool) -> tuple[list[Any], Any]:  # fmt: skip
         # a cursor that executes the same text again knows how to convert its parameters
-        last.apart = apart
         read = getattr(last, "read", None)  # a user's own cursors have none
         if read is not None:
+            last.apart = apart
             return await read(sql, parameters), last
         await last.execute(sql, parameters)
         return await last.fetchall(), last
@@ -118,7 +118,8 @@ class PsycopgWire(Wire):
 
     async def write(self, adapter: Any, sql: str, parameters: Any, begin: tuple[str, ...] | None,
                     dialect: Any, last: Any, returns: bool, many: bool) -> Written:  # fmt: skip
-        last.apart = False
+        if hasattr(last, "apart"):
+            last.apart = False
         if many:
             await last.executemany(sql, parameters)
         else:

@@ -40,7 +40,7 @@ _MISSING: Any = object()
 _insert_order = attrgetter("insert_order")
 
 _off = private_flush.why_off()
-if _off is not None:
+if _off is not None and ON:
     warnings.warn(
         f"hermetic writes through SQLAlchemy's own unit of work, which is slower: {_off}.",
         RuntimeWarning,

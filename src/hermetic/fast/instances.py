@@ -22,6 +22,7 @@ except ImportError:
     from . import shadow as cython
 
 from .private import STATE_ATTR, InstanceState, WeakInstanceDict
+from .switch import ON
 
 if TYPE_CHECKING:
     from .plan import EntityPlan
@@ -80,11 +81,15 @@ if not cython.compiled:
         return
 
 
-_CLASS = offset_of(InstanceState.__dict__["class_"])
-_MANAGER = offset_of(InstanceState.__dict__["manager"])
-_OBJ = offset_of(InstanceState.__dict__["obj"])
-_COMMITTED = offset_of(InstanceState.__dict__["committed_state"])
-_EXPIRED = offset_of(InstanceState.__dict__["expired_attributes"])
+def _offset(slot: str) -> int:
+    return offset_of(InstanceState.__dict__[slot]) if ON else 0  # who made sure what they are
+
+
+_CLASS = _offset("class_")
+_MANAGER = _offset("manager")
+_OBJ = _offset("obj")
+_COMMITTED = _offset("committed_state")
+_EXPIRED = _offset("expired_attributes")
 
 
 def forget(state: Any, reference: Any) -> None:

@@ -42,6 +42,7 @@ from .listening import is_heard
 from .plans import Entity
 from .private import forget_proxy, proxies, runids
 from .side import Side
+from .switch import ON
 
 # a result of more rows than this is not kept with the driver's cursor
 _FEW = 100
@@ -295,6 +296,8 @@ _OWN = frozenset({"_async_binds", "sync_session", "_proxied"})
 
 def remember_facade(side: Side, facade: Any) -> None:
     """Keep what an AsyncSession has in it that SQLAlchemy has just made."""
+    if not ON:
+        return
     side.facade_class = type(facade)
     side.facade_dict = {name: value for name, value in facade.__dict__.items() if name not in _OWN}
 
