@@ -160,3 +160,26 @@ def test_a_name_that_is_gone_turns_them_off_and_all_else_works(
     assert rest == ["1 4", "['old', 'new', 'old', 'old', 'nested'] 5", "async", "async"], (
         done.stderr
     )
+
+
+_WITHOUT_GREENLET = """
+import sys
+sys.modules["greenlet"] = None
+from hermetic import Database
+from hermetic.fast.switch import ON
+db = Database("sqlite://")
+with db.session() as session:
+    print(ON, session.scalar("SELECT 42"))
+"""
+
+
+@pytest.mark.slow
+def test_threads_need_no_greenlet() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", _WITHOUT_GREENLET],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.stdout == "True 42\n", done.stderr

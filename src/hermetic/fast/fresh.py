@@ -21,7 +21,7 @@ if not cython.compiled:
 _IdentityMap = WeakInstanceDict
 # what no two sessions share
 _OWN = frozenset({"identity_map", "_new", "_deleted", "hash_key", "dispatch"})
-_listed: dict[int, Any] = sessions.data
+_listed: dict[int, Any] = sessions.data if ON else {}
 
 
 def remember_session(side: Side, session: Any) -> None:

@@ -23,6 +23,12 @@ class _Name:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self
 
+    def __getitem__(self, key: Any) -> Any:
+        return self
+
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[type, ...]:
+        return ()
+
 
 class StandIn(ModuleType):
     """A module every name of which is there, and says why none of them is."""

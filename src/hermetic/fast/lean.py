@@ -582,4 +582,4 @@ def give_back(scope: Scope) -> None:
 
 
 _NOTHING_LOADED = WeakInstanceDict()
-_listed: dict[int, Any] = sessions.data
+_listed: dict[int, Any] = sessions.data if ON else {}
