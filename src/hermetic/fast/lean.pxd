@@ -13,7 +13,7 @@ from .plans cimport Entity
 from .side cimport Side, side_of
 
 
-cdef object _boolean, _State, _IdentityMap, _cleanup, _GET_BIND, _now
+cdef object _boolean, _State, _IdentityMap, _GET_BIND, _now, forget
 cdef dict _listed
 
 
