@@ -115,7 +115,7 @@ cdef class EntityLoader:
 
     cpdef list load(self, list rows)
     cdef int load_some(self, list rows, Py_ssize_t start, Py_ssize_t stop, list found) except -1
-    @cython.locals(inside=dict, values=dict)
+    @cython.locals(values=dict)
     cdef object one(self, tuple row)
     cdef tuple identity(self, tuple row)
     cdef int populate(self, object state, dict values, tuple row) except -1

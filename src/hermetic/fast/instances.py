@@ -182,14 +182,14 @@ class EntityLoader:
         furnish(state, instance, self.cls, self.manager, forget)
         values = values_of(instance)
         values[_STATE_ATTR] = state
-        inside = values_of(state)
-        inside["key"] = key
-        inside["identity_token"] = self.token
-        inside["session_id"] = self.session_id
-        inside["_instance_dict"] = self.reference
-        inside["load_options"] = self.options
-        inside["load_path"] = self.path
-        inside["runid"] = self.runid
+        # one by one: asked for its dictionary, a state has one from then on, which takes memory
+        state.key = key
+        state.identity_token = self.token
+        state.session_id = self.session_id
+        state._instance_dict = self.reference
+        state.load_options = self.options
+        state.load_path = self.path
+        state.runid = self.runid
         self.populate(state, values, row)
         return instance
 
