@@ -13,6 +13,7 @@ cdef extern from "Python.h":
     ctypedef struct CMemberDescriptor "PyMemberDescrObject":
         CMember* d_member
 
+    const int PY_VERSION_HEX
     object PyWeakref_NewRef(object referent, object callback)
     object PyMethod_New(object function, object bound)
     object PyObject_GenericGetDict(object owner, void* context)
@@ -88,8 +89,12 @@ cdef inline dict values_of(object instance):
     return PyObject_GenericGetDict(instance, NULL)
 
 
+# What has its values inside itself, from CPython 3.13 on, would go on to be asked for those.
 cdef inline int set_values(object instance, dict values) except -1:
-    return PyObject_GenericSetDict(instance, values, NULL)
+    if PY_VERSION_HEX < 0x030D0000:
+        return PyObject_GenericSetDict(instance, values, NULL)
+    instance.__dict__ = values
+    return 0
 
 
 cdef inline object weak(object referent, object told):
