@@ -68,7 +68,7 @@ cdef bint gave_up(Side side, ConnectionRecord connection, object dbapi, bint wor
 @cython.locals(values=dict)
 cpdef bint may_close(object session)
 
-@cython.locals(states=dict, values=dict, own=dict)
+@cython.locals(states=dict, values=dict)
 cpdef close(object session, Scope scope)
 
 @cython.locals(connection=ConnectionRecord, gate=Gate, ticket=Ticket, side=Side, now=double)

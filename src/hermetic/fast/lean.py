@@ -540,8 +540,8 @@ def close(session: Any, scope: Scope) -> None:
         loaded = list(states.values())
         seal(loaded, scope)
         for state in loaded:
-            own = values_of(state)
-            own["session_id"] = own["_strong_obj"] = None
+            # one by one: asked for its dictionary, a state has one from then on
+            state.session_id = state._strong_obj = None
     if type(identity_map) is _IdentityMap:
         values_of(identity_map)["_add_unpresent"] = killed  # as ``_kill``
     else:
