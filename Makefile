@@ -2,9 +2,11 @@
 #
 #   make demo [URL=...]   the example, on a SQLite file unless a URL is given
 #   make test             all tests, on SQLite, PostgreSQL and MariaDB
+#   make fire             the tests of faults under load, which want the machine for themselves
 #   make compat           SQLAlchemy's own tests, with hermetic's sessions
 #   make check            lint, types, architecture, generated files, documentation
 #   make bench            measurements
+#   make soak HOURS=24    work and faults on real servers; also SECONDS=, SEED=, SOAK_ARGS=
 #   make docs             the documentation, in docs/_build/html
 #   make clean            remove what was made
 #
@@ -17,9 +19,14 @@ PYTHON ?= python3
 URL ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+HOURS ?= 1
+SECONDS ?= 0
+SEED ?=
+SOAK_ARGS ?=
 VENV ?= .venv
 # Each worker works in databases of its own; the servers are shared, and admit 100 clients each.
-WORKERS ?= auto --maxprocesses 4
+# Much of the time is waiting: one worker more than there are processors.
+WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 4 ] && echo $$((n + 1)) || echo 4)
 
 export PYTHON VENV
 # By the environment, because a URL may hold characters that make and the shell read as theirs, and
@@ -35,14 +42,20 @@ SOURCES := $(COMPILED:%=src/hermetic/%.py) $(wildcard src/hermetic/*.pxd src/her
 DEV := $(VENV)/.installed-dev
 BENCH := $(VENV)/.installed-bench
 
-.PHONY: demo test compat check bench docs clean
+.PHONY: demo test fire compat check bench soak docs clean
 
 demo: $(DEMO)
 	$(BIN)/python examples/bank.py $${HERMETIC_DEMO_URL:+"$$HERMETIC_DEMO_URL"}
 
 test: $(DEV)
 	scripts/install-servers
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --ignore tests/fire/test_fire.py $(PYTEST_ARGS)
+	$(if $(strip $(PYTEST_ARGS)),,$(MAKE) fire)
+
+# A part of the tests: all of them end with it, unless some were chosen.
+fire: $(DEV)
+	scripts/install-servers
+	$(BIN)/python -m pytest -v tests/fire/test_fire.py $(PYTEST_ARGS)
 
 compat: $(DEV)
 	$(BIN)/python -m tools.compat -n $(WORKERS) $(PYTEST_ARGS)
@@ -57,6 +70,10 @@ check: $(DEV)
 
 bench: $(BENCH)
 	$(BIN)/python bench/run.py $(BENCH_ARGS)
+
+soak: $(DEV)
+	scripts/install-servers
+	$(BIN)/python -m tests.fire.soak --hours $(HOURS) --seconds $(SECONDS) --seed "$(SEED)" $(SOAK_ARGS)
 
 docs: $(DEV)
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html

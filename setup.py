@@ -14,6 +14,9 @@ from setuptools import Extension, setup
 
 SOURCE = Path("src")
 REQUIRED = os.environ.get("HERMETIC_REQUIRE_COMPILED", "") not in ("", "0")
+# those that this process may use; a container sees all that the machine has
+_ALLOWED = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
+PROCESSORS = min(4, len(_ALLOWED))
 DISABLED = os.environ.get("HERMETIC_DISABLE_COMPILED", "") not in ("", "0")
 
 
@@ -50,4 +53,5 @@ def extensions() -> list[Extension]:
     return found
 
 
-setup(ext_modules=extensions())
+# one C compiler for each processor
+setup(ext_modules=extensions(), options={"build_ext": {"parallel": PROCESSORS}})

@@ -20,7 +20,14 @@ import pytest
 from tests.backends import ASYNC_BACKENDS, BACKENDS, FAMILY_SCHEMES, SYNC_BACKENDS, Backend
 from tests.databases import FamilyUrl, FreshUrl, TestDatabases, WorkerDatabases
 from tests.loop import run_async
-from tests.servers import ServerAccess, ServerFailed, ServerSet, ServerUnavailable, installed
+from tests.servers import (
+    ServerAccess,
+    ServerFailed,
+    ServerSet,
+    ServerUnavailable,
+    galera,
+    installed,
+)
 from tests.worlds import World, drive
 
 _SERVERS: Final = pytest.StashKey[ServerSet]()
@@ -59,7 +66,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    found = installed()
+    found = {**installed(), "galera": _galera()}
     missing = config.stash[_MISSING] = [name for name, found_at in found.items() if not found_at]
     servers = {"sqlite": sqlite3.sqlite_version, **found}
     return [
@@ -203,6 +210,14 @@ def world(backend: Backend, fresh_url: FreshUrl, family_url: FamilyUrl) -> Itera
         made.close_observer()
     else:
         made.close()
+
+
+def _galera() -> str | None:
+    """Where Galera's library is; ``None`` where something is missing of it."""
+    try:
+        return str(galera.provider())
+    except ServerUnavailable:
+        return None
 
 
 def _installed_version(package: str) -> str:

@@ -183,6 +183,8 @@ def test_flags_are_true_or_false_and_nothing_like_it(option: str, value: object)
         ("scope", {"readonly": True}, "must be a ScopeOptions"),
         ("engine_options", {"pool_size": 5}, "is an option of its own"),
         ("engine_options", {"poolclass": None}, "is an option of its own"),
+        ("engine_options", {"isolation_level": "AUTOCOMMIT"}, "AUTOCOMMIT"),
+        ("engine_options", {"execution_options": {"isolation_level": "autocommit"}}, "AUTOCOMMIT"),
         ("session_options", {"expire_on_commit": True}, "is an option of its own"),
         ("session_options", {"bind": None}, "is an option of its own"),
     ],

@@ -21,6 +21,6 @@ def test_scopes_on_a_server_do_what_the_model_says(family: str, family_url: Fami
     DatabaseMachine.url = family_url(family)
     DatabaseMachine.observer = observe(DatabaseMachine.url)
     try:
-        run(DatabaseMachine, histories=150)
+        run(DatabaseMachine, histories=60)
     finally:
         DatabaseMachine.observer.dispose()

@@ -93,7 +93,7 @@ def test_every_time_says_that_it_is_seconds() -> None:
         if "float" in str(field.type) and field.name != "retries_per_second"
     ]
 
-    assert len(times) == 8
+    assert len(times) == 16
     assert all(described(DatabaseOptions)[name].startswith("seconds") for name in times)
 
 
@@ -190,23 +190,43 @@ FROM_TEXT: list[tuple[str, str, Any]] = [
     ("ping_after", "", None),
     ("ping_after", "0", 0.0),
     ("statement_timeout", "1e1", 10.0),
+    ("pooler", "Transaction", "transaction"),
+    ("resolve_commits", "Token", "token"),
+    ("resolve_timeout", "3", 3.0),
+    ("commit_table", "lost_answers", "lost_answers"),
     ("echo", "TRUE", True),
     ("echo", "off", False),
     ("foreign_keys", "0", False),
     ("hide_parameters", "Yes", True),
     ("put_off_begin", "no", False),
     ("journal_mode", "DELETE", "delete"),
+    ("reset_connections", "Always", "always"),
+    ("tls", "Off", "off"),
     ("synchronous", "Normal", "normal"),
     ("application_name", "shop", "shop"),
     ("name", "orders", "orders"),
     ("retries_per_second", "7", 7.0),
     ("retry_burst", "0", 0),
+    ("pool_min", "2", 2),
+    ("pool_idle", "none", None),
+    ("keepalive", "30", 30.0),
+    ("pool_reserve", "1", 1),
+    ("shed_after", "0.5", 0.5),
+    ("replicas", "", ()),
+    ("zone", "here", "here"),
+    ("replica_lag", "none", None),
+    ("replica_wait", "0", 0.0),
+    ("replica_fallback", "no", False),
+    ("failover_wait", "0", 0.0),
+    ("probe_every", "2", 2.0),
 ]
 FROM_TEXT_OF_SCOPES: list[tuple[str, str, Any]] = [
     ("isolation", "serializable", Isolation.SERIALIZABLE),
     ("isolation", "none", None),
     ("propagation", "nested", Propagation.NESTED),
+    ("priority", "yes", True),
     ("readonly", "yes", True),
+    ("position", "yes", True),
     ("readonly", "no", False),
     ("readonly", "none", None),
     ("timeout", "2.5", 2.5),
@@ -218,7 +238,8 @@ FROM_TEXT_OF_SCOPES: list[tuple[str, str, Any]] = [
 
 @pytest.mark.parametrize(("option", "text", "value"), FROM_TEXT)
 def test_a_variable_sets_an_option(option: str, text: str, value: Any) -> None:
-    environ = {"HERMETIC_URL": "sqlite://", f"HERMETIC_{option.upper()}": text}
+    url = "postgresql://localhost/app" if option == "pooler" else "sqlite://"
+    environ = {"HERMETIC_URL": url, f"HERMETIC_{option.upper()}": text}
 
     kept = getattr(Database.from_env(environ=environ).options, option)
 
@@ -240,7 +261,8 @@ def test_every_option_that_text_can_express_has_a_variable() -> None:
     }
     tested = {option for option, _, _ in [*FROM_TEXT, *FROM_TEXT_OF_SCOPES]}
     inexpressible = {
-        *("poolclass", "connect_args", "engine_options", "session_options", "scope", "commit_on")
+        *("poolclass", "connect_args", "engine_options", "session_options", "scope", "commit_on"),
+        *("budget", "credentials", "after", "tenant", "tenants"),
     }
     like_those = {
         *("pool_recycle", "connect_timeout", "lock_timeout"),

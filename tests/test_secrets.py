@@ -14,6 +14,7 @@ from sqlalchemy import create_engine, make_url
 from hermetic import (
     AuthenticationFailed,
     CannotConnect,
+    ConfigurationError,
     Database,
     FaultError,
     InvalidStatement,
@@ -248,3 +249,75 @@ def test_a_scope_on_a_secret_url_is_listed_without_its_secrets() -> None:
             assert CANARY not in repr(thing)
 
     assert CANARY not in repr(session)
+
+
+# ---------------------------------------------------------------- secrets in a URL's query
+
+
+QUERY = f"password={CANARY}&sslpassword={CANARY}"
+
+
+async def test_an_engine_shows_no_secret_of_its_urls_query() -> None:
+    urls = [f"postgresql+psycopg://u:{CANARY}@h/d?{QUERY}", f"mysql+pymysql://u@h/d?{QUERY}"]
+    for url in urls:
+        with Database(url) as db:
+            for thing in (db.engine, db.engine.url, db.engine.pool, db.server, db.options):
+                assert CANARY not in repr(thing)
+                assert CANARY not in str(thing)
+            assert CANARY not in db.explain()
+
+    db = Database(f"postgresql+asyncpg://u:{CANARY}@h/d?{QUERY}")
+    things: list[Any] = [db.async_engine, db.async_engine.url, db.async_engine.sync_engine]
+    assert CANARY not in repr(things)
+    await db.aclose()
+
+
+@on_servers
+async def test_a_password_in_the_query_still_works(
+    world: World, heard: pytest.LogCaptureFixture
+) -> None:
+    url = make_url(world.url)
+    password = url.password
+    assert password
+    moved = url.set(password=None).update_query_dict({"password": password})
+    db = Database(moved.render_as_string(hide_password=False))
+
+    async with world.session(db) as session:
+        assert (await session.execute("SELECT 1")).scalar() == 1
+    told = told_by_database(db)
+    await close(world, db)
+
+    for text in (*told, heard.text):
+        assert password not in text.replace("hermetic:***", "")
+
+
+@on_servers
+async def test_a_wrong_password_in_the_query_is_told_to_nobody(
+    world: World, heard: pytest.LogCaptureFixture
+) -> None:
+    url = make_url(world.url).set(password=None).update_query_dict({"password": CANARY})
+
+    error, told = await failing(world, url.render_as_string(hide_password=False))
+
+    for text in (*told_by(error), *told, heard.text):
+        assert CANARY not in text
+    assert CANARY.encode() not in pickle.dumps(error)
+
+
+def test_a_wrong_option_or_url_is_told_of_without_secrets() -> None:
+    wrong: list[tuple[Any, dict[str, Any]]] = [
+        (f"postgresql://u:{CANARY}@h:port/d", {}),
+        (f"nosuchdatabase://u:{CANARY}@h/d", {}),
+        (f"postgresql+nosuchdriver://u:{CANARY}@h/d?{QUERY}", {}),
+        (f"postgresql://u:{CANARY}@h:99999/d", {}),
+        (f"postgresql://u:{CANARY}@h/d?{QUERY}&sslmode=disable", {"tls": "verify"}),
+        ("postgresql://u@h/d", {"password": CANARY}),
+        ("postgresql://u@h/d", {"connect_args": CANARY}),
+        ("postgresql://u@h/d", {"tls": "verify", "connect_args": {"sslmode": CANARY}}),
+    ]
+    for url, options in wrong:
+        with pytest.raises(ConfigurationError) as raised:
+            Database(url, **options)
+        for text in told_by(raised.value):
+            assert CANARY not in text
+        assert CANARY.encode() not in pickle.dumps(raised.value)

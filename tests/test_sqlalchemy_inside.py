@@ -144,6 +144,7 @@ def test_a_transaction_knows_its_connections_and_its_session() -> None:
         assert transaction is not None
 
         assert engine in transaction._connections
+        assert callable(transaction._remove_snapshot)
         assert transaction.session is session
         assert transaction is session._transaction
         assert session.begin_nested().parent is transaction

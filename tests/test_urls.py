@@ -357,12 +357,36 @@ def test_an_old_driver_is_warned_of_once(monkeypatch: pytest.MonkeyPatch) -> Non
     drivers._check_version.cache_clear()
 
 
+def test_a_driver_that_mixes_up_rows_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drivers, "_installed", lambda module: True)
+    drivers._check_soundness.cache_clear()
+    db = Database("mysql+aiomysql://h/d")
+
+    with pytest.warns(RuntimeWarning, match="aiomysql.*asyncmy"):
+        assert db.driver(asynchronous=True) == "aiomysql"
+    assert db.driver(asynchronous=True) == "aiomysql"  # a second warning would be an error
+
+
+def test_an_old_sqlalchemy_is_warned_of_under_asyncio(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drivers, "_installed", lambda module: True)
+    versions = {"sqlalchemy": "2.1.6"}
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: versions.get(name, "99"))
+    drivers._check_soundness.cache_clear()
+    db = Database("postgresql+psycopg://h/d")
+
+    assert db.driver() == "psycopg"
+    with pytest.warns(RuntimeWarning, match=r"SQLAlchemy 2\.1\.6 is older than 2\.1\.7"):
+        assert db.driver(asynchronous=True) == "psycopg"
+    drivers._check_soundness.cache_clear()
+
+
 @pytest.mark.parametrize("version", ["0.2.13", "0.2.13.post1", "0.3", "1.0rc1", "10"])
 def test_a_driver_that_is_new_enough_is_not_warned_of(
     monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
     monkeypatch.setattr(drivers, "_installed", lambda module: True)
-    monkeypatch.setattr(importlib.metadata, "version", lambda name: version)
+    versions = {"asyncmy": version}
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: versions.get(name, "99"))
     drivers._check_version.cache_clear()
 
     assert Database("mysql://h/d").driver(asynchronous=True) == "asyncmy"

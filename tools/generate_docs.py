@@ -23,6 +23,7 @@ from typing import Any, Final
 from hermetic import DatabaseOptions, Retry, ScopeOptions
 from hermetic.options import RETRYABLE_KINDS
 from tests.architecture import LAYERS, PACKAGE
+from tests.fire.hermitage import anomalies_table, isolation_table
 from tools.ledger import Ledger, Mark
 
 ROOT: Final = Path(__file__).parents[1]
@@ -170,6 +171,8 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "retried-kinds": retried_kinds,
     "modules": modules_table,
     "counts": counts,
+    "isolation": isolation_table,
+    "anomalies": anomalies_table,
 }
 
 

@@ -11,6 +11,7 @@ from .fast import modules as modules
 from .async_session import AsyncSession
 from .attempt import Attempt
 from .attempts import Attempts, Unit
+from .budget import Budget
 from .database import Database
 from .dialects.classify import classify
 from .errors import (
@@ -29,6 +30,8 @@ from .errors import (
     FaultError,
     ForeignKeyViolation,
     ForeignOwner,
+    ForeignTenant,
+    ForkedScope,
     HermeticError,
     IdleTimeout,
     IntegrityViolation,
@@ -37,12 +40,15 @@ from .errors import (
     InvalidStatement,
     InvalidURL,
     LockTimeout,
+    LostByPooler,
     MissingDriver,
     NodeNotReady,
+    NoReplica,
     NoScope,
     NotNullViolation,
     Outcome,
     OutOfResources,
+    PartialCommit,
     PermissionDenied,
     PoolError,
     PoolOverloaded,
@@ -61,42 +67,60 @@ from .errors import (
     StaleInstance,
     StalePlan,
     StatementTimeout,
+    TenantRequired,
     TooManyConnections,
     TransactionAborted,
     TransactionError,
     UniqueViolation,
+    UnknownTenant,
+    UnprotectedTenants,
     UnsupportedFeature,
+    UntrustedServer,
     UnusableFile,
 )
 from .events import (
+    CommitResolved,
     ConnectionDestroyed,
     ConnectionInfo,
     Event,
     HookFailed,
     PoolInfo,
+    ReplicaEjected,
+    ReplicaReturned,
     RetryRefused,
     RetryScheduled,
     ScopeFinished,
     ScopeInfo,
     ScopeOpened,
+    ServerInfo,
     SessionInfo,
     Snapshot,
 )
 from .factories import async_scoped_session, async_sessionmaker, scoped_session, sessionmaker
 from .faults import Fault, FaultKind
+from .flow import Flow
+from .group import Group
 from .options import DatabaseOptions, Isolation, Propagation, Retry, ScopeOptions
+from .proof import CommitProof
+from .recovery import Recovery
 from .registry import Scope
+from .replica import Replica
 from .session import Session
+from .tenancy import NO_TENANT, DatabasePerTenant, RowSecurity, SchemaPerTenant
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "NO_TENANT",
     "AsyncSession",
     "Attempt",
     "Attempts",
     "AuthenticationFailed",
+    "Budget",
     "CannotConnect",
     "CheckViolation",
+    "CommitProof",
+    "CommitResolved",
     "CommitUnknown",
     "CompletionUnknown",
     "ConcurrentUse",
@@ -107,6 +131,7 @@ __all__ = [
     "Database",
     "DatabaseClosed",
     "DatabaseOptions",
+    "DatabasePerTenant",
     "DeadlineExceeded",
     "Deadlock",
     "DetachedAccess",
@@ -114,8 +139,12 @@ __all__ = [
     "Fault",
     "FaultError",
     "FaultKind",
+    "Flow",
     "ForeignKeyViolation",
     "ForeignOwner",
+    "ForeignTenant",
+    "ForkedScope",
+    "Group",
     "HermeticError",
     "HookFailed",
     "IdleTimeout",
@@ -126,12 +155,15 @@ __all__ = [
     "InvalidURL",
     "Isolation",
     "LockTimeout",
+    "LostByPooler",
     "MissingDriver",
+    "NoReplica",
     "NoScope",
     "NodeNotReady",
     "NotNullViolation",
     "OutOfResources",
     "Outcome",
+    "PartialCommit",
     "PermissionDenied",
     "PoolError",
     "PoolInfo",
@@ -141,11 +173,17 @@ __all__ = [
     "Propagation",
     "ReadOnlyScope",
     "ReadOnlyServer",
+    "Recovery",
+    "Replica",
+    "ReplicaEjected",
+    "ReplicaReturned",
     "Retry",
     "RetryRefused",
     "RetryRequested",
     "RetryScheduled",
     "RolledBack",
+    "RowSecurity",
+    "SchemaPerTenant",
     "Scope",
     "ScopeControls",
     "ScopeEnded",
@@ -157,18 +195,23 @@ __all__ = [
     "ScopeRef",
     "ScopeRefused",
     "SerializationConflict",
+    "ServerInfo",
     "Session",
     "SessionInfo",
     "Snapshot",
     "StaleInstance",
     "StalePlan",
     "StatementTimeout",
+    "TenantRequired",
     "TooManyConnections",
     "TransactionAborted",
     "TransactionError",
     "UniqueViolation",
     "Unit",
+    "UnknownTenant",
+    "UnprotectedTenants",
     "UnsupportedFeature",
+    "UntrustedServer",
     "UnusableFile",
     "async_scoped_session",
     "async_sessionmaker",

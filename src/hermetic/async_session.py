@@ -37,6 +37,16 @@ class AsyncSession(AsyncRowsSession, AsyncStringSession):
         """How its scope ended; ``None`` while that is open, or outside any scope."""
         return self.sync_session.outcome
 
+    @property
+    def tenant(self) -> str | None:
+        """Whose rows it sees; ``None`` for nobody's, or outside any scope."""
+        return self.sync_session.tenant
+
+    @property
+    def position(self) -> str | None:
+        """As Session.position; no await, nothing is sent."""
+        return self.sync_session.position
+
     if TYPE_CHECKING:
 
         async def run_sync(

@@ -47,9 +47,14 @@ class Attempt:
     def __enter__(self) -> Session:
         self._enter()
         run = self._run
-        self._scope = begin_sync(run.database, run.options, run.place, run.prepare())
-        run.opened(self._scope)
-        facade: Session = self._scope.facade
+        scope = self._scope = begin_sync(run.database, run.options, run.place, run.prepare())
+        try:
+            run.opened(scope)
+        except BaseException as struck:
+            # Python leaves no block that it has not entered
+            see_to_end(scope, struck, run.database.options.cleanup_timeout)
+            raise
+        facade: Session = scope.facade
         return facade
 
     def __exit__(

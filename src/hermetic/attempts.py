@@ -110,12 +110,13 @@ class Run:
             for name in set(state.dict) - names:
                 del state.dict[name]
         scope.rerun = self.policy is not None
-        scope.handed = True
         if self.policy is not None and scope.entry is Entry.TRANSACTION:
             session: Session = scope.session
             self.session = session
             session._refused_states = self.refused
             session._tracked_states = weakref.WeakSet()
+        # last: an interrupt before this leaves a scope that nobody will end, and nobody joins
+        scope.handed = True
 
     def pause_after(self, scope: Scope | None, error: BaseException) -> float | None:
         """Seconds until the next attempt, or ``None`` when there is none: ``error`` goes on its

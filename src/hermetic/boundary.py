@@ -115,6 +115,7 @@ class Ending(enum.Enum):
 _ACTIVE, _DOOMED, _COMMITTING = State.ACTIVE, State.DOOMED, State.COMMITTING
 _COMMIT, _ROLLBACK, _REFUSE = Ending.COMMIT, Ending.ROLLBACK, Ending.REFUSE
 _COMMITTED, _NOT_COMMITTED = Outcome.COMMITTED, Outcome.NOT_COMMITTED
+_UNKNOWN = Outcome.UNKNOWN
 _IS_COMMITTED, _IS_NOT_COMMITTED, _IS_UNKNOWN = (
     State.COMMITTED,
     State.NOT_COMMITTED,
@@ -190,6 +191,12 @@ class Boundary:
         else:
             self.state = _IS_UNKNOWN
         self.outcome = outcome
+
+    def settle(self, outcome: Outcome) -> None:
+        """The database has told what became of a COMMIT whose answer was lost."""
+        if self.outcome is _UNKNOWN:
+            self.state = _IS_COMMITTED if outcome is _COMMITTED else _IS_NOT_COMMITTED
+            self.outcome = outcome
 
 
 def ending(

@@ -16,6 +16,7 @@ _FALSE = frozenset({"0", "false", "no", "off"})
 # what a string cannot express
 _NOT_FROM_TEXT = frozenset(
     {"poolclass", "connect_args", "engine_options", "session_options", "scope", "commit_on"}
+    | {"budget", "credentials", "after", "tenant", "tenants"}
 )
 
 
@@ -51,6 +52,20 @@ def options_from_toml(path: Path, table: str) -> tuple[str, dict[str, Any], str]
 
     :raises ConfigurationError: the file cannot be read, or has no such table.
     """
+    found, place = table_from_toml(path, table)
+    url = found.pop("url", None)
+    if not isinstance(url, str):
+        raise InvalidURL(f"{place} has no url.", hint='Add: url = "postgresql://…"')
+    if isinstance(found.get("retry"), dict):
+        found["retry"] = _retry(found["retry"], place)
+    return url, found, place
+
+
+def table_from_toml(path: Path, table: str) -> tuple[dict[str, Any], str]:
+    """A table of a TOML file, and a name for the place.
+
+    :raises ConfigurationError: the file cannot be read, or has no such table.
+    """
     place = f"{path} [{table}]"
     try:
         with path.open("rb") as file:
@@ -63,13 +78,7 @@ def options_from_toml(path: Path, table: str) -> tuple[str, dict[str, Any], str]
         content = content.get(name) if isinstance(content, dict) else None
     if not isinstance(content, dict):
         raise ConfigurationError(f"{path} has no table [{table}].")
-    found = dict(content)
-    url = found.pop("url", None)
-    if not isinstance(url, str):
-        raise InvalidURL(f"{place} has no url.", hint='Add: url = "postgresql://…"')
-    if isinstance(found.get("retry"), dict):
-        found["retry"] = _retry(found["retry"], place)
-    return url, found, place
+    return dict(content), place
 
 
 def _retry(values: dict[str, Any], place: str) -> Retry:

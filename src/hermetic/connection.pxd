@@ -26,13 +26,16 @@ cdef class ConnectionRecord:
     cdef public object abandon
     cdef public object alarm
     cdef public bint at_rest
+    cdef public object backend
     cdef public bint beside
     cdef public object born
     cdef public object break_off
     cdef public object cursor
     cdef public bint dirty
     cdef public object engine
+    cdef public double expires
     cdef public object family
+    cdef public Py_ssize_t generation
     cdef public object pool_record
     cdef public object last_statement
     cdef public object number
@@ -40,10 +43,11 @@ cdef class ConnectionRecord:
     cdef public object probe
     cdef public bint puts_off
     cdef public bint ready
+    cdef public object remains
+    cdef public bint retired
     cdef public object returned
     cdef public object role
     cdef public object scope
     cdef public object server
-    cdef public object started
     cdef public object transaction
     cdef public object world

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 import weakref
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from .owner import Owner
 
 if TYPE_CHECKING:
     from .registry import Scope
+    from .remains import Remains
 
 _connection_numbers = itertools.count(1)
 
@@ -118,13 +120,16 @@ class ConnectionRecord:
         "abandon",
         "alarm",
         "at_rest",
+        "backend",
         "beside",
         "born",
         "break_off",
         "cursor",
         "dirty",
         "engine",
+        "expires",
         "family",
+        "generation",
         "last_statement",
         "number",
         "owner",
@@ -132,11 +137,12 @@ class ConnectionRecord:
         "probe",
         "puts_off",
         "ready",
+        "remains",
+        "retired",
         "returned",
         "role",
         "scope",
         "server",
-        "started",
         "transaction",
         "world",
     )
@@ -160,6 +166,10 @@ class ConnectionRecord:
         self.engine = engine
         self.break_off = break_off
         self.abandon = abandon
+        # the server's number of it, where the driver tells
+        self.backend: int | None = None
+        # how what it is at is ended on the server, where that goes on without its client
+        self.remains: Remains | None = None
         # between two statements of a scope: nothing is being sent or awaited
         self.at_rest = False
         # whether the driver knows of an open transaction
@@ -185,8 +195,11 @@ class ConnectionRecord:
         self.ready = True
         # whether a fast path may put its BEGIN off
         self.puts_off = False
-        # the moment of its birth in SQLAlchemy's clock, while a fast path hides it from the pool
-        self.started: float | None = None
+        # of which generation of its server's connections it is; whether it is to be replaced, when
+        # it comes back or before it is lent; and when it is too old
+        self.generation = 0
+        self.retired = False
+        self.expires = math.inf
 
     def info(self, now: float) -> ConnectionInfo:
         scope = self.scope

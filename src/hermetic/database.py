@@ -4,40 +4,51 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from sqlalchemy import URL, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.util import greenlet_spawn
 
 from . import current
 from .attempts import Attempts, Unit
+from .checking import Checker
+from .closing import Closing
 from .configuration import options_from_environment, options_from_toml
 from .dialects.drivers import driver_of, family_of, parse_url, url_for
 from .engine import Server
 from .errors import (
+    CommitUnknown,
     DatabaseClosed,
-    ForeignOwner,
     HermeticError,
     InvalidOption,
     MissingDriver,
     NoScope,
+    Outcome,
 )
 from .events import Listener, ScopeInfo, Snapshot
 from .explain import explain
+from .flow import Flow
 from .options import DatabaseOptions, Retry, ScopeOptions
-from .owner import describe_current
 from .place import Place, caller_frame
+from .proof import CommitProof
 from .registry import Registry
+from .replica import Replica
+from .resolver import KEPT, Resolver
 from .retry import RetryBudget
+from .routes import Routes, name_of
+from .tenancy import NO_TENANT
+from .tenant_servers import servers_of
 
 _REMEMBERED = 256
 
 
-class Database:
+class Database(Closing):
     """One logical database, for threads and asyncio alike.
 
     Nothing is connected until the first statement of the first scope. Engines are made when first
@@ -61,11 +72,59 @@ class Database:
         self.server = Server(url, options, self.registry)
         self.family = self.server.family
         self.retry_budget = RetryBudget(options.retries_per_second, options.retry_burst)
+        self.registry.after_fork.append(self.retry_budget.start_anew)
         self._closing = False
         # options that were given before, with what they come to; callers repeat themselves
         self._merges: dict[tuple[Any, ...] | None, ScopeOptions] = {}
         self._check_isolation(options.scope, place="Database()")
+        self.family.check(url, options)
+        if options.resolve_commits == "status" and self.family.commits.before is None:
+            problem = f"is a way that {self.family.name} lacks; it has token"
+            raise InvalidOption("resolve_commits", "status", problem, place="Database()")
+        # where read-only scopes go, and positions; None where nobody asks for either
+        self.routes: Routes | None = None
+        self._servers = [self.server]
+        for replica in options.replicas:
+            self._add_replica(replica)
+        if self.family.has_several_hosts(url, options):
+            self._routed()
+        self._check_after(options.scope, place="Database()")
+        self.tenants = options.tenants
+        self.registry.has_tenants = options.tenants is not None
+        self.tenant_servers = servers_of(options, self.registry, url)
+        self._lenders: list[Any] = [*self._servers, *filter(None, (self.tenant_servers,))]
+        self._check_tenant(options.scope, place="Database()")
         self._plain = Unit(self, options.scope, retry_given=False)
+
+    def _add_replica(self, replica: Replica) -> None:
+        url = parse_url(replica.url)
+        primary = self.server.url
+        if not self.family.positions.known:
+            problem = f"is nothing that {self.family.name} has"
+            raise InvalidOption("replicas", ..., problem, place="Database()")
+        if url.drivername != primary.drivername:
+            problem = f"has a {url.drivername}, which does not follow a {primary.drivername}"
+            hint = "A replica is of the same family, and is reached by the same driver."
+            raise InvalidOption("replicas", ..., problem, place="Database()", hint=hint)
+        if url == primary:
+            raise InvalidOption("replicas", ..., "names the primary", place="Database()")
+        self.family.check(url, self.options)
+        server = Server(url, self.options, self.registry, name_of(url))
+        self._servers.append(server)
+        self._routed().add(server, replica.weight, replica.zone)
+
+    def _check_tenant(self, options: ScopeOptions, *, place: str) -> None:
+        if options.tenant is not None and self.tenants is None:
+            problem = "was given, and the Database has no tenants"
+            raise InvalidOption("tenant", options.tenant, problem, place=place)
+
+    def _every_server(self) -> list[Server]:
+        return [*self._servers, *(self.tenant_servers or ())]
+
+    def _routed(self) -> Routes:
+        if self.routes is None:
+            self.routes = Routes(self.server, self.options, self.registry)
+        return self.routes
 
     @classmethod
     def from_env(
@@ -142,6 +201,10 @@ class Database:
         if found is None:
             found = self.options.scope.updated(given, place=place)
             self._check_isolation(found, place=place)
+            self._check_after(found, place=place)
+            self._check_tenant(found, place=place)
+            if "after" in given or "tenant" in given:
+                return found  # it will not come again, or there are too many
             if key is not None and len(self._merges) < _REMEMBERED:
                 self._merges[key] = found
         return found
@@ -152,6 +215,63 @@ class Database:
             levels = ", ".join(sorted(known))
             problem = f"is a level that {self.family.name} lacks; it has {levels}"
             raise InvalidOption("isolation", level.value, problem, place=place)
+
+    def _check_after(self, options: ScopeOptions, *, place: str) -> None:
+        if options.after is not None:
+            self._position("after", options.after, place)
+        if options.position and self.family.positions.known:
+            self._routed()
+
+    def _position(self, option: str, text: Any, place: str) -> Any:
+        try:
+            return self.family.positions.parse(Checker(place).text(option, text, longest=1000))
+        except ValueError as error:
+            if isinstance(error, InvalidOption):
+                raise
+            problem = f"is no position of {self.family.name}"
+            raise InvalidOption(option, text, problem, place=place) from None
+
+    # ------------------------------------------------------------ positions
+
+    def flow(self, position: str | None = None, *, monotonic: bool = True) -> Flow:
+        """A block whose scopes see each other's writes, on whichever server they read::
+
+            with db.flow(position=request.cookies.get("position")) as flow:
+                ...
+            response.set_cookie("position", flow.position)
+
+        Tasks that are started inside are in it too. Each of its scopes that sends something asks
+        its server at its end how far that has come: one round trip. Without replicas it does
+        nothing.
+
+        :param position: that of an earlier flow, to go on from; ``None`` for a new one.
+        :param monotonic: whether a read also never shows less than one before it. ``False``: reads
+            are not asked at their end, and only writes count.
+        :raises InvalidOption: ``position`` is none.
+        """
+        floor = None if position is None else self._position("position", position, "db.flow()")
+        routes = self._routed() if self.family.positions.known else self
+        return Flow(routes, floor, monotonic=monotonic)
+
+    def position(self) -> str | None:
+        """How far the primary has come now: as far as any scope that has committed before.
+
+        ``None`` where the database keeps no positions.
+        """
+        with self.session(**self._of_nobody(), position=True, name="db.position()") as session:
+            session.connection()
+        return session.position
+
+    async def aposition(self) -> str | None:
+        """As ``position``, under asyncio."""
+        of_nobody = self._of_nobody()
+        async with self.session(**of_nobody, position=True, name="db.position()") as session:
+            _ = await session.connection()
+        return session.position
+
+    def _of_nobody(self) -> dict[str, Any]:
+        own = {"propagation": "requires_new", "retry": None}
+        return own if self.tenants is None else {**own, "tenant": NO_TENANT}
 
     @property
     def current(self) -> Any:
@@ -167,14 +287,9 @@ class Database:
                 hint="Open one with db.session() around this call.",
             )
         if not scope.owner.is_current():
-            user = describe_current()
-            raise ForeignOwner(
-                f"The scope that is open here belongs to {scope.owner}, and {user} asked for its "
-                "session.",
-                owner=str(scope.owner),
-                user=user,
-                scope=scope.ref,
-                hint="Open a scope of your own there, or hand this one over with session.lend().",
+            raise scope.foreign(
+                f"The scope that is open here belongs to {scope.owner}, and",
+                "asked for its session.",
             )
         scope.check_owner()
         return scope.facade
@@ -197,6 +312,77 @@ class Database:
             return driver_of(url_for(self.server.url, asynchronous=asynchronous))
         except (MissingDriver, HermeticError):
             return None
+
+    # ------------------------------------------------------------ upkeep
+
+    def evict(self) -> None:
+        """Replace every connection: idle ones now, those in use when they come back.
+
+        It waits for nothing. For what the pools cannot see: a failover by hand, rotated
+        credentials, a changed ``search_path`` of a role.
+        """
+        for server in self._every_server():
+            server.evict()
+
+    def resize(self, *, pool_size: int | None = None, reader_pool_size: int | None = None) -> None:
+        """Change how many connections may be out. Those that are out stay out until they come back.
+
+        :raises InvalidOption: the value is outside its limits, or the pool's size is not to choose.
+        """
+        given = {"pool_size": pool_size, "reader_pool_size": reader_pool_size}
+        wanted: dict[str, Any] = {name: size for name, size in given.items() if size is not None}
+        options = dataclasses.replace(self.options, **wanted)
+        if pool_size not in (None, self.family.writer_limit(self.server.url, options)):
+            problem = "cannot be chosen: this database has one writer at a time"
+            raise InvalidOption("pool_size", pool_size, problem, place="db.resize()")
+        self.options = options
+        for each in self._lenders:
+            each.resize(options)
+
+    def suspend(self) -> None:
+        """Lend no connection until ``resume``: scopes that need one wait in order, up to their
+        deadline or ``pool_timeout``. Those that have one go on. For a failover by hand.
+        """
+        for each in self._lenders:
+            each.suspend()
+
+    def resume(self) -> None:
+        """Lend connections again, first to those who came first."""
+        for each in self._lenders:
+            each.resume()
+
+    def warm(self, count: int, *, readonly: bool = False) -> int:
+        """Connect, until the pool for threads has ``count`` connections; how many it has then.
+
+        With replicas, the readers are theirs; the least that one of them has is given.
+        It takes no place that others wait for, so that it may come to fewer.
+
+        :raises FaultError: the server cannot be connected to.
+        """
+        count = self._checked_count(count, readonly)
+        warmed = [
+            server.warm(server.engine(reader=readonly), count) for server in self._warmed(readonly)
+        ]
+        return min(warmed)
+
+    async def awarm(self, count: int, *, readonly: bool = False) -> int:
+        """As ``warm``, for the running event loop's pool."""
+        count = self._checked_count(count, readonly)
+        warmed = []
+        for server in self._warmed(readonly):
+            engine = server.async_engine(reader=readonly).sync_engine
+            warmed.append(await greenlet_spawn(server.warm, engine, count))
+        return min(warmed)
+
+    def _warmed(self, readonly: bool) -> list[Server]:
+        """The servers that scopes go to: with replicas the readers are theirs."""
+        return self._servers[1:] if readonly and len(self._servers) > 1 else self._servers[:1]
+
+    def _checked_count(self, count: int, readonly: bool) -> int:
+        self.check_open()
+        size = self.server.limit(reader=readonly)
+        checked = Checker("db.warm()").whole("count", count, at_least=0, at_most=size)
+        return checked or 0
 
     # ------------------------------------------------------------ what is seen
 
@@ -224,6 +410,73 @@ class Database:
 
         return stop
 
+    # ------------------------------------------------------------ lost answers
+
+    def create_commit_table(self) -> None:
+        """Make the table that ``resolve_commits="token"`` needs, if it is not there.
+
+        :raises InvalidOption: the Database has no ``resolve_commits``.
+        """
+        self._resolver().create_table(asynchronous=False)
+
+    async def acreate_commit_table(self) -> None:
+        """As ``create_commit_table``, under asyncio."""
+        await greenlet_spawn(self._resolver().create_table, asynchronous=True)
+
+    def sweep_commits(self, older_than: float = KEPT) -> int:
+        """Delete old tokens; call it now and then, from one place.
+
+        :param older_than: seconds, a day and more. Default: a day.
+        :return: how many were deleted.
+        :raises InvalidOption: younger ones may still be asked for.
+        """
+        return self._resolver().sweep(older_than, asynchronous=False)
+
+    async def asweep_commits(self, older_than: float = KEPT) -> int:
+        """As ``sweep_commits``, under asyncio."""
+        swept: int = await greenlet_spawn(self._resolver().sweep, older_than, asynchronous=True)
+        return swept
+
+    def resolve_commit(
+        self, unknown: CommitUnknown | CommitProof, timeout: float = 10.0
+    ) -> Outcome:
+        """Ask the database once more what became of a COMMIT whose answer was lost.
+
+        A transaction by token that is still under way is kept from ever committing.
+
+        :param unknown: the error, or its ``proof``, also one that was pickled.
+        :param timeout: seconds.
+        :return: ``UNKNOWN`` only if the database was not able to tell in that time.
+        :raises InvalidOption: nothing was noted before that COMMIT.
+        """
+        resolver, proof = self._resolver(), self._proof_of(unknown)
+        return resolver.ask(proof, time.monotonic() + timeout, asynchronous=False)[0]
+
+    async def aresolve_commit(
+        self, unknown: CommitUnknown | CommitProof, timeout: float = 10.0
+    ) -> Outcome:
+        """As ``resolve_commit``, under asyncio."""
+        resolver, proof = self._resolver(), self._proof_of(unknown)
+        until = time.monotonic() + timeout
+        outcome, _ = await greenlet_spawn(resolver.ask, proof, until, asynchronous=True)
+        return outcome
+
+    def _resolver(self) -> Resolver:
+        resolver: Resolver | None = self.registry.resolver
+        if resolver is None:
+            raise InvalidOption(
+                "resolve_commits", None, "is needed for this", place=f"Database {self.name!r}"
+            )
+        return resolver
+
+    def _proof_of(self, unknown: CommitUnknown | CommitProof) -> CommitProof:
+        proof = unknown if isinstance(unknown, CommitProof) else unknown.proof
+        if proof is None:
+            raise InvalidOption(
+                "unknown", type(unknown), "has no proof", place=f"Database {self.name!r}"
+            )
+        return proof
+
     # ------------------------------------------------------------ the end
 
     def check_open(self) -> None:
@@ -245,18 +498,35 @@ class Database:
 
         :raises HermeticError: an event loop still uses it; there, ``await db.aclose()``.
         """
-        if self.server.async_in_use():
+        if any(server.async_in_use() for server in self._every_server()):
             raise HermeticError(
                 f"Database {self.name!r} has connections in a running event loop.",
                 hint="Use 'await db.aclose()' there.",
             )
         self._closing = True
-        self.server.close()
+        self._close_servers()
+
+    def _close_servers(self) -> None:
+        if self.routes is not None:
+            self.routes.probing.end(self.options.cleanup_timeout)
+        for server in self._taken_servers():
+            server.close()
+
+    async def _aclose_servers(self) -> None:
+        if self.routes is not None:
+            await self.routes.probing.aend(self.options.cleanup_timeout)
+        for server in self._taken_servers():
+            await server.aclose()
+
+    def _taken_servers(self) -> list[Server]:
+        """Every server, for the last time."""
+        tenants = [] if self.tenant_servers is None else self.tenant_servers.take_all()
+        return [*self._servers, *tenants]
 
     async def aclose(self) -> None:
         """Close everything, the running event loop's connections in good order."""
         self._closing = True
-        await self.server.aclose()
+        await self._aclose_servers()
 
     def drain(self, timeout: float = 30.0) -> tuple[ScopeInfo, ...]:
         """Take no new scopes, wait for the open ones, and close.
@@ -270,7 +540,7 @@ class Database:
         if self.registry.scopes:
             empty.wait(timeout)
         inside = self.registry.snapshot().scopes
-        self.server.close()
+        self._close_servers()
         self._cut(inside)
         return inside
 
@@ -290,7 +560,7 @@ class Database:
                     await empty.wait()
         inside = self.registry.snapshot().scopes
         self._cut(inside)
-        await self.server.aclose()
+        await self._aclose_servers()
         return inside
 
     def _cut(self, inside: tuple[ScopeInfo, ...]) -> None:
@@ -301,28 +571,6 @@ class Database:
             connection = self.registry.connections.get(info.connection or 0)
             if connection is not None and connection.break_off is not None:
                 connection.break_off()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
 
 def _name_of(url: URL) -> str:

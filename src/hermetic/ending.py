@@ -13,14 +13,16 @@ from threading import get_ident
 from typing import Any
 
 from sqlalchemy import orm
-from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.util import await_only
 
 from .boundary import Ending, Entry, State, ending
-from .dialects.classify import classify
-from .errors import CommitUnknown, DeadlineExceeded, FaultError, ForeignOwner, Outcome, RolledBack
+from .errors import (
+    FaultError,
+    ForeignOwner,
+    Outcome,
+)
 from .events import logger
-from .execution import given_up, rewatch, watch
+from .execution import rewatch, watch
 from .fast.fresh import keep_listed
 from .fast.lean import close as close_shortly
 from .fast.lean import commit as commit_in_hand
@@ -35,9 +37,12 @@ from .fast.lean import (
 from .fast.listening import is_heard
 from .hooks import Hook, next_before_commit
 from .interrupts import HeldBack, main_thread
+from .outcome import not_committed, outcome_of, refused, settle
 from .owner import Owner
+from .parts import parts
 from .registry import Scope, describe_error
-from .sealed import seal
+from .remains import Remains, remains_of
+from .sealed import mark, seal
 
 # as in boundary
 _JOIN, _SAVEPOINT, _PLAIN, _TRANSACTION = (
@@ -51,6 +56,9 @@ _COMMITTED, _NOT_COMMITTED, _UNKNOWN = Outcome.COMMITTED, Outcome.NOT_COMMITTED,
 _DOOMED = State.DOOMED
 
 _NOTHING = nullcontext()
+
+# seconds that the end of a statement on the server may take, where it goes on without its client
+_REMAINS_SECONDS = 1.0
 
 
 def end(scope: Scope, error: BaseException | None, cleanup_timeout: float) -> BaseException | None:
@@ -104,7 +112,7 @@ def _end_struck_root(scope: Scope, struck: BaseException, cleanup_timeout: float
     scope.interruptible = False
     scope.ending = True
     if scope.outcome is None and scope.entry is _TRANSACTION:
-        scope.boundary.end(_outcome_of(scope, struck))
+        scope.boundary.end(outcome_of(scope, struck))
     with _held_back(scope, cleanup_timeout):
         _finish(scope, struck, None, _ROLLBACK, cleanup_timeout)
 
@@ -157,10 +165,13 @@ def _end_savepoint(
             except BaseException as failed:
                 raised = failed
                 how = _ROLLBACK
+                if len(parts(scope.root)) > 1:
+                    # in one database it may be released, and not in the other
+                    scope.root.boundary.doom(failed)
         if how is not _COMMIT:
             scope.boundary.end(_NOT_COMMITTED)
             if how is _REFUSE:
-                raised = _refused(scope)
+                raised = refused(scope)
             _roll_back_savepoint(scope, raised or error)
         _leave_savepoint(scope)
     return raised
@@ -218,12 +229,49 @@ def _end_root(
         scope.interruptible = False
     scope.ending = True
     # a commit that is one step, or nothing that could be struck
+    resolver = scope.registry.resolver
     if scope.connection is None or (
-        scope.in_hand and how is _COMMIT and commits_in_one_step(scope)
+        scope.in_hand
+        and how is _COMMIT
+        and resolver is None
+        and not scope.asks
+        and commits_in_one_step(scope)
     ):
         return _carry_out(scope, error, raised, how, cleanup_timeout)
+    if resolver is None or how is not _COMMIT or raised is not None:
+        with _held_back(scope, cleanup_timeout):
+            return _carry_out(scope, error, raised, how, cleanup_timeout)
+    return _commit_provably(scope, error, cleanup_timeout)
+
+
+def _commit_provably(
+    scope: Scope, error: BaseException | None, cleanup_timeout: float
+) -> BaseException | None:
+    """``_carry_out`` of a commit whose answer, if it is lost, the database is asked for."""
+    raised: BaseException | None = None
+    signal: BaseException | None = None
+    try:
+        with _held_back(scope, cleanup_timeout):
+            raised = _commit(scope)
+            if scope.boundary.outcome is not _UNKNOWN or scope.proof is None:
+                _finish(scope, error, raised, _COMMIT, cleanup_timeout)
+                return raised
+    except BaseException as struck:
+        # of a signal that was held back: it is raised when the outcome is known
+        if scope.boundary.outcome is not _UNKNOWN or scope.proof is None or scope.session is None:
+            raise
+        signal, scope.cancelled = struck, True
+    # signals are not held back from this: it may take its time
+    try:
+        raised = settle(scope, raised, cleanup_timeout)
+    except BaseException as struck:
+        struck.add_note(f"the outcome is not known; it can be asked for by {scope.proof}")
+        raise
     with _held_back(scope, cleanup_timeout):
-        return _carry_out(scope, error, raised, how, cleanup_timeout)
+        _finish(scope, error, raised, _COMMIT, cleanup_timeout)
+    if signal is not None:
+        raise signal
+    return raised
 
 
 def _carry_out(
@@ -236,7 +284,7 @@ def _carry_out(
     if how is _COMMIT and raised is None:
         raised = _commit(scope)
     elif how is _REFUSE:
-        raised = _refused(scope)
+        raised = refused(scope)
     _finish(scope, error, raised, how, cleanup_timeout)
     return raised
 
@@ -279,7 +327,9 @@ def end_sent(
             scope.boundary.end(_COMMITTED)
             forget_begun(scope.session)
         else:
-            raised = _not_committed(scope, worded(scope, struck))
+            raised = not_committed(scope, worded(scope, struck))
+            if scope.proof is not None and scope.boundary.outcome is _UNKNOWN:
+                raised = settle(scope, raised, cleanup_timeout)
         _finish(scope, None, raised, _COMMIT, cleanup_timeout)
     finally:
         scope.owner = owner
@@ -316,7 +366,7 @@ def _prepare(scope: Scope) -> BaseException | None:
         if scope.deadline is not None and time.monotonic() >= scope.deadline:
             raise scope.deadline_exceeded("before its COMMIT was sent")
         if scope.boundary.state is _DOOMED:
-            raise _refused(scope)
+            raise refused(scope)
     except BaseException as failed:
         return failed
     return None
@@ -351,45 +401,18 @@ def _commit(scope: Scope) -> BaseException | None:
     if not plain:
         scope.boundary.committing()
     try:
+        if scope.registry.resolver is not None:
+            scope.registry.resolver.note(scope)
         if scope.in_hand and commit_in_hand(scope.session, scope):
             pass
         # without a transaction the session touched nothing that could be committed
         elif scope.session.in_transaction() or has_commit_listeners(scope):
             orm.Session.commit(scope.session)
     except BaseException as struck:
-        return _not_committed(scope, struck)
+        return not_committed(scope, struck)
     if not plain:
         scope.boundary.end(_COMMITTED)
     return None
-
-
-def _not_committed(scope: Scope, struck: BaseException) -> BaseException:
-    """What to raise for a commit that raised; notes the outcome."""
-    failed = _own_words(scope, struck)
-    outcome = _outcome_of(scope, failed)
-    if scope.entry is not _PLAIN:
-        scope.boundary.end(outcome)
-    if isinstance(failed, FaultError):
-        failed.outcome = outcome
-    if (
-        outcome is _UNKNOWN
-        and isinstance(failed, Exception)
-        and not isinstance(failed, CommitUnknown)
-    ):
-        return _unknown(scope, failed)
-    return failed
-
-
-def _own_words(scope: Scope, failed: BaseException) -> BaseException:
-    """What SQLAlchemy says of a transaction that was ended under it, with the cause it has."""
-    transaction = scope.transaction
-    if (
-        transaction is not None
-        and transaction.failure is not None
-        and isinstance(failed, InvalidRequestError)
-    ):
-        return given_up(scope, transaction)
-    return failed
 
 
 def has_commit_listeners(scope: Scope) -> bool:
@@ -397,52 +420,6 @@ def has_commit_listeners(scope: Scope) -> bool:
     if not is_heard(scope.session):
         return False  # without a look at the session's own collections, which would make them
     return bool(scope.session.dispatch.before_commit or scope.session.dispatch.after_commit)
-
-
-def _outcome_of(scope: Scope, failed: BaseException) -> Outcome:
-    """How the transaction ended whose commit raised."""
-    transaction = scope.transaction
-    if transaction is None or not transaction.commit_sent:
-        unsure = transaction is not None and transaction.unsure
-        return _UNKNOWN if unsure else _NOT_COMMITTED
-    if transaction.committed:
-        return _COMMITTED
-    if isinstance(failed, RolledBack):
-        return _NOT_COMMITTED
-    # lateness says nothing of the outcome; what it was made of does
-    fault = classify((failed.__cause__ or failed) if _is_late(failed) else failed)
-    if fault is not None and not fault.ambiguous_at_commit:
-        return _NOT_COMMITTED
-    # nothing was written that could be there or not
-    return _NOT_COMMITTED if scope.readonly else _UNKNOWN
-
-
-def _is_late(failed: BaseException) -> bool:
-    return isinstance(failed, DeadlineExceeded)
-
-
-def _unknown(scope: Scope, cause: Exception) -> CommitUnknown:
-    error = CommitUnknown(
-        f"The answer to COMMIT was lost: {describe_error(cause)}. The scope's changes were applied "
-        "as a whole or not at all, and the database could not be asked which.",
-        scope=scope.ref,
-        hint="Nothing was run again. Look for one of its changes before you repeat it.",
-    )
-    error.__cause__ = cause
-    return error
-
-
-def _refused(scope: Scope) -> RolledBack:
-    boundary = scope.boundary
-    cause = boundary.cause
-    error = RolledBack(
-        f"The scope was rolled back, not committed, because of {describe_error(cause)}.",
-        scope=scope.ref,
-        hint="A scope that joined it failed or asked for it. Let that error pass, or open the "
-        "inner scope with propagation='nested'.",
-    )
-    error.__cause__ = cause
-    return error
 
 
 # ---------------------------------------------------------------- afterwards
@@ -453,9 +430,12 @@ def _clean_up(
 ) -> None:
     """Roll back where that is due, and close: the connection goes back, or is destroyed."""
     session = scope.session
+    if scope.registry.has_tenants and session.identity_map:
+        mark(session.identity_map.all_states(), scope.tenant)
     if not rollback and may_close(session):
         close_shortly(session, scope)
         return
+    remains = [remains_of(part) for part in parts(scope)] if rollback else []
     try:
         if scope.in_hand:
             hand_over(session, scope.side)
@@ -477,6 +457,15 @@ def _clean_up(
     except BaseException as failed:
         _attach(error, "closing failed too, and the connection was destroyed", failed)
         _destroy(scope)
+    for each in remains:
+        if each is not None:
+            _end_remains(each, error, min(cleanup_timeout, _REMAINS_SECONDS))
+
+
+def _end_remains(remains: Remains, error: BaseException | None, seconds: float) -> None:
+    problem = remains.end(seconds)
+    if problem is not None and error is not None:
+        error.add_note(f"the statement may go on in the server until it is done: {problem}")
 
 
 def _is_broken_off(scope: Scope) -> bool:
@@ -510,9 +499,10 @@ def _set_apart_untouched(scope: Scope) -> None:
 
 def _bound(scope: Scope, seconds: float) -> None:
     """Destroy the scope's socket unless the cleanup is over in time."""
-    connection = scope.connection
-    if connection is not None and connection.scope is scope:
-        watch(connection, time.monotonic() + seconds)
+    for part in parts(scope):
+        connection = part.connection
+        if connection is not None and connection.scope is part:
+            watch(connection, time.monotonic() + seconds)
 
 
 def _destroy(scope: Scope) -> None:

@@ -11,20 +11,28 @@
     │   ├── NoScope                   nothing is open here
     │   ├── ScopeEnded                it is over
     │   ├── ScopeRefused              propagation, or a stronger demand, says no
+    │   │   ├── UnknownTenant         nobody has that name
+    │   │   └── TenantRequired        none was given
     │   ├── ForeignOwner              it belongs to another thread or task
+    │   │   ├── ForkedScope           the process was forked since
     │   │   └── ConcurrentUse         two at once
     │   ├── ReadOnlyScope             a write in a read-only scope
     │   ├── ScopeControls             commit, rollback or close by hand inside a scope
+    │   ├── LostByPooler              what a pooler in transaction mode would not keep
+    │   ├── ForeignTenant             an object of one tenant in the scope of another
     │   ├── StaleInstance             an object of an earlier attempt given to the next
     │   └── DetachedAccess            (also SQLAlchemy's DetachedInstanceError)
     ├── TransactionError              how a transaction ended, when that is not what was asked for
     │   ├── RolledBack                the outcome is NOT_COMMITTED
     │   ├── CommitUnknown             the outcome is UNKNOWN
+    │   │   └── PartialCommit         of several databases: which ones are committed
     │   └── DeadlineExceeded          the scope's time is over
     ├── PoolError                     no connection was to be had
     │   ├── PoolTimeout
     │   ├── PoolOverloaded
     │   └── PoolSelfDeadlock
+    ├── UnprotectedTenants            a role that row-level security does not bind
+    ├── NoReplica                     a read-only scope has no replica to read from
     ├── DatabaseClosed                the Database was closed, or is draining
     ├── RetryRequested                raised by an application to have its unit run again
     └── FaultError                    what a server or driver reported, one class per FaultKind;
@@ -36,14 +44,14 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from sqlalchemy import exc as sa_exc
 from sqlalchemy.orm import exc as orm_exc
 
 from .faults import Fault, FaultKind
+from .proof import CommitProof
 
 
 class Outcome(enum.Enum):
@@ -66,7 +74,7 @@ class ScopeRef:
         return f"scope {self.name!r} (#{self.number}, opened at {self.opened_at})"
 
 
-def _rebuild(cls: type[Exception], args: tuple[Any, ...], state: dict[str, Any]) -> Exception:
+def rebuild(cls: type[Exception], args: tuple[Any, ...], state: dict[str, Any]) -> Exception:
     error = cls.__new__(cls)
     error.args = args
     error.__dict__.update(state)
@@ -92,7 +100,7 @@ class HermeticError(Exception):
         return f"{self.message}{where}{advice}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.args, self.__dict__)
+        return rebuild, (type(self), self.args, self.__dict__)
 
 
 # ---------------------------------------------------------------- configuration
@@ -168,6 +176,13 @@ class ForeignOwner(ScopeError):
         self.user = user
 
 
+class ForkedScope(ForeignOwner):
+    """A forked child used, or left, a scope that its parent had opened before the fork.
+
+    Nothing was sent: the scope is the parent's.
+    """
+
+
 class ConcurrentUse(ForeignOwner):
     """A session was used by one thread or task while another was still using it."""
 
@@ -184,6 +199,62 @@ class ReadOnlyScope(ScopeError):
 
 class ScopeControls(ScopeError):
     """commit, rollback, begin or close was called by hand on the session of a scope."""
+
+
+class LostByPooler(ScopeError):
+    """What outlives its transaction, on a connection that a pooler lends for one transaction.
+
+    Only with ``pooler="transaction"``. ``statement`` is what was not sent.
+    """
+
+    def __init__(
+        self, message: str, *, statement: str, scope: ScopeRef | None = None, hint: str = ""
+    ) -> None:
+        super().__init__(message, scope=scope, hint=hint)
+        self.statement = statement
+
+
+class UnknownTenant(ScopeRefused):
+    """Nobody has this name. ``tenant`` is what was asked for."""
+
+    def __init__(
+        self, message: str, *, tenant: str, scope: ScopeRef | None = None, hint: str = ""
+    ) -> None:
+        super().__init__(message, scope=scope, hint=hint)
+        self.tenant = tenant
+
+
+class TenantRequired(ScopeRefused):
+    """A scope without a tenant, in a Database whose scopes have to have one."""
+
+
+class ForeignTenant(ScopeError):
+    """An object of one tenant in the scope of another. ``tenant`` is the scope's, ``owner`` the
+    object's; ``None`` is nobody.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        tenant: str | None,
+        owner: str | None,
+        scope: ScopeRef | None = None,
+        hint: str = "",
+    ) -> None:
+        super().__init__(message, scope=scope, hint=hint)
+        self.tenant = tenant
+        self.owner = owner
+
+
+class UnprotectedTenants(HermeticError):
+    """The policies of row-level security do not bind the role that has connected. ``role`` is its
+    name.
+    """
+
+    def __init__(self, message: str, *, role: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.role = role
 
 
 class StaleInstance(ScopeError):
@@ -221,10 +292,43 @@ class RolledBack(TransactionError):
 class CommitUnknown(TransactionError):
     """The answer to a COMMIT was lost, and the database was not able to tell.
 
-    Nothing was run again. The unit is either applied as a whole or not at all.
+    Nothing was run again. The unit is either applied as a whole or not at all. ``proof`` is what
+    ``Database.resolve_commit`` asks the database by, later; ``None`` without ``resolve_commits``.
     """
 
     outcome = Outcome.UNKNOWN
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        scope: ScopeRef | None = None,
+        hint: str = "",
+        proof: CommitProof | None = None,
+    ) -> None:
+        super().__init__(message, scope=scope, hint=hint)
+        self.proof = proof
+
+
+class PartialCommit(CommitUnknown):
+    """A group's scope was committed in some of its databases, and not, or not surely, in others.
+
+    ``committed``, ``failed`` and ``unknown`` have their names, in the order of the commits.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        committed: Iterable[str] = (),
+        failed: Iterable[str] = (),
+        unknown: Iterable[str] = (),
+        scope: ScopeRef | None = None,
+        hint: str = "",
+    ) -> None:
+        super().__init__(message, scope=scope, hint=hint)
+        self.committed, self.failed = tuple(committed), tuple(failed)
+        self.unknown = tuple(unknown)
 
 
 class DeadlineExceeded(TransactionError, TimeoutError):
@@ -244,7 +348,7 @@ class PoolError(HermeticError):
     """No connection was to be had.
 
     ``pool`` is its name, ``limit`` how many may be out, ``holders`` who has them and since when,
-    ``waiting`` how many wait.
+    ``waiting`` how many wait, ``waiters`` who is first in line and since when.
     """
 
     def __init__(
@@ -255,6 +359,7 @@ class PoolError(HermeticError):
         limit: int,
         holders: Sequence[str] = (),
         waiting: int = 0,
+        waiters: Sequence[str] = (),
         scope: ScopeRef | None = None,
         hint: str = "",
     ) -> None:
@@ -263,9 +368,11 @@ class PoolError(HermeticError):
         self.limit = limit
         self.holders = tuple(holders)
         self.waiting = waiting
+        self.waiters = tuple(waiters)
 
     def __str__(self) -> str:
-        return super().__str__() + "".join(f"\n  held by {holder}" for holder in self.holders)
+        held = "".join(f"\n  held by {holder}" for holder in self.holders)
+        return super().__str__() + held + "".join(f"\n  wanted by {each}" for each in self.waiters)
 
 
 class PoolTimeout(PoolError, TimeoutError):
@@ -278,6 +385,27 @@ class PoolOverloaded(PoolError):
 
 class PoolSelfDeadlock(PoolError):
     """The wait could never end: whoever holds the connections is the one that asks for another."""
+
+
+class NoReplica(HermeticError):
+    """No replica will do for a read-only scope, and ``replica_fallback`` is off.
+
+    ``position`` is what it had to have come as far as, if anything; ``servers`` is what was known
+    of each, as in ``Snapshot.servers``.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        position: str | None = None,
+        servers: Sequence[Any] = (),
+        scope: ScopeRef | None = None,
+        hint: str = "",
+    ) -> None:
+        super().__init__(message, scope=scope, hint=hint)
+        self.position = position
+        self.servers = tuple(servers)
 
 
 class DatabaseClosed(HermeticError):
@@ -348,6 +476,15 @@ class CannotConnect(FaultError):
     """No connection could be made."""
 
     kind = FaultKind.CANNOT_CONNECT
+
+
+class UntrustedServer(CannotConnect):
+    """No connection was made, because TLS could not be used as it has to be.
+
+    The server offers none, its certificate is not of a known authority, or it is another host's.
+    """
+
+    kind = FaultKind.TLS
 
 
 class TooManyConnections(FaultError):
@@ -456,67 +593,3 @@ class UnsupportedFeature(FaultError):
     """The server does not support what was asked for."""
 
     kind = FaultKind.UNSUPPORTED
-
-
-def _fault_classes(base: type[FaultError]) -> dict[FaultKind, type[FaultError]]:
-    found = {base.kind: base}
-    for subclass in base.__subclasses__():
-        if "_blended" not in subclass.__dict__:
-            found.update(_fault_classes(subclass))
-    return found
-
-
-FAULT_CLASSES: dict[FaultKind, type[FaultError]] = _fault_classes(FaultError)
-
-_blends: dict[tuple[type[FaultError], type[Exception]], type[Exception]] = {}
-
-
-def _blend(fault_class: type[FaultError], sa_class: type[Exception]) -> type[Exception]:
-    """The class that is both ours and SQLAlchemy's, made once."""
-    blended = _blends.get((fault_class, sa_class))
-    if blended is None:
-        namespace = {
-            "__doc__": fault_class.__doc__,
-            "__module__": fault_class.__module__,
-            "__str__": sa_class.__str__,
-            "__reduce__": _reduce_blended,
-            "_blended": (fault_class, sa_class),
-        }
-        blended = type(fault_class.__name__, (fault_class, sa_class), namespace)
-        _blends[fault_class, sa_class] = blended
-    return blended
-
-
-def _reduce_blended(self: Any) -> tuple[Any, ...]:
-    fault_class, sa_class = self._blended
-    return _rebuild_blended, (fault_class, sa_class, self.args, self.__dict__)
-
-
-def _rebuild_blended(
-    fault_class: type[FaultError],
-    sa_class: type[Exception],
-    args: tuple[Any, ...],
-    state: dict[str, Any],
-) -> Exception:
-    return _rebuild(_blend(fault_class, sa_class), args, state)
-
-
-def fault_error(
-    error: sa_exc.StatementError, fault: Fault, *, scope: ScopeRef | None = None
-) -> FaultError:
-    """SQLAlchemy's error again, as an instance of the fault's class too."""
-    blended = _blend(FAULT_CLASSES[fault.kind], type(error))
-    copy = blended.__new__(blended)
-    copy.args = error.args
-    copy.__dict__.update(error.__dict__)
-    if error.hide_parameters:
-        # not in the text, and not in a pickle either
-        copy.__dict__["params"] = None
-    assert isinstance(copy, FaultError)
-    copy.message = str(error.args[0]) if error.args else ""
-    copy.hint = ""
-    copy.fault = fault
-    copy.scope = scope
-    if scope is not None:
-        copy.detail = [*error.detail, f"in {scope}"]  # type: ignore[attr-defined]
-    return copy

@@ -68,6 +68,18 @@ class RetryRefused(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class CommitResolved(Event):
+    """The answer to a COMMIT was lost, and the database was asked what became of it.
+
+    ``outcome`` is UNKNOWN where it was not able to tell.
+    """
+
+    scope: ScopeRef
+    outcome: Outcome
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class HookFailed(Event):
     """A hook raised. The outcome of its scope is not touched by that."""
 
@@ -82,6 +94,21 @@ class ConnectionDestroyed(Event):
 
     connection: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaEjected(Event):
+    """A replica could not be connected to, or does not answer: it gets no scopes for now."""
+
+    server: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaReturned(Event):
+    """A replica that was ejected has answered."""
+
+    server: str
 
 
 Listener = Callable[[Event], None]
@@ -161,11 +188,34 @@ class PoolInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """One server of a Database that has replicas.
+
+    ``role`` is primary or replica; ``state`` unknown (nobody has looked yet), up, lagging, ejected,
+    or promoted (it follows nobody). ``lag`` is how old what it shows is, in seconds; ``position``
+    how far it has come; ``ejected_for`` seconds until it is looked at again; ``failures`` in a row,
+    the last of them ``error``; ``scopes`` how many it was given.
+    """
+
+    name: str
+    role: str
+    state: str
+    weight: float
+    zone: str | None
+    lag: float | None
+    position: str | None
+    ejected_for: float | None
+    failures: int
+    error: str | None
+    scopes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything that is open at one moment, and what was counted until then.
 
     ``counters`` are the Database's; ``paths`` is how often each fast path ran, or stepped aside and
-    why, in the whole process.
+    why, in the whole process. ``servers`` is empty without replicas.
     """
 
     database: str
@@ -175,3 +225,4 @@ class Snapshot:
     pools: tuple[PoolInfo, ...]
     counters: dict[str, int]
     paths: dict[str, int]
+    servers: tuple[ServerInfo, ...] = ()

@@ -7,24 +7,35 @@ are set on the one dialect instance that an engine has for itself.
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection
+from sqlalchemy.util import await_only
 
+from .cancellation import Delivering
 from .connection import ConnectionRecord, Transaction
 from .dialects.family import Begin, Family
 from .dialects.text import head
-from .errors import CommitUnknown, RolledBack, ScopeControls
-from .limits import GRACE, limited
-from .options import DatabaseOptions
-from .pool import demanded
+from .errors import CommitUnknown, LostByPooler, RolledBack, ScopeControls
+from .limits import AGAIN, GRACE, insist, limited
+from .options import DatabaseOptions, Isolation
+from .parts import parts
+from .pool import RESTORE, connecting_until, demanded
 from .registry import Scope, describe_error
+from .vote import undo, vote_of
 from .watchdog import watchdog
 
 # the key of a ConnectionRecord in its pool record's ``info``
 KEY = "hermetic"
+
+_NOTHING = nullcontext()
 
 # transaction control as text; ROLLBACK TO is a savepoint's
 _CONTROL = re.compile(
@@ -33,26 +44,34 @@ _CONTROL = re.compile(
     re.IGNORECASE,
 )
 
-# what changes a session beyond the end of a transaction; SET LOCAL does not
-_STATEFUL = re.compile(
-    r"\s*(SET\s+(?!LOCAL\b|TRANSACTION\b|CONSTRAINTS\b)|RESET\b|LISTEN\b|DISCARD\b|PREPARE\b|USE\b"
-    r"|ATTACH\b|DETACH\b|PRAGMA\s+\S+?\s*=|PRAGMA\s+(query_only|foreign_keys)\s*\("
-    r"|CREATE\s+(OR\s+REPLACE\s+)?(LOCAL\s+|GLOBAL\s+)?TEMP)",
-    re.IGNORECASE,
-)
-# locks and variables that outlive a transaction, wherever in a statement they are made
-_LASTING = re.compile(r"advisory_lock|set_config|get_lock|@\w+\s*:=", re.IGNORECASE)
-
 # traits of a statement's text, and how many statements are remembered with theirs
-_CONTROLS, _COMMITS, _DIRTIES = 1, 2, 4
+_CONTROLS, _COMMITS, _DIRTIES, _HIDES, _SWITCHES = 1, 2, 4, 8, 16
 _REMEMBERED = 1000
+
+
+_process = os.getpid()
+
+
+def _after_fork() -> None:
+    global _process  # noqa: PLW0603 - there is one of it
+    _process = os.getpid()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class Execution:
     """Stands around the methods of one engine's dialect."""
 
     def __init__(
-        self, dialect: Any, family: Family, driver: str, options: DatabaseOptions, *, reader: bool
+        self,
+        dialect: Any,
+        family: Family,
+        driver: str,
+        options: DatabaseOptions,
+        restore: Callable[[Any], bool],
+        *,
+        reader: bool,
     ) -> None:
         self._family = family
         self._driver = driver
@@ -63,8 +82,16 @@ class Execution:
         # the driver's connections that are in autocommit, by id, for as long as they are
         self._autocommit: set[int] = set()
         self._traits: dict[str, int] = {}
+        # what sets a connection back at its return, and after which statements
+        self._restore = restore
+        # behind a pooler there is no connection of one's own to set back
+        self._pooled = options.pooler is not None
+        self._looks = options.reset_connections != "never" and not self._pooled
+        self._always = options.reset_connections == "always" and not self._pooled
+        self._tenants: Any = options.tenants
         self._set_isolation = dialect.set_isolation_level
         self._connect = dialect.connect
+        self._ping = dialect.do_ping
         self._begin = dialect.do_begin
         self._commit = dialect.do_commit
         self._rollback = dialect.do_rollback
@@ -77,15 +104,33 @@ class Execution:
         if family.terminates_waiting(driver):
             dialect.do_terminate = self.do_terminate
         for name in (
-            "connect", "do_begin", "do_commit", "do_rollback", "do_execute", "do_executemany",
-            "do_execute_no_params", "do_savepoint", "do_rollback_to_savepoint",
+            "connect", "do_ping", "do_begin", "do_commit", "do_rollback", "do_execute",
+            "do_executemany", "do_execute_no_params", "do_savepoint", "do_rollback_to_savepoint",
             "do_release_savepoint", "set_isolation_level",
         ):  # fmt: skip
             setattr(dialect, name, getattr(self, name))
 
+    def _delivering(self) -> Any:
+        return Delivering() if self._dialect.is_async else _NOTHING
+
     def connect(self, *args: Any, **kwargs: Any) -> Any:
+        made = None
         try:
-            return self._connect(*args, **kwargs)
+            with self._delivering():
+                made = self._made(args, kwargs)
+        except asyncio.CancelledError:
+            if made is not None:
+                self._dialect.do_terminate(made)
+            raise
+        return made
+
+    def do_ping(self, dbapi: Any) -> bool:
+        with self._delivering():
+            return self._family.ping(self._ping, dbapi, self._driver, await_only)
+
+    def _made(self, args: Any, kwargs: Any) -> Any:
+        try:
+            return self._family.connect(self._connect, self._driver, args, kwargs)
         except (OSError, TimeoutError, EOFError) as error:
             # asyncpg and asyncmy let these through as they are; as an error of the DBAPI they take
             # the way of all others. A timeout here is nobody's command_timeout
@@ -112,7 +157,7 @@ class Execution:
 
     def do_terminate(self, dbapi: Any) -> None:
         """Without any wait, which a cancellation could strike."""
-        self._family.abandon(dbapi, self._driver)
+        insist(self._family.abandon(dbapi, self._driver))
 
     # ------------------------------------------------------------ transactions
 
@@ -139,13 +184,27 @@ class Execution:
                 raise given_up(scope, scope.transaction, sending=True)
             scope.connection = connection
             scope.transaction = transaction
+        if begin.plain and begin.readonly and self._pooled:
+            raise lost_by_pooler(scope, "a read-only scope without a transaction")
         transaction.plain = begin.plain or begin.apart
         transaction.apart = begin.apart
         self._begin(dbapi)
-        deadline = None if scope is None else scope.deadline
-        self._family.start(dbapi, self._driver, begin, self._options, deadline)
+        deadline = connecting_until.get() if scope is None else scope.deadline
+        vote = vote_of(scope)
+        if vote is None or not vote.begin(dbapi, begin):
+            self._family.start(dbapi, self._driver, begin, self._options, deadline)
+        if scope is not None and scope.settings:
+            self._tell(dbapi, scope.settings)
         connection.ready = not begin.plain or self._reads_apart
         transaction.begun = True
+
+    def _tell(self, dbapi: Any, statements: tuple[str, ...]) -> None:
+        cursor = dbapi.cursor()
+        try:
+            for statement in statements:
+                cursor.execute(statement)
+        finally:
+            cursor.close()
 
     def do_commit(self, dbapi: Any) -> None:
         """:raises RolledBack: the server would answer this COMMIT with a rollback.
@@ -159,17 +218,27 @@ class Execution:
         scope = connection.scope
         if transaction.failure is None and scope is not None and not scope.ending:
             transaction.fail(_ended_by_hand(scope), None, gone=False)
-        if transaction.failure is not None or self.is_given_up(dbapi, connection):
+        vote = vote_of(scope)
+        kept = vote is not None and vote.prepared
+        if transaction.failure is not None or (not kept and self.is_given_up(dbapi, connection)):
             # SQLAlchemy takes a transaction whose commit raised for ended, and sends nothing more
-            self._rollback(dbapi)
+            undo(dbapi, scope, self._rollback)
             transaction.over = True
             raise given_up(scope, transaction)
         transaction.commit_sent = transaction.over = True
-        if not (transaction.apart and self._is_clean(dbapi)):
+        if not (transaction.apart and self._is_clean(dbapi)) and not (
+            vote is not None and vote.end(dbapi, commit=True)
+        ):
             self._commit(dbapi)
         transaction.committed = True
+        if scope is not None and scope.asks:
+            scope.route.ask(scope, connection, dbapi.dbapi_connection, self._dialect)
 
     def do_rollback(self, dbapi: Any) -> None:
+        if os.getpid() != _process:
+            # in a forked child, before its own beginning: the locals of threads that are not here
+            # are collected, and among them sessions in a transaction of the parent's
+            return
         connection = known(dbapi)
         transaction = None if connection is None else connection.transaction
         if connection is None or transaction is None:
@@ -178,12 +247,22 @@ class Execution:
         if transaction.over and self._is_clean(dbapi):
             return  # the pool's reset of a connection that has nothing to reset
         scope = connection.scope
-        if scope is not None and not scope.ending:
+        early = scope is not None and not scope.ending
+        if scope is not None and early:
             # a failed flush, or somebody by hand: either way the scope's transaction is over
             transaction.fail(_ended_by_hand(scope), None, gone=True)
+            self._bound(connection)
         if not (transaction.apart and self._is_clean(dbapi)):
-            self._rollback(dbapi)
+            undo(dbapi, scope, self._rollback)
         transaction.over = True
+        if scope is not None and early:
+            rewatch(scope.root)  # its block may go on
+
+    def _bound(self, connection: ConnectionRecord) -> None:
+        """Give a rollback that is not the end of its scope the time of a cleanup."""
+        alarm = connection.alarm
+        if alarm is None or not alarm.fired or self._family.embedded:
+            watch(connection, time.monotonic() + self._options.cleanup_timeout)
 
     def _is_clean(self, dbapi: Any) -> bool:
         return self._family.is_clean(dbapi.dbapi_connection, self._driver)
@@ -253,7 +332,8 @@ class Execution:
             self._execute(cursor, statement, parameters, context)
             return
         statement = self._limit(connection, cursor, statement, context)
-        self._execute(cursor, statement, parameters, context)
+        with self._delivering():
+            self._execute(cursor, statement, parameters, context)
         self._look(connection)
 
     def do_executemany(
@@ -266,7 +346,8 @@ class Execution:
         # PyMySQL tells by its first word that a statement can be sent for many rows at once: it
         # stays as it is
         self._limit(connection, cursor, statement, context)
-        self._executemany(cursor, statement, parameters, context)
+        with Delivering():
+            self._executemany(cursor, statement, parameters, context)
         self._look(connection)
 
     def do_execute_no_params(self, cursor: Any, statement: str, context: Any = None) -> None:
@@ -275,7 +356,8 @@ class Execution:
             self._execute_plain(cursor, statement, context)
             return
         statement = self._limit(connection, cursor, statement, context)
-        self._execute_plain(cursor, statement, context)
+        with self._delivering():
+            self._execute_plain(cursor, statement, context)
         self._look(connection)
 
     def _look(self, connection: ConnectionRecord) -> None:
@@ -313,13 +395,26 @@ class Execution:
                 self._check_control(scope, statement)
             scope.statements += 1
             scope.last_statement = statement
-        if self._traits_of(statement) & _DIRTIES:
+        traits = self._traits_of(statement)
+        if traits & _DIRTIES:
+            if self._pooled:
+                raise lost_by_pooler(scope, statement)
             connection.dirty = True
+        elif traits & _HIDES or self._always:
+            context.root_connection.info[RESTORE] = self._restore
         connection.at_rest = False
         return connection
 
     def _check_control(self, scope: Scope, statement: str) -> None:
         traits = self._traits_of(statement)
+        if traits & _SWITCHES and scope.root.settings:
+            raise ScopeControls(
+                f"{statement.strip()[:60]!r} would change what the scope's tenant is known by, or "
+                "does not say what it would change.",
+                scope=scope.ref,
+                hint="A scope has one tenant; open another one for another. A set_config() of "
+                "something else has its name in the statement's text, not as a parameter.",
+            )
         if not traits & (_CONTROLS | _COMMITS) or is_plain(scope):
             return
         if traits & _CONTROLS:
@@ -341,12 +436,17 @@ class Execution:
             traits = (
                 (_CONTROLS if _CONTROL.match(first) else 0)
                 | (_COMMITS if self._family.commits_implicitly(first) else 0)
-                | (_DIRTIES if _STATEFUL.match(first) or _LASTING.search(statement) else 0)
+                | (_DIRTIES if self._family.leaves(statement) else 0)
+                | (_HIDES if self._looks and self._family.hides(statement) else 0)
+                | (_SWITCHES if self._tenants and self._switches(statement) else 0)
             )
             if len(self._traits) >= _REMEMBERED:
                 self._traits.clear()
             self._traits[statement] = traits
         return traits
+
+    def _switches(self, statement: str) -> bool:
+        return self._family.changes_tenant(statement, self._tenants)
 
     def _limit(
         self, connection: ConnectionRecord, cursor: Any, statement: str, context: Any
@@ -387,6 +487,9 @@ def begin_of(scope: Scope) -> Begin:
     """What the transaction of a scope promises."""
     isolation, plain = scope.options.isolation, is_plain(scope)
     apart = isolation is None and not plain and scope.readonly and scope.registry.reads_apart
+    if scope.settings and apart:
+        # they last for a transaction; a reader's connection leaves autocommit for a named level
+        apart, isolation = False, Isolation.READ_COMMITTED
     return _begin(isolation, scope.readonly, plain, apart)
 
 
@@ -419,22 +522,27 @@ def watch(connection: ConnectionRecord, deadline: float | None, *, gently: bool 
     if deadline is None or break_off is None:
         return
 
-    def strike() -> None:
+    embedded = connection.family.embedded
+
+    def strike() -> float | None:
         if not gently or not connection.at_rest:
             break_off()
+        # SQLite's interrupt is lost on a statement that is only about to begin
+        return AGAIN if embedded else None
 
     # a server is given time for its own limit
-    grace = 0.0 if connection.family.embedded else GRACE
-    connection.alarm = watchdog.arm(deadline + grace, strike)
+    connection.alarm = watchdog.arm(deadline + (0.0 if embedded else GRACE), strike)
 
 
 def rewatch(root: Scope) -> None:
     """The same again, after the deadline of a scope that holds a connection has changed."""
-    connection = root.connection
-    if connection is not None and connection.scope is root:
-        own = root.options.timeout
-        inner = own is None or root.given_timeout != own
-        watch(connection, root.deadline, gently=inner)
+    for part in parts(root):
+        connection = part.connection
+        part.deadline = root.deadline
+        if connection is not None and connection.scope is part:
+            own = root.options.timeout
+            inner = own is None or root.given_timeout != own
+            watch(connection, root.deadline, gently=inner)
 
 
 def disarm(connection: ConnectionRecord) -> None:
@@ -470,6 +578,18 @@ def given_up(
         )
     error.__cause__ = cause
     return error
+
+
+def lost_by_pooler(scope: Scope | None, what: str) -> LostByPooler:
+    """The error for what a pooler would not keep for whoever asked for it."""
+    return LostByPooler(
+        f"{what.strip()[:80]!r} outlives its transaction, on a connection that the pooler lends to "
+        "somebody else then. It was not sent.",
+        statement=what,
+        scope=None if scope is None else scope.ref,
+        hint="Use what ends with a transaction (SET LOCAL, pg_advisory_xact_lock, ON COMMIT DROP), "
+        "or another Database that goes past the pooler.",
+    )
 
 
 def _ended_by_hand(scope: Scope) -> ScopeControls:

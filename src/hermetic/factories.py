@@ -241,6 +241,18 @@ class _ScopeNames:
         outcome: Outcome | None = self._proxied.outcome
         return outcome
 
+    @property
+    def position(self) -> str | None:
+        """As Session.position."""
+        position: str | None = self._proxied.position
+        return position
+
+    @property
+    def tenant(self) -> str | None:
+        """As Session.tenant."""
+        tenant: str | None = self._proxied.tenant
+        return tenant
+
     def rollback_only(self) -> None:
         """As Session.rollback_only."""
         self._proxied.rollback_only()

@@ -16,6 +16,7 @@ class FaultKind(enum.Enum):
     IDLE_TIMEOUT = "idle timeout"
     CONNECTION_LOST = "connection lost"
     CANNOT_CONNECT = "cannot connect"
+    TLS = "server not trusted"
     TOO_MANY_CONNECTIONS = "too many connections"
     AUTHENTICATION = "authentication failed"
     READ_ONLY = "read-only server or transaction"

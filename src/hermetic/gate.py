@@ -22,12 +22,17 @@ from types import SimpleNamespace
 from typing import Any, TypeVar
 from weakref import ref
 
+from .budget import Budget
+
 try:
     import cython  # type: ignore[import-untyped]
 except ImportError:
     cython = SimpleNamespace(compiled=False)
 
 _T = TypeVar("_T")
+
+# seconds over which the shortest wait is looked at, before anybody is sent away
+_INTERVAL = 2.0
 
 # Whether a compiled step that calls nothing but C is one step for every other thread too: it is
 # where the interpreter has one lock for all. The gate's own lock is then only for what calls more.
@@ -63,7 +68,9 @@ class Waiter:
     is still somebody to wake. Whoever does not keep it waits no more.
     """
 
-    __slots__ = ("__weakref__", "_place", "_ticket", "admitted", "entry", "holder", "since", "wake")
+    __slots__ = (
+        "__weakref__", "_place", "_ticket", "admitted", "entry", "holder", "shed", "since", "wake",
+    )  # fmt: skip
 
     def __init__(self, ticket: Ticket, place: ref[Ticket], wake: Callable[[], bool]) -> None:
         self._ticket = ticket
@@ -72,6 +79,8 @@ class Waiter:
         self.since = ticket.since
         self.wake = wake
         self.admitted = False
+        # it was sent away, because everybody waits for too long
+        self.shed = False
         # the gate's mark of it, for as long as it is in the queue
         self.entry: ref[Waiter] | None = None
 
@@ -91,35 +100,64 @@ class Refused:
 class GateCounters:
     """What a gate has seen. ``wait_seconds`` is the sum over all who waited and were admitted."""
 
-    __slots__ = ("admitted", "refused", "timed_out", "wait_seconds", "waited")
+    __slots__ = ("admitted", "refused", "shed", "timed_out", "wait_seconds", "waited")
 
     def __init__(self) -> None:
         self.admitted = 0
         self.waited = 0
         self.refused = 0
+        self.shed = 0
         self.timed_out = 0
         self.wait_seconds = 0.0
 
 
 class Gate:
-    """Admits ``limit`` holders at once, and lets ``max_waiting`` wait in line."""
+    """Admits ``limit`` holders at once, and lets ``max_waiting`` wait in line.
 
-    def __init__(self, name: str, limit: int, max_waiting: int | None) -> None:
+    :param reserve: how many of the places are for holders with priority alone.
+    :param shed_after: seconds, or 0 for never: when nobody was admitted for two seconds who had
+        waited less, those who have waited twice as long are sent away.
+    :param budget: what other gates' holders count in too.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        limit: int,
+        max_waiting: int | None,
+        *,
+        reserve: int = 0,
+        shed_after: float = 0.0,
+        budget: Budget | None = None,
+    ) -> None:
         self.name = name
         self.limit = limit
         self.max_waiting = max_waiting
+        self.reserve = reserve
+        self.shed_after = shed_after
+        self.budget = budget
+        self.suspended = False
         self.counters = GateCounters()
         # re-entrant: the collector may find a forgotten connection while this thread holds it
         self._lock = threading.RLock()
         self._out: dict[ref[Ticket], None] = {}
         self._queue: dict[ref[Waiter], None] = {}
+        # those with priority; nobody waits here while there is any place at all
+        self._urgent: dict[ref[Waiter], None] = {}
+        # how many may be out for somebody to be admitted without a further thought
+        self._open = 0
+        self._recount()
+        # nobody waited less than ``_least`` in the time up to ``_until``; whether that was too long
+        self._least = 0.0
+        self._until = 0.0
+        self._slow = False
         # one for all marks: to bind it takes longer than to enter
         self._told = self._forgotten
+        if budget is not None:
+            budget.join(self)
 
     def __repr__(self) -> str:
-        return (
-            f"<Gate {self.name}: {len(self._out)} of {self.limit} out, {len(self._queue)} waiting>"
-        )
+        return f"<Gate {self.name}: {len(self._out)} of {self.limit} out, {self.waiting} waiting>"
 
     @property
     def lent(self) -> int:
@@ -127,7 +165,13 @@ class Gate:
 
     @property
     def waiting(self) -> int:
-        return len(self._queue)
+        return len(self._queue) + len(self._urgent)
+
+    @property
+    def oldest(self) -> float | None:
+        """Since when the first in line waits."""
+        waiters = self.waiters()
+        return min((waiter.since for waiter in waiters), default=None)
 
     def enter_at_once(self, holder: object, label: Callable[[], str], now: float) -> Ticket | None:
         """A place, if one is free and nobody waits."""
@@ -153,50 +197,70 @@ class Gate:
         label: Callable[[], str],
         now: float,
         make_wake: Callable[[], Callable[[], bool]],
+        priority: bool = False,
     ) -> Ticket | Waiter | Refused:
         """Ask for a place.
 
         :param holder: whoever asks (an owner); equal holders are the same party.
         :param make_wake: called, under no lock, only when there is a wait.
+        :param priority: it may have a reserved place.
         """
         ticket = Ticket(holder, label, now)
         entry = ticket.entry = weak(ticket, self._told)
         with self._lock:
-            if self._admitted(entry):
+            if self._may_enter(entry, priority):
                 return ticket
         waiter = Waiter(ticket, entry, make_wake())
         line = waiter.entry = weak(waiter, self._told)
-        with self._lock:
+        # with a budget nobody queues at another gate between the look and the place in this queue
+        with self._lock, self._lock if self.budget is None else self.budget.lock:
             self._sweep()
-            if self._admitted(entry):
+            if self._may_enter(entry, priority):
                 return ticket
-            if self._would_wait_for_itself(holder):
+            if self._would_wait_for_itself(holder, priority):
                 self.counters.refused += 1
                 return Refused(self_deadlock=True)
-            if self.max_waiting is not None and len(self._queue) >= self.max_waiting:
+            shed = self._shed(now)
+            if self.max_waiting is not None and self.waiting >= self.max_waiting:
                 self.counters.refused += 1
-                return Refused(self_deadlock=False)
-            self._queue[line] = None
+                refused = True
+            else:
+                (self._urgent if priority else self._queue)[line] = None
+                refused = False
             # a place may have come free, by the collector, since the look above
-            woken = self._pass_on(now)
+            woken = shed + self._pass_on(now)
         self._wake(woken, now)
-        return waiter
+        return Refused(self_deadlock=False) if refused else waiter
+
+    def enter_if_free(self, holder: object, label: Callable[[], str], now: float) -> Ticket | None:
+        """As ``enter_at_once``, where more may have to be asked than whether a place is free."""
+        ticket = Ticket(holder, label, now)
+        entry = ticket.entry = weak(ticket, self._told)
+        with self._lock:
+            if self._may_enter(entry, False):
+                return ticket
+        ticket.entry = None
+        return None
 
     def leave(self, ticket: Ticket, now: float) -> None:
         """Give a place back; the first in line gets it. A ticket that is out no more is ignored."""
         entry = ticket.entry
         if entry is None:
             return
-        if _UNDIVIDED and not self._queue:
+        if _UNDIVIDED and not (self._queue or self._urgent or self.budget is not None):
             if not self._struck_out(entry):
                 return
         else:
             with self._lock:
                 if not self._struck_out(entry):
                     return
-                woken = self._pass_on(now) if self._queue else None
+                # with a budget, another gate's first in line may have waited longer
+                waits = self.budget is None and (self._queue or self._urgent)
+                woken = self._pass_on(now) if waits else None
             if woken:
                 self._wake(woken, now)
+            if self.budget is not None:
+                self.budget.pass_on(now)
         # last: until here the end of the ticket passes the place on, should an interrupt strike
         ticket.entry = None
 
@@ -204,8 +268,9 @@ class Gate:
         """Leave the queue. The ticket, when it had been given already: use it or give it back."""
         with self._lock:
             entry = waiter.entry
-            if entry is not None and entry in self._queue:
-                del self._queue[entry]
+            if entry is not None and (entry in self._queue or entry in self._urgent):
+                self._queue.pop(entry, None)
+                self._urgent.pop(entry, None)
                 self.counters.timed_out += 1
             return waiter.ticket
 
@@ -213,6 +278,25 @@ class Gate:
         """Change how many may be out. Those that are out stay out."""
         with self._lock:
             self.limit = limit
+            self._recount()
+        self.look(now)
+
+    def suspend(self) -> None:
+        """Admit nobody; whoever asks waits in line."""
+        with self._lock:
+            self.suspended = True
+            self._recount()
+
+    def resume(self, now: float) -> None:
+        """Admit again, those first who came first."""
+        with self._lock:
+            self.suspended = False
+            self._recount()
+        self.look(now)
+
+    def look(self, now: float) -> None:
+        """Admit whoever may be admitted by now."""
+        with self._lock:
             woken = self._pass_on(now)
         self._wake(woken, now)
 
@@ -221,6 +305,9 @@ class Gate:
         self._lock = threading.RLock()
         self._out = {}
         self._queue = {}
+        self._urgent = {}
+        if self.budget is not None:
+            self.budget.start_anew()
 
     def _forgotten(self, entry: ref[Any]) -> None:
         """The collector's word that nobody keeps a ticket or waiter any more, from any place."""
@@ -228,13 +315,16 @@ class Gate:
             try:
                 self._out.pop(entry, None)
                 self._queue.pop(entry, None)
+                self._urgent.pop(entry, None)
             except TypeError:
                 return  # it was in neither: a mark has its hash from where it was entered
             waiters = self.waiters()
             # nobody tells the time here: a moment that is past for certain has to do
             now = waiters[-1].since if waiters else 0.0
-            woken = self._pass_on(now)
+            woken = self._pass_on(now) if self.budget is None else []
         self._wake(woken, now)
+        if self.budget is not None:
+            self.budget.pass_on(now)
 
     def _wake(self, woken: list[Waiter], now: float) -> None:
         while woken:
@@ -243,6 +333,8 @@ class Gate:
                 return
             with self._lock:
                 for waiter in gone:
+                    if waiter.shed:
+                        continue
                     self._out.pop(waiter._place, None)
                     waiter.admitted = False  # should it come back all the same, it was too late
                 woken = self._pass_on(now)
@@ -253,13 +345,13 @@ class Gate:
 
     def waiters(self) -> tuple[Waiter, ...]:
         with self._lock:
-            return _kept(self._queue)
+            return _kept(self._urgent) + _kept(self._queue)
 
     # ------------------------------------------------------------ under the lock
 
     def _admitted(self, entry: ref[Ticket]) -> bool:
         """A place for a ticket, if one is free and nobody waits. Calls nothing but C."""
-        if len(self._out) < self.limit and not self._queue:
+        if len(self._out) < self._open and not self._queue:
             self._out[entry] = None
             self.counters.admitted += 1
             return True
@@ -278,38 +370,120 @@ class Gate:
             if entry() is None:
                 self._out.pop(entry, None)
 
+    def _recount(self) -> None:
+        """Where more has to be asked than whether a place is free, nobody enters at once."""
+        if self.suspended or self.budget is not None:
+            self._open = 0
+        else:
+            self._open = self.limit - self.reserve
+
+    def _may_enter(self, entry: ref[Ticket], priority: bool) -> bool:
+        """As ``_admitted``, with everything that may have to be asked."""
+        if self.shed_after and not self._queue:
+            self._slow, self._least = False, 0.0
+        if self._urgent or (self._queue and not priority) or not self._has_room(priority):
+            return False
+        if self.budget is None:
+            self._out[entry] = None
+        else:
+            with self.budget.lock:
+                if not self.budget.room:
+                    return False
+                self._out[entry] = None
+        self.counters.admitted += 1
+        return True
+
+    def _has_room(self, priority: bool) -> bool:
+        limit = self.limit if priority else self.limit - self.reserve
+        if self.suspended or len(self._out) >= limit:
+            return False
+        return self.budget is None or self.budget.room
+
     def _pass_on(self, now: float) -> list[Waiter]:
-        woken: list[Waiter] = []
-        while self._queue and len(self._out) < self.limit:
-            first = next(iter(self._queue), None)
-            if first is None:
+        woken: list[Waiter] = self._shed(now) if self._slow else []
+        while True:
+            if self._urgent and self._has_room(True):
+                queue, limit = self._urgent, self.limit
+            elif self._queue and self._has_room(False):
+                queue, limit = self._queue, self.limit - self.reserve
+            else:
                 return woken
+            first = next(iter(queue), None)
+            if first is None:
+                continue
             waiter = first()
             if waiter is None:
-                self._queue.pop(first, None)
-            # the collector may run at any allocation or call, and give a place back through this
-            # very method: between this look and the two moves nothing is allocated or called
-            if waiter is None or len(self._out) >= self.limit or waiter.admitted:
+                queue.pop(first, None)
                 continue
-            waiter.admitted = True
-            waiter._ticket.since = now
-            del self._queue[first]
-            self._out[waiter._place] = None
+            if self.budget is not None:
+                self.budget.lock.acquire()
+            try:
+                if self.budget is not None and not self.budget.room:
+                    return woken
+                # the collector may run at any allocation or call, and give a place back through
+                # this very method: between this look and the two moves nothing is allocated or
+                # called
+                if len(self._out) >= limit or waiter.admitted or waiter.shed:
+                    continue
+                waiter.admitted = True
+                waiter._ticket.since = now
+                queue.pop(first, None)
+                self._out[waiter._place] = None
+            finally:
+                if self.budget is not None:
+                    self.budget.lock.release()
             waiter.entry = None
             self.counters.admitted += 1
             self.counters.waited += 1
             self.counters.wait_seconds += now - waiter.since
+            if self.shed_after and queue is self._queue:
+                self._observe(now - waiter.since, now)
             woken.append(waiter)
-        return woken
 
-    def _would_wait_for_itself(self, holder: object) -> bool:
-        """Every place is held by somebody who waits here too, and the asker is one of the
-        holders.
-        """
-        stuck = {waiter.holder for waiter in _kept(self._queue)}
-        stuck.add(holder)
-        holding = {ticket.holder for ticket in _kept(self._out)}
-        return holder in holding and holding <= stuck
+    def _observe(self, waited: float, now: float) -> None:
+        """How long somebody waited who was admitted now."""
+        if waited <= self.shed_after:
+            self._slow = False
+        if now >= self._until:
+            self._slow = self._least > self.shed_after
+            self._least, self._until = waited, now + _INTERVAL
+        elif waited < self._least:
+            self._least = waited
+
+    def _shed(self, now: float) -> list[Waiter]:
+        """Send away those who have waited for too long, where everybody waits for too long."""
+        gone: list[Waiter] = []
+        if not self.shed_after:
+            return gone
+        for entry in list(self._queue):
+            waiter = entry()
+            age = 0.0 if waiter is None else now - waiter.since
+            # where nobody comes back at all, nobody tells that it is slow
+            if waiter is None or not (self._slow or age > _INTERVAL) or age <= 2 * self.shed_after:
+                break
+            if self._queue.pop(entry, self) is None:
+                waiter.shed, waiter.entry = True, None
+                self.counters.shed += 1
+                self.counters.refused += 1
+                gone.append(waiter)
+        return gone
+
+    def parties(self) -> tuple[set[object], set[object]]:
+        """Who holds places and who waits; without the lock, which may be held elsewhere."""
+        waiters = _kept(self._urgent) + _kept(self._queue)
+        return {ticket.holder for ticket in _kept(self._out)}, {each.holder for each in waiters}
+
+    def _would_wait_for_itself(self, holder: object, priority: bool) -> bool:
+        """Every place is held by somebody who waits too, and the asker is one of the holders."""
+        if self.suspended:
+            return False  # others can end the wait: who resumes
+        if self.budget is not None:
+            return self.budget.would_wait_for_itself(self, holder)
+        if len(self._out) < (self.limit if priority else self.limit - self.reserve):
+            return False
+        holding, waiting = self.parties()
+        waiting.add(holder)
+        return holder in holding and holding <= waiting
 
 
 def _kept(entries: dict[ref[_T], None]) -> tuple[_T, ...]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from .connection import ConnectionRecord
 from .dialects.family import Family
 from .options import DatabaseOptions
 from .registry import Scope
+from .watchdog import watchdog
 
 # how long after a deadline a socket is destroyed if the server's own limit has not struck
 GRACE = 0.1
+# seconds between two interrupts of a statement that may have begun after the first
+AGAIN = 0.05
 
 
 def limited(
@@ -38,6 +42,8 @@ def limited(
     limit = max(0.001, scope.deadline - time.monotonic())
     limit = limit if own is None else min(limit, own)
     plain = transaction.plain and not transaction.apart
+    if plain and options.pooler is not None:
+        return statement, None, last  # a setting of the session would be somebody else's
     first, statement = family.limit_statement(dialect, statement, limit, plain=plain)
     if first is None or (last is not None and limit <= last <= limit + GRACE):
         return statement, None, last
@@ -45,3 +51,10 @@ def limited(
     if alone and family.limit_apart(cursor, statement, limit):
         return statement, None, last
     return statement, first, limit
+
+
+def insist(strike: Callable[[], bool] | None) -> None:
+    """Have something struck again and again until it is over."""
+    if strike is not None:
+        again = strike
+        watchdog.arm(time.monotonic() + AGAIN, lambda: AGAIN if again() else None)

@@ -4,8 +4,11 @@ errors.
 
 from __future__ import annotations
 
+import random
 import time
 import weakref
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,21 +16,31 @@ from sqlalchemy import Engine, event
 from sqlalchemy import exc as sa_exc
 from sqlalchemy.engine import ExceptionContext
 
+from .blending import fault_error
+from .connecting import BORN_IN, Connecting
 from .connection import ConnectionRecord
+from .credentials import Credentials
 from .dialects.classify import classify
 from .dialects.family import Family
-from .errors import FaultError, HermeticError, ReadOnlyScope, fault_error
+from .errors import FaultError, HermeticError, ReadOnlyScope
 from .events import ConnectionDestroyed, emit
 from .execution import KEY, Execution, disarm, known, watch
-from .faults import Fault, FaultKind, Pool, Wire
+from .faults import Fault, FaultKind, Pool, Rerun, Wire
 from .faults import Transaction as Left
+from .first_look import bound_first_look
+from .limits import insist
 from .options import DatabaseOptions
 from .owner import Owner
-from .pool import demanded
+from .pool import connect_bound, demanded
 from .registry import Registry, Scope, describe_error
+from .remains import Remains
+from .restoring import WATCHED, Restoring, have_watched
 
 # how long a connection that was idle has to answer before it is lent
 _PING_SECONDS = 1.0
+
+# the part of its age that a connection may be short of at most
+_JITTER = 0.1
 
 _TIME_KINDS = frozenset(
     {
@@ -37,6 +50,11 @@ _TIME_KINDS = frozenset(
         FaultKind.CANNOT_CONNECT,
     }
 )
+
+
+def role_name(reader: bool) -> str:
+    """What the connections of writers and readers are called."""
+    return "reader" if reader else "writer"
 
 
 class EngineWatch:
@@ -51,58 +69,108 @@ class EngineWatch:
         registry: Registry,
         *,
         reader: bool,
+        role: str,
         world: str,
+        apart: Callable[..., Engine],
     ) -> None:
         self.engine = engine
+        self.apart = apart
         self.family = family
         self.driver = driver
         self.options = options
         self.registry = registry
         self.reader = reader
+        self.role = role
         self.world = world
         self.server = engine.url.render_as_string(hide_password=True).partition("?")[0]
         self.dialect = engine.dialect
         for name in (
             "connect", "close", "detach", "checkout", "checkin", "handle_error", "do_connect",
+            "invalidate", "soft_invalidate",
         ):  # fmt: skip
             event.listen(engine, name, getattr(self, f"_on_{name}"))
-        self.execution = Execution(engine.dialect, family, driver, options, reader=reader)
+        restore = Restoring(engine, family, driver, options, reader)
+        self.execution = Execution(engine.dialect, family, driver, options, restore, reader=reader)
+        bound_first_look(engine.dialect, family, driver, options.connect_timeout)
+        if options.reset_connections != "never":
+            have_watched(engine)
+        if options.credentials is not None:
+            engine.dialect.connect = Credentials(  # type: ignore[method-assign]
+                options.credentials,
+                family.name,
+                engine.dialect.connect,
+                asynchronous=world == "asyncio",
+            ).connect
 
     # ------------------------------------------------------------ connections
 
     def _on_do_connect(self, dialect: Any, record: Any, args: Any, kwargs: dict[str, Any]) -> None:
         scope = demanded()
-        if scope is not None and scope.deadline is not None:
-            remaining = scope.deadline - time.monotonic()
-            if remaining <= 0:
+        until = connect_bound(scope)
+        remaining = None
+        if until is not None:
+            now = time.monotonic()
+            remaining = max(0.001, until - now)
+            if scope is not None and scope.deadline is not None and now >= scope.deadline:
                 raise scope.deadline_exceeded("before a connection was made")
-            self.family.connect_timeout(self.driver, kwargs, remaining)
+        self.family.connect_timeout(self.driver, kwargs, remaining)
 
     def _on_connect(self, dbapi: Any, record: Any) -> None:
         connection = ConnectionRecord(
             self.family,
             self.server,
-            "reader" if self.reader else "writer",
+            self.role,
             self.world,
             self.engine,
             self.family.breaker(dbapi, self.driver),
-            lambda: self.family.abandon(dbapi, self.driver),
+            lambda: insist(self.family.abandon(dbapi, self.driver)),
             self.family.probe(dbapi, self.driver),
         )
         until = time.monotonic() + self.options.connect_timeout
         scope = demanded()
-        if scope is not None and scope.deadline is not None:
-            until = min(until, scope.deadline)
+        bound = connect_bound(scope)
+        if bound is not None:
+            until = min(until, bound)
         watch(connection, until)
+        pool: Any = self.engine.pool
+        connecting: Connecting = pool.connecting
         try:
             connection.puts_off = self.family.greet(
                 dbapi, self.driver, self.options, reader=self.reader, until=until
             )
+        except BaseException as error:
+            connecting.spoilt(record, error)
+            raise
         finally:
             disarm(connection)
+        if self.options.pooler is None:  # a pooler gives a number of its own
+            connection.backend = self.family.commits.backend(dbapi, self.driver)
+            self._have_ended(connection, dbapi)
+        connecting.made(record)
+        self._entered(connection, record, connecting)
+
+    def _have_ended(self, connection: ConnectionRecord, dbapi: Any) -> None:
+        """See to it that nothing goes on in the server that its client was torn away from."""
+        seen_as = self.family.seen_as(dbapi, self.driver)
+        if seen_as is not None and connection.backend is not None:
+            apart = partial(self.apart, asynchronous=self.world == "asyncio")
+            connection.remains = Remains(apart, self.family, connection.backend, seen_as)
+
+    def _entered(self, connection: ConnectionRecord, record: Any, connecting: Connecting) -> None:
+        generation = connecting.generation
+        connection.generation = record.record_info.get(BORN_IN, generation.number)
+        # some time before the full age, so that those who were born together do not go together
+        early = random.uniform(0.0, _JITTER)
+        connection.expires = connection.born + self.options.pool_recycle * (1.0 - early)
         record.info[KEY] = connection
+        # SQLAlchemy would compare it with a birth that a wall clock may have put before it
+        record._soft_invalidate_time = 0
         connection.pool_record = weakref.ref(record, partial(self._lost, connection.number))
         self.registry.connections[connection.number] = connection
+        if connection.generation != generation.number:
+            connection.retired = True  # after it was entered: an eviction looks there, later
+        if connecting.born is not None:
+            connecting.born()
 
     def _on_close(self, dbapi: Any, record: Any) -> None:
         connection = record.info.get(KEY)
@@ -125,14 +193,18 @@ class EngineWatch:
             connection.abandon()
         self._destroyed(connection, "the pool has lost it")
 
+    def _on_invalidate(self, dbapi: Any, record: Any, error: BaseException | None) -> None:
+        connection = record.info.get(KEY)
+        if connection is not None:
+            connection.retired = True
+
+    _on_soft_invalidate = _on_invalidate
+
     def _on_detach(self, dbapi: Any, record: Any) -> None:
         self._on_close(dbapi, record)
 
     def _on_checkout(self, dbapi: Any, record: Any, proxy: Any) -> None:
         connection: ConnectionRecord = record.info[KEY]
-        if connection.started is not None:
-            # out of a fast path's hand: the pool may know again how old it is
-            record.starttime, connection.started = connection.started, None
         returned, connection.returned = connection.returned, None
         connection.beside = record.record_info.get("hermetic.beside", False)
         if connection.beside:
@@ -142,21 +214,43 @@ class EngineWatch:
             connection.owner = Owner()
         if scope is not None and scope.deadline is not None:
             watch(connection, scope.deadline)
+        now = time.monotonic()
+        if returned is None:
+            return  # new, or something was begun on it by a fast path
+        if connection.retired or now > connection.expires:
+            if connection.retired:
+                self._destroyed(connection, "its pool was evicted")
+            raise sa_exc.DisconnectionError("a pooled connection was to be replaced")
         after = self.options.ping_after
-        if returned is None or after is None or time.monotonic() - returned < after:
-            return
-        if scope is None or scope.deadline is None:
-            watch(connection, time.monotonic() + _PING_SECONDS)
+        if after is not None and now - returned >= after:
+            self._ping(connection, dbapi, scope)
+
+    def _ping(self, connection: ConnectionRecord, dbapi: Any, scope: Scope | None) -> None:
+        """Ask a connection that was idle whether it is still one.
+
+        :raises DisconnectionError: it is not; SQLAlchemy makes another one.
+        """
+        deadline = None if scope is None else scope.deadline
+        until = time.monotonic() + _PING_SECONDS
+        # a scope that has more time than that is to have the rest for another connection
+        watched = deadline is None or until < deadline
+        if watched:
+            watch(connection, until)
         try:
             alive = self.dialect.do_ping(dbapi)
         except self.dialect.loaded_dbapi.Error as error:
             alive = False
             reason = describe_error(error)
+            fault = classify(error, family=self.family.name)
+            if fault is not None and fault.pool is Pool.EVICT:
+                pool: Any = self.engine.pool
+                pool.connecting.evict(connection.generation)
         else:
             reason = "it did not answer a ping"
-        if scope is None or scope.deadline is None:
-            disarm(connection)
+        if watched and alive:
+            watch(connection, deadline)
         if not alive:
+            disarm(connection)
             self._destroyed(connection, reason)
             raise sa_exc.DisconnectionError("a pooled connection was found dead")
 
@@ -166,6 +260,11 @@ class EngineWatch:
             disarm(connection)
             if dbapi is not None:
                 self.execution.end_late(connection, dbapi)
+                connection.dirty |= self.family.is_out_of_step(dbapi, self.driver)
+            watched = record.record_info.pop(WATCHED, False)
+            if connection.owner is not None and connection.transaction is None and not watched:
+                # nothing passed here: it was in the hands of who took it (``raw_connection``)
+                connection.dirty |= self.options.reset_connections != "never"
             connection.returned = time.monotonic()
             connection.scope = connection.transaction = connection.owner = None
 
@@ -186,6 +285,10 @@ class EngineWatch:
         if conn is not None and not conn.invalidated and not conn.closed:
             connection = known(conn)
         fault = classify(error, family=self.family.name)
+        if fault and connection is not None and self._is_wrong_server(connection, fault):
+            # the next attempt is made on a new connection, which may lead to the one that was
+            # promoted
+            fault = replace(fault, rerun=Rerun.TRANSACTION)
         raised: BaseException | None = None
         if fault is not None and isinstance(error, Exception):
             raised = self._translate(context, connection, fault)
@@ -214,8 +317,15 @@ class EngineWatch:
         elif fault is not None and fault.wire is Wire.DEAD:
             context.is_disconnect = True
             context.invalidate_pool_on_disconnect = fault.pool is Pool.EVICT
+        elif self.family.embedded and not exiting:
+            connection.at_rest = True  # the interrupt has done its work
         if exiting or context.is_disconnect:
             self._destroyed(connection, describe_error(error))
+        if fault is not None and fault.kind is FaultKind.CONNECTION_LOST:
+            self._doubt_others()
+        if fault is not None and fault.kind is FaultKind.STALE_PLAN:
+            # it has more of them: SQLAlchemy tells by a wall clock which ones asyncpg may use still
+            connection.dirty = True
         if transaction is None or transaction.commit_sent:
             return
         lost = exiting or context.is_disconnect
@@ -231,6 +341,19 @@ class EngineWatch:
             transaction.fail(error, fault, gone=False)
         elif self.family.ends_unannounced and self._is_given_up_now(context, connection):
             transaction.fail(error, fault, gone=True)
+
+    def _doubt_others(self) -> None:
+        """A server that ended one connection may have ended all: those that are idle are tested
+        before they are lent, however short their rest was.
+        """
+        after = self.options.ping_after
+        if after is None:
+            return
+        long_ago = time.monotonic() - after
+        for connection in list(self.registry.connections.values()):
+            if connection.server != self.server or connection.returned is None:
+                continue
+            connection.returned = min(connection.returned, long_ago)
 
     def _is_given_up_now(self, context: ExceptionContext, connection: ConnectionRecord) -> bool:
         conn = context.connection

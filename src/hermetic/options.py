@@ -7,15 +7,21 @@ its limits and the place it came from. Nothing is corrected in silence.
 from __future__ import annotations
 
 import enum
+import ssl
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy.pool import Pool
 
+from .budget import Budget
+from .checking import Checker
 from .errors import InvalidOption
 from .faults import FaultKind
+from .replica import Replica, replicas
+from .tenancy import Tenants, tenant, tenants
 
 
 class Propagation(enum.StrEnum):
@@ -44,9 +50,6 @@ class Isolation(enum.StrEnum):
         return list(Isolation).index(self)
 
 
-# seconds; what a server that counts milliseconds in 32 bits can still hold, about 24 days
-LONGEST = 2_147_483
-
 RETRYABLE_KINDS = frozenset(
     {
         FaultKind.SERIALIZATION,
@@ -58,6 +61,7 @@ RETRYABLE_KINDS = frozenset(
         FaultKind.TOO_MANY_CONNECTIONS,
         FaultKind.NOT_READY,
         FaultKind.STALE_PLAN,
+        FaultKind.READ_ONLY,
     }
 )
 
@@ -102,115 +106,6 @@ class Retry:
             raise InvalidOption("when", self.when, "must be callable", place="Retry")
 
 
-@dataclass(frozen=True)
-class Checker:
-    """Checks single values on behalf of one place, which every refusal names."""
-
-    place: str
-
-    def refuse(self, option: str, value: object, problem: str, hint: str = "") -> InvalidOption:
-        return InvalidOption(option, value, problem, place=self.place, hint=hint)
-
-    def unknown(self, option: str, owner: str, known: str) -> InvalidOption:
-        # a misspelt option may hold a secret: its value is not shown
-        problem = f"is not an option of {owner}"
-        return InvalidOption(option, ..., problem, place=self.place, hint=f"Known: {known}.")
-
-    def seconds(
-        self, option: str, value: object, *, optional: bool = False, zero: bool = False
-    ) -> float | None:
-        if value is None and optional:
-            return None
-        limits = (
-            f"must be a number of seconds from 0 to {LONGEST}"
-            if zero
-            else f"must be a number of seconds above 0, up to {LONGEST}"
-        )
-        if optional:
-            limits += ", or None"
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise self.refuse(option, value, limits)
-        # comparisons are exact for any int; NaN fails the first
-        if not 0 <= value <= LONGEST or (value == 0 and not zero):
-            raise self.refuse(option, value, limits)
-        return float(value)
-
-    def rate(self, option: str, value: object) -> float:
-        limits = "must be a number above 0, of things per second"
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise self.refuse(option, value, limits)
-        if not 0 < value <= LONGEST:
-            raise self.refuse(option, value, limits)
-        return float(value)
-
-    def whole(
-        self, option: str, value: object, *, at_least: int, at_most: int, optional: bool = False
-    ) -> int | None:
-        if value is None and optional:
-            return None
-        limits = f"must be a whole number from {at_least} to {at_most}"
-        if optional:
-            limits += ", or None"
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise self.refuse(option, value, limits)
-        if not at_least <= value <= at_most:
-            raise self.refuse(option, value, limits)
-        return value
-
-    def flag(self, option: str, value: object, *, optional: bool = False) -> bool | None:
-        if value is None and optional:
-            return None
-        if not isinstance(value, bool):
-            allowed = "True, False or None" if optional else "True or False"
-            raise self.refuse(option, value, f"must be {allowed}")
-        return value
-
-    def text(self, option: str, value: object, *, longest: int = 63) -> str:
-        if not isinstance(value, str) or not value or len(value) > longest:
-            raise self.refuse(option, value, f"must be a string of 1 to {longest} characters")
-        if not value.isprintable():
-            raise self.refuse(option, value, "must be printable")
-        return value
-
-    def propagation(self, value: object) -> Propagation:
-        try:
-            return Propagation(value)  # type: ignore[arg-type]
-        except ValueError:
-            known = ", ".join(Propagation)
-            raise self.refuse("propagation", value, f"must be one of {known}") from None
-
-    def isolation(self, value: object) -> Isolation | None:
-        if value is None:
-            return None
-        if isinstance(value, str):
-            try:
-                return Isolation(value.replace("_", " ").replace("-", " ").upper())
-            except ValueError:
-                pass
-        known = ", ".join(Isolation)
-        raise self.refuse("isolation", value, f"must be one of {known}")
-
-    def retry(self, value: object) -> Retry | None:
-        if value is None or isinstance(value, Retry):
-            return value
-        if value is False:
-            return None
-        if isinstance(value, int) and not isinstance(value, bool):
-            attempts = self.whole("retry", value, at_least=1, at_most=1000)
-            assert attempts is not None
-            return Retry(attempts=attempts)
-        raise self.refuse("retry", value, "must be a number of attempts or a Retry")
-
-    def exceptions(self, option: str, value: object) -> tuple[type[BaseException], ...]:
-        given = value if isinstance(value, tuple) else (value,)
-        for each in given:
-            if not (isinstance(each, type) and issubclass(each, Exception)):
-                raise self.refuse(
-                    option, value, "must be a subclass of Exception, or a tuple of them"
-                )
-        return given
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScopeOptions:
     """What one scope promises.
@@ -227,6 +122,17 @@ class ScopeOptions:
     :param name: what the scope is called in reprs, errors and snapshots. Default: the decorated
         function's name, or that of the function that opened it.
     :param commit_on: exceptions that commit nevertheless, and are raised all the same.
+    :param priority: ``True`` for a scope that may have one of the places in the pool that
+        ``pool_reserve`` keeps back, and that is served before all others: health checks, an
+        administrator's work. Only the outermost scope takes a place. Default ``False``.
+    :param after: a position. A read-only scope goes to a replica that has come so far, waits for
+        one (``replica_wait``), or goes to the primary. Default ``None``: that of the flow it is in,
+        if it is in one.
+    :param position: whether the server is asked, after the COMMIT, how far it has come, which is
+        ``session.position`` then: one round trip. Default ``None``: inside a flow of a Database
+        that has replicas.
+    :param tenant: whose rows it sees, where the Database has ``tenants``; ``NO_TENANT`` for
+        nobody's. A scope inside another has the same one. Default ``None``: what ``tenants`` says.
     """
 
     propagation: Propagation = Propagation.REQUIRED
@@ -236,6 +142,10 @@ class ScopeOptions:
     retry: Retry | None = None
     name: str | None = None
     commit_on: tuple[type[BaseException], ...] = ()
+    priority: bool = False
+    after: str | None = None
+    position: bool | None = None
+    tenant: Any = None
 
     def __post_init__(self) -> None:
         check = Checker("ScopeOptions()")
@@ -258,14 +168,54 @@ class ScopeOptions:
 
 SCOPE_OPTION_NAMES = tuple(f.name for f in fields(ScopeOptions))
 
+
+def _propagation(check: Checker, value: object) -> Propagation:
+    try:
+        return Propagation(value)  # type: ignore[arg-type]
+    except ValueError:
+        known = ", ".join(Propagation)
+        raise check.refuse("propagation", value, f"must be one of {known}") from None
+
+
+def _isolation(check: Checker, value: object) -> Isolation | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        try:
+            return Isolation(value.replace("_", " ").replace("-", " ").upper())
+        except ValueError:
+            pass
+    known = ", ".join(Isolation)
+    raise check.refuse("isolation", value, f"must be one of {known}")
+
+
+def _retry(check: Checker, value: object) -> Retry | None:
+    if value is None or isinstance(value, Retry):
+        return value
+    if value is False:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool):
+        attempts = check.whole("retry", value, at_least=1, at_most=1000)
+        assert attempts is not None
+        return Retry(attempts=attempts)
+    raise check.refuse("retry", value, "must be a number of attempts or a Retry")
+
+
 _SCOPE_CHECKS: dict[str, Callable[[Checker, Any], Any]] = {
-    "propagation": Checker.propagation,
-    "isolation": Checker.isolation,
+    "propagation": _propagation,
+    "isolation": _isolation,
     "readonly": lambda check, value: check.flag("readonly", value, optional=True),
     "timeout": lambda check, value: check.seconds("timeout", value, optional=True),
-    "retry": Checker.retry,
+    "retry": _retry,
     "name": lambda check, value: None if value is None else check.text("name", value),
     "commit_on": lambda check, value: check.exceptions("commit_on", value),
+    "priority": lambda check, value: check.flag("priority", value),
+    # what it says is the family's to tell, and long ones are MySQL's
+    "after": lambda check, value: (
+        None if value is None else check.text("after", value, longest=1000)
+    ),
+    "position": lambda check, value: check.flag("position", value, optional=True),
+    "tenant": tenant,
 }
 
 
@@ -283,9 +233,33 @@ class DatabaseOptions:
     :param pool_timeout: seconds a scope waits for a connection. Default 10.
     :param max_waiting: how many may wait at once; one more is refused. ``None`` for no bound.
         Default 1000.
-    :param pool_recycle: seconds after which a connection is replaced at its next use. Default 1800.
+    :param pool_recycle: seconds after which a connection is replaced at its next use; for each one
+        less, by chance, by up to a tenth. Default 1800.
+    :param pool_min: connections of each pool in use that are kept ready, from its first one on.
+        Default 0.
+    :param pool_idle: seconds of idleness after which a connection is closed, where there are more
+        than ``pool_min``. Default 600; ``None`` for never.
+    :param keepalive: seconds of idleness after which a connection is used for a moment, so that no
+        firewall takes it for dead. Default ``None``: never.
+    :param pool_reserve: how many of the places are for scopes with ``priority=True`` alone. Default
+        0. The one writer of a SQLite file is for all.
+    :param shed_after: seconds; when for two seconds nobody got a connection who had waited less,
+        those who have waited twice as long are refused with PoolOverloaded, until the wait is
+        shorter. Default ``None``: everybody waits up to ``pool_timeout``.
+    :param budget: a Budget, shared with other Databases: what all of them may have out together.
+        Default ``None``.
+    :param tenants: a SchemaPerTenant, RowSecurity or DatabasePerTenant: how the rows of tenants are
+        kept apart. Default ``None``: there are none.
+    :param credentials: a function that is called for each new connection, and gives a password, or
+        a mapping of ``username`` and ``password``; for asyncio it may be a coroutine function. Once
+        more when the server refuses what it gave. Default ``None``: what the URL says.
     :param ping_after: seconds of idleness after which a connection is tested before it is lent.
         Default 1; ``None`` for never.
+    :param reset_connections: when a connection that comes back is set back to how it was born.
+        Default ``"suspected"``: after code that a statement's text does not show (functions and
+        procedures of one's own, ``DO``, several statements in one string). ``"always"``: after
+        every statement, which catches what triggers do too. ``"never"``: not at all. Where that
+        cannot be done for sure (mysqlclient, psycopg2) the connection is replaced.
     :param poolclass: one of SQLAlchemy's pool classes. Default ``None``: QueuePool and its asyncio
         twin.
     :param connect_timeout: seconds for making a connection. Default 5.
@@ -297,6 +271,11 @@ class DatabaseOptions:
         ``idle_transaction_timeout``). Default 60; ``None`` for no limit.
     :param cleanup_timeout: seconds for a rollback or close, and for a COMMIT once its task was
         cancelled; then the socket is destroyed. Default 2.
+    :param tls: how connections are secured: ``"verify"`` (TLS, with a certificate of a known
+        authority for this very host), ``"require"`` (TLS, nothing verified), ``"off"``, the path of
+        a file with the authority's certificate, or an ``ssl.SSLContext``. Default ``None``:
+        ``"verify"`` for a server on another host, unless the URL or ``connect_args`` say
+        otherwise; the driver's default on this one.
     :param name: what the Database is called in reprs, errors and snapshots. Default: the URL's
         database.
     :param application_name: what PostgreSQL shows for its connections. Default ``"hermetic"``.
@@ -307,6 +286,33 @@ class DatabaseOptions:
         more than a plain read of mapped objects, so that a scope that only read is one round trip
         (PostgreSQL where its default is READ COMMITTED; elsewhere without effect). Default
         ``True``.
+    :param pooler: ``"transaction"`` where a pooler stands between this program and PostgreSQL that
+        lends its connections for one transaction each (PgBouncer's ``pool_mode = transaction``):
+        every setting goes with its transaction, nothing is prepared, and what would stay on a
+        connection is refused. Default ``None``: connections are one's own.
+    :param resolve_commits: what a COMMIT whose answer was lost is proved by, so that it ends
+        committed or not committed: ``"token"``, a row in ``commit_table`` (any database; make it
+        with ``create_commit_table``), or ``"status"`` (PostgreSQL: the transaction's number, no
+        table, and no answer after a failover). Each costs a round trip before a COMMIT. Default
+        ``None``: CommitUnknown is raised.
+    :param replicas: URLs of servers that follow this one, or ``Replica`` records of them; read-only
+        scopes go there. From text: separated by spaces. Default ``()``.
+    :param zone: where this program is: replicas of the same zone come first. Default ``None``.
+    :param replica_lag: seconds; a replica that shows older data than this gets no scopes, until it
+        has caught up. ``None`` for no limit. Default 10.
+    :param replica_wait: seconds for which a scope that needs a position waits for a replica to come
+        so far, before it goes to the primary; half of what is left until its deadline at most.
+        Default 0.5.
+    :param replica_fallback: whether a read-only scope goes to the primary where no replica will do.
+        Otherwise it is refused with NoReplica. Default ``True``.
+    :param failover_wait: seconds for which a scope with a retry policy, of which nothing was sent,
+        waits for a primary that can be connected to, in one attempt, where the URL names several
+        hosts (PostgreSQL) or there are replicas. Default 10; 0 fails that attempt at once.
+    :param probe_every: seconds between two looks at each server of a Database that has replicas.
+        Default 1.
+    :param resolve_timeout: seconds for asking, where the scope has no deadline that is sooner.
+        Default 10.
+    :param commit_table: the table of tokens. Default ``"hermetic_commits"``.
     :param hide_parameters: keep bound parameters out of errors and logs. Default ``True``.
     :param echo: SQLAlchemy's logging of statements. Default ``False``.
     :param foreign_keys: whether SQLite enforces foreign keys. Default ``True``.
@@ -325,18 +331,39 @@ class DatabaseOptions:
     pool_timeout: float = 10.0
     max_waiting: int | None = 1000
     pool_recycle: float = 1800.0
+    pool_min: int = 0
+    pool_idle: float | None = 600.0
+    keepalive: float | None = None
+    pool_reserve: int = 0
+    shed_after: float | None = None
+    budget: Budget | None = None
+    tenants: Tenants | None = None
+    credentials: Callable[[], Any] | None = field(default=None, repr=False)
     ping_after: float | None = 1.0
+    reset_connections: str = "suspected"
     poolclass: type[Pool] | None = None
     connect_timeout: float = 5.0
     statement_timeout: float | None = None
     lock_timeout: float | None = 10.0
     idle_in_transaction_timeout: float | None = 60.0
     cleanup_timeout: float = 2.0
+    tls: str | Path | ssl.SSLContext | None = None
     name: str | None = None
     application_name: str = "hermetic"
     retries_per_second: float = 50.0
     retry_burst: int = 200
     put_off_begin: bool = True
+    pooler: str | None = None
+    resolve_commits: str | None = None
+    replicas: tuple[Replica, ...] = ()
+    zone: str | None = None
+    replica_lag: float | None = 10.0
+    replica_wait: float = 0.5
+    replica_fallback: bool = True
+    failover_wait: float = 10.0
+    probe_every: float = 1.0
+    resolve_timeout: float = 10.0
+    commit_table: str = "hermetic_commits"
     hide_parameters: bool = True
     echo: bool = False
     foreign_keys: bool = True
@@ -351,6 +378,16 @@ class DatabaseOptions:
         check = Checker("DatabaseOptions()")
         for name, checker in _DATABASE_CHECKS.items():
             object.__setattr__(self, name, checker(check, name, getattr(self, name)))
+        smallest = min(self.pool_size, self.reader_pool_size or self.pool_size)
+        if self.pool_reserve >= smallest:
+            problem = "must leave a place in each pool for everybody"
+            raise check.refuse("pool_reserve", self.pool_reserve, problem)
+        if self.pool_min > self.pool_size:
+            raise check.refuse("pool_min", self.pool_min, "must not be more than pool_size")
+        zones = sorted({replica.zone for replica in self.replicas if replica.zone is not None})
+        if self.replicas and self.zone is not None and self.zone not in zones:
+            known = ", ".join(zones) or "none"
+            raise check.refuse("zone", self.zone, f"is no replica's; known: {known}")
 
     @classmethod
     def build(cls, given: Mapping[str, Any], *, place: str) -> DatabaseOptions:
@@ -379,10 +416,35 @@ def _choice(*allowed: str) -> Callable[[Checker, str, Any], str]:
     return check_choice
 
 
+def _tls(check: Checker, option: str, value: Any) -> str | Path | ssl.SSLContext | None:
+    if value is None or isinstance(value, ssl.SSLContext):
+        return value
+    if isinstance(value, str) and value.lower() in ("verify", "require", "off"):
+        return value.lower()
+    if isinstance(value, (str, Path)) and Path(value).is_file():
+        return Path(value)
+    limits = "must be verify, require, off, the path of a file of certificates, or an SSLContext"
+    raise check.refuse(option, value, limits)
+
+
 def _pool_class(check: Checker, option: str, value: Any) -> type[Pool] | None:
     if value is None or (isinstance(value, type) and issubclass(value, Pool)):
         return value
     raise check.refuse(option, value, "must be a subclass of sqlalchemy.pool.Pool, or None")
+
+
+def _budget(check: Checker, option: str, value: Any) -> Budget | None:
+    if value is None or isinstance(value, Budget):
+        return value
+    raise check.refuse(option, value, "must be a Budget, or None")
+
+
+def _provider(check: Checker, option: str, value: Any) -> Callable[[], Any] | None:
+    if value is None or callable(value):
+        provider: Callable[[], Any] | None = value
+        return provider
+    # it may be a password: its type says enough
+    raise check.refuse(option, type(value), "must be callable, or None")
 
 
 def _mapping(*reserved: str) -> Callable[[Checker, str, Any], Mapping[str, Any]]:
@@ -396,6 +458,21 @@ def _mapping(*reserved: str) -> Callable[[Checker, str, Any], Mapping[str, Any]]
         return types.MappingProxyType(dict(value))
 
     return check_mapping
+
+
+def _engine_options(check: Checker, option: str, value: Any) -> Mapping[str, Any]:
+    found = _mapping("poolclass", "pool_size", "max_overflow", "pool_timeout", "connect_args")(
+        check, option, value
+    )
+    inner = found.get("execution_options")
+    for given in (found, inner if isinstance(inner, Mapping) else {}):
+        level = given.get("isolation_level")
+        if isinstance(level, str) and level.upper() == "AUTOCOMMIT":
+            # what a scope has written would stay, and what holds for a transaction would be gone
+            limits = "must not put scopes into AUTOCOMMIT"
+            hint = "Open a scope with propagation='not_supported' for what needs no transaction."
+            raise check.refuse(option, "isolation_level", limits, hint)
+    return found
 
 
 def _seconds(*, optional: bool = False) -> Callable[[Checker, str, Any], Any]:
@@ -428,29 +505,52 @@ _DATABASE_CHECKS: dict[str, Callable[[Checker, str, Any], Any]] = {
     "pool_timeout": _seconds(),
     "max_waiting": _whole(0, 1_000_000, optional=True),
     "pool_recycle": _seconds(),
+    "pool_min": _whole(0, 10_000),
+    "pool_idle": _seconds(optional=True),
+    "keepalive": _seconds(optional=True),
+    "pool_reserve": _whole(0, 9_999),
+    "shed_after": _seconds(optional=True),
+    "budget": _budget,
+    "credentials": _provider,
+    "tenants": tenants,
     "ping_after": lambda check, option, value: check.seconds(
         option, value, optional=True, zero=True
     ),
+    "reset_connections": _choice("suspected", "always", "never"),
     "poolclass": _pool_class,
     "connect_timeout": _seconds(),
     "statement_timeout": _seconds(optional=True),
     "lock_timeout": _seconds(optional=True),
     "idle_in_transaction_timeout": _seconds(optional=True),
     "cleanup_timeout": _seconds(),
+    "tls": _tls,
     "name": _name,
-    "application_name": lambda check, option, value: check.text(option, value),
+    "application_name": lambda check, option, value: check.ascii(option, value),
     "retries_per_second": lambda check, option, value: check.rate(option, value),
     "retry_burst": _whole(0, 1_000_000),
     "put_off_begin": _flag,
+    "pooler": lambda check, option, value: (
+        None if value is None else _choice("transaction")(check, option, value)
+    ),
+    "resolve_commits": lambda check, option, value: (
+        None if value is None else _choice("token", "status")(check, option, value)
+    ),
+    "replicas": replicas,
+    "zone": _name,
+    "replica_lag": _seconds(optional=True),
+    "replica_wait": lambda check, option, value: check.seconds(option, value, zero=True),
+    "replica_fallback": _flag,
+    "failover_wait": lambda check, option, value: check.seconds(option, value, zero=True),
+    "probe_every": _seconds(),
+    "resolve_timeout": _seconds(),
+    "commit_table": lambda check, option, value: check.identifier(option, value),
     "hide_parameters": _flag,
     "echo": _flag,
     "foreign_keys": _flag,
     "journal_mode": _choice("wal", "delete", "truncate", "persist", "memory"),
     "synchronous": _choice("extra", "full", "normal", "off"),
     "connect_args": _mapping(),
-    "engine_options": _mapping(
-        "poolclass", "pool_size", "max_overflow", "pool_timeout", "connect_args"
-    ),
+    "engine_options": _engine_options,
     "session_options": _mapping("bind", "binds", "expire_on_commit", "twophase"),
     "scope": _scope,
 }

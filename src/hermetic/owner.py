@@ -116,6 +116,10 @@ class Owner:
         task = asyncio.current_task(loop)
         return (None if self._task is None else self._task()) is task
 
+    def is_elsewhere(self) -> bool:
+        """Whether it is of the process that this one was forked from."""
+        return bool(self._process != _Process.id)
+
     def __str__(self) -> str:
         thread = f"thread {self.thread.name!r}"
         if self._process != _Process.id:

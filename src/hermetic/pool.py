@@ -13,18 +13,45 @@ import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool, QueuePool
 from sqlalchemy.util import await_only
+from sqlalchemy.util.concurrency import in_greenlet
 
 from .errors import DatabaseClosed, PoolError, PoolOverloaded, PoolSelfDeadlock, PoolTimeout
 from .gate import Gate, Refused, Ticket, Waiter
 from .owner import Owner, current_owner
 from .registry import Scope
 
+if TYPE_CHECKING:
+    from .connecting import Connecting
+
 # the scope on whose behalf a connection is being taken; greenlets share their task's context
 demanding: ContextVar[Scope | None] = ContextVar("hermetic_demanding", default=None)
+
+# monotonic seconds at which a connection that is for no scope must have been made
+connecting_until: ContextVar[float | None] = ContextVar("hermetic_connecting_until", default=None)
+
+# since when the caller asks for a connection: the pool's timeout counts from there, whatever it
+# waits for
+asked_since: ContextVar[float | None] = ContextVar("hermetic_asked_since", default=None)
+
+
+# where a connection's record has what sets it back at its return: code that nobody here has read
+# was run on it
+RESTORE = "hermetic.restore"
+
+
+def connect_bound(scope: Scope | None) -> float | None:
+    """Monotonic seconds at which whoever waits for a connect has no more time for that."""
+    if scope is None:
+        return connecting_until.get()
+    route = scope.route
+    if route is None or route.until is None:
+        return scope.deadline
+    until: float = route.until
+    return until if scope.deadline is None else min(until, scope.deadline)
 
 
 def demanded() -> Scope | None:
@@ -38,6 +65,10 @@ def demanded() -> Scope | None:
 
 # seconds; a collection may take a tenth of one
 _COLLECT_EVERY = 1.0
+
+
+# how many of those in line an error names
+_FIRST_WAITERS = 5
 
 
 class Admission:
@@ -76,7 +107,7 @@ class Admission:
         if not isinstance(asked, Waiter):
             return asked
         if not self._wait(asked, self._until(scope, now) - now):
-            raise self._too_late(scope, now)
+            raise self._sent_away(scope, now) if asked.shed else self._too_late(scope, now)
         assert asked.ticket is not None
         return asked.ticket
 
@@ -89,7 +120,7 @@ class Admission:
             self._pass_on(asked)
             raise
         if asked.ticket is None and self.gate.give_up(asked) is None:
-            raise self._too_late(scope, now)
+            raise self._sent_away(scope, now) if asked.shed else self._too_late(scope, now)
         assert asked.ticket is not None
         return asked.ticket
 
@@ -101,7 +132,8 @@ class Admission:
         ticket = self.gate.enter_at_once(owner, label, now)
         if ticket is not None:
             return ticket
-        admitted = self.gate.enter(owner, label, now, self._make_waker)
+        priority = scope is not None and scope.options.priority
+        admitted = self.gate.enter(owner, label, now, self._make_waker, priority)
         if isinstance(admitted, Ticket):
             return admitted
         if isinstance(admitted, Refused):
@@ -112,9 +144,8 @@ class Admission:
 
     def _until(self, scope: Scope | None, now: float) -> float:
         until = now + self.timeout
-        if scope is not None and scope.deadline is not None:
-            until = min(until, scope.deadline)
-        return until
+        bound = connecting_until.get() if scope is None else scope.deadline
+        return until if bound is None else min(until, bound)
 
     def leave(self, ticket: Ticket) -> None:
         self.gate.leave(ticket, time.monotonic())
@@ -122,11 +153,11 @@ class Admission:
     # ------------------------------------------------------------ waiting
 
     def _make_waker(self) -> Callable[[], bool]:
-        return _TaskWaker() if self.asynchronous else _ThreadWaker()
+        return TaskWaker() if self.asynchronous else ThreadWaker()
 
     def _wait(self, waiter: Waiter, seconds: float) -> bool:
         waker = waiter.wake
-        assert isinstance(waker, (_TaskWaker, _ThreadWaker))
+        assert isinstance(waker, (TaskWaker, ThreadWaker))
         try:
             waker.wait(seconds)
         except BaseException:
@@ -147,12 +178,16 @@ class Admission:
     ) -> Ticket | Waiter:
         """What an interrupt made the caller lose may be in a cycle, and its place with it."""
         admitted: Ticket | Waiter | Refused = refused
-        lent = self.gate.lent
+        # with a budget, it may be one of another gate
+        places = self.gate.budget or self.gate
+        lent = places.lent
         if refused.self_deadlock and now - self.collected > _COLLECT_EVERY:
             self.collected = now
             gc.collect()
-        if self.gate.lent < lent:
-            admitted = self.gate.enter(owner, Label(owner, scope), now, self._make_waker)
+        if places.lent < lent:
+            priority = scope is not None and scope.options.priority
+            label = Label(owner, scope)
+            admitted = self.gate.enter(owner, label, now, self._make_waker, priority)
         if isinstance(admitted, Refused):
             raise self._refusal(admitted, scope)
         return admitted
@@ -160,16 +195,28 @@ class Admission:
     def _refusal(self, refused: Refused, scope: Scope | None) -> PoolError:
         gate = self.gate
         if refused.self_deadlock:
+            what = f"All {gate.limit} connections of pool {gate.name!r}"
+            if gate.budget is not None and gate.lent < gate.limit:
+                what = f"All {gate.budget.limit} connections of the budget of pool {gate.name!r}"
             return PoolSelfDeadlock(
-                f"All {gate.limit} connections of pool {gate.name!r} are held by scopes that this "
-                "one would keep waiting; the wait could not end.",
+                f"{what} are held by scopes that this one would keep waiting; the wait could not "
+                "end.",
                 hint="Join the open scope (propagation='required' or 'nested') instead of taking a "
-                "second connection inside it, or make the pool larger.",
+                "second connection inside it, or allow more connections.",
                 **self._numbers(scope),
             )
         return PoolOverloaded(
             f"{gate.waiting} already wait for pool {gate.name!r}, which is max_waiting.",
             hint="Shed load before it reaches the database, or raise max_waiting.",
+            **self._numbers(scope),
+        )
+
+    def _sent_away(self, scope: Scope | None, since: float) -> PoolOverloaded:
+        waited = time.monotonic() - since
+        return PoolOverloaded(
+            f"Everybody waits for too long for pool {self.gate.name!r}: this one was sent away "
+            f"after {waited:.2f} s, by shed_after.",
+            hint="Shed load before it reaches the database, or raise shed_after.",
             **self._numbers(scope),
         )
 
@@ -183,9 +230,17 @@ class Admission:
 
     def _timeout(self, scope: Scope | None, waited: float) -> PoolTimeout:
         gate = self.gate
+        if gate.suspended:
+            why = "the Database is suspended"
+        elif gate.lent < gate.limit - gate.reserve and gate.budget is not None:
+            why = f"all {gate.budget.limit} of its budget are out"
+        elif gate.reserve:
+            why = f"{gate.lent} of {gate.limit} are out, {gate.reserve} are reserved"
+        else:
+            why = f"all {gate.limit} are out"
         return PoolTimeout(
-            f"No connection of pool {gate.name!r} came free in {waited:.2f} s: all {gate.limit} "
-            f"are out, {gate.waiting} more wait.",
+            f"No connection of pool {gate.name!r} came free in {waited:.2f} s: {why}, "
+            f"{gate.waiting} more wait.",
             hint="",
             **self._numbers(scope),
         )
@@ -200,11 +255,15 @@ class Admission:
                 for ticket in self.gate.holders()
             ],
             "waiting": self.gate.waiting,
+            "waiters": [
+                f"{waiter._ticket.label()}, for {now - waiter.since:.2f} s"
+                for waiter in self.gate.waiters()[:_FIRST_WAITERS]
+            ],
             "scope": None if scope is None else scope.ref,
         }
 
 
-class _ThreadWaker:
+class ThreadWaker:
     __slots__ = ("_lock",)
 
     def __init__(self) -> None:
@@ -219,7 +278,7 @@ class _ThreadWaker:
         self._lock.acquire(timeout=max(0.0, seconds))
 
 
-class _TaskWaker:
+class TaskWaker:
     __slots__ = ("_future", "_loop")
 
     def __init__(self) -> None:
@@ -272,6 +331,20 @@ class GatedPool(Pool):
     """Mixed into a pool class by ``gated``."""
 
     admission: Admission
+    connecting: Connecting
+
+    def _should_wrap_creator(self, creator: Any) -> Any:
+        connect = super()._should_wrap_creator(creator)
+        return lambda record: self.connecting.connect(record, connect)
+
+    def connect(self) -> Any:
+        scope = demanded()
+        kept = None if scope is None else scope.reserved
+        token = asked_since.set(time.monotonic() if kept is None else kept[2])
+        try:
+            return super().connect()
+        finally:
+            asked_since.reset(token)
 
     def _do_get(self) -> Any:
         scope = demanded()
@@ -314,18 +387,45 @@ class GatedPool(Pool):
         ticket = tickets.pop() if tickets else None
         try:
             info.pop("hermetic.beside", None)
+            if "hermetic.permit" in info:
+                self.connecting.returned(info)
             known = record.info.get("hermetic")
-            if self.admission.closed or (known is not None and (known.dirty or known.beside)):
+            spent = known is not None and (known.dirty or known.beside or known.retired)
+            if self.admission.closed or spent:
                 # nobody will come for it any more, or nobody may have it as it is
                 record.close()
+            elif RESTORE in record.info:
+                self._restore(record)
             super()._do_return_conn(record)
         finally:
             if ticket is not None:
                 self.admission.leave(ticket)
 
+    def _restore(self, record: Any) -> None:
+        """Have a connection as it was born, or not at all."""
+        restore = record.info.pop(RESTORE)
+        try:
+            restored = restore(record)
+        except BaseException as struck:
+            record.invalidate(struck)
+            super()._do_return_conn(record)
+            raise
+        if not restored:
+            record.close()
+
+    def _invalidate(
+        self, connection: Any, exception: BaseException | None = None, _checkin: bool = True
+    ) -> None:
+        """Evict the connection's generation; SQLAlchemy would compare times of a wall clock."""
+        record = getattr(connection, "_connection_record", None)
+        known = None if record is None else record.info.get("hermetic")
+        self.connecting.evict(None if known is None else known.generation)
+        if _checkin and getattr(connection, "is_valid", False):
+            connection.invalidate(exception)
+
     def recreate(self) -> Pool:
         fresh: Any = super().recreate()
-        fresh.admission = self.admission
+        fresh.admission, fresh.connecting = self.admission, self.connecting
         return fresh  # type: ignore[no-any-return]
 
 
@@ -335,16 +435,28 @@ class IdleStack(QueuePool):
     SQLAlchemy's queue, with its lock and its conditions, has nobody to make wait here.
     """
 
+    connecting: Connecting
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # append and pop are one step each under the GIL
+        # append, pop and remove are one step each under the GIL
         self.idle: list[Any] = []
 
     def _do_get(self) -> Any:
-        try:
-            return self.idle.pop()
-        except IndexError:
-            pass
+        while True:
+            try:
+                record = self.idle.pop()
+            except IndexError:
+                record = self.connecting.make(self.idle, self._counted)
+                if record is None:
+                    continue
+            known = record.info.get("hermetic")
+            if known is None or not (known.retired or time.monotonic() > known.expires):
+                return record
+            # of an earlier generation, which may have ended while it was made; or too old
+            self.destroy(record)
+
+    def _counted(self) -> Any:
         self._inc_overflow()
         try:
             return self._create_connection()
@@ -353,7 +465,34 @@ class IdleStack(QueuePool):
             raise
 
     def _do_return_conn(self, record: Any) -> None:
-        self.idle.append(record)
+        if record.dbapi_connection is None:
+            self._dec_overflow()  # nothing is left of it: the next one is made when it is needed
+        else:
+            self.idle.append(record)
+
+    def destroy(self, record: Any) -> None:
+        """Close a connection that was taken out of the stack, or does not come back to it."""
+        self._dec_overflow()
+        record.close()
+
+    def drop_retired(self) -> None:
+        """Let go at once of what is idle and may not be lent any more."""
+        for record in self.take_idle(lambda known: known.retired):
+            self.destroy(record)
+
+    def take_idle(self, wanted: Callable[[Any], bool]) -> list[Any]:
+        """Take out of the stack those whose connection is wanted; the longest idle come first."""
+        taken = []
+        for record in list(self.idle):
+            known = record.info.get("hermetic")
+            if known is None or not wanted(known):
+                continue
+            try:
+                self.idle.remove(record)
+            except ValueError:
+                continue  # it was lent in this moment
+            taken.append(record)
+        return taken
 
     def dispose(self) -> None:
         idle = self.idle
@@ -370,6 +509,28 @@ class IdleStack(QueuePool):
 
 class AsyncIdleStack(IdleStack, AsyncAdaptedQueuePool):
     """The same under asyncio."""
+
+    def destroy(self, record: Any) -> None:
+        if in_greenlet():
+            super().destroy(record)
+            return
+        # nothing can be awaited here: whoever comes next destroys what is left
+        self.drop(record)
+        self.idle.append(record)
+
+    def drop_retired(self) -> None:
+        # the loop may be another thread's: its connections end here, and their records at their
+        # next use
+        for record in list(self.idle):
+            known = record.info.get("hermetic")
+            if known is not None and known.retired:
+                self.drop(record)
+
+    def drop(self, record: Any) -> None:
+        """End a connection without a wait, from any thread."""
+        known = record.info.get("hermetic")
+        if known is not None and known.break_off is not None and not known.family.embedded:
+            known.break_off()
 
 
 # what takes the place of a pool class that a gate makes simpler

@@ -15,6 +15,7 @@ cdef class Scope:
     cdef object __weakref__
     cdef public Owner _owner
     cdef public Scope _root
+    cdef public bint asks
     cdef public bint asynchronous
     cdef public object attempt
     cdef public object borrower
@@ -44,10 +45,12 @@ cdef class Scope:
     cdef public Boundary parent_boundary
     cdef public object parent_savepoint
     cdef public Place place
+    cdef public object proof
     cdef public bint readonly
     cdef public Registry registry
     cdef public bint rerun
     cdef public tuple reserved
+    cdef public object route
     cdef public object savepoint
     cdef public double seconds
     cdef public object session
@@ -56,6 +59,8 @@ cdef class Scope:
     cdef public Py_ssize_t statements
     cdef public tuple ticket
     cdef public Transaction transaction
+    cdef public object tenant
+    cdef public tuple settings
     cdef public object unit
     cdef public bint watches_savepoints
 
@@ -79,9 +84,13 @@ cdef class Registry:
     cdef public object gates
     cdef public dict counters
     cdef public bint reads_apart
+    cdef public bint has_tenants
     cdef public tuple listeners
     cdef public list on_empty
     cdef public object after_fork
+    cdef public list inherited
+    cdef public object resolver
+    cdef public object servers
 
     cpdef opened(self, Scope scope)
     cpdef closed(self, Scope scope)

@@ -7,7 +7,6 @@ moment old in one field and not in the next, and never blocks anyone.
 from __future__ import annotations
 
 import itertools
-import math
 import os
 import time
 import weakref
@@ -21,6 +20,7 @@ from .errors import (
     DeadlineExceeded,
     FaultError,
     ForeignOwner,
+    ForkedScope,
     Outcome,
     RolledBack,
     ScopeEnded,
@@ -30,14 +30,17 @@ from .events import (
     Listener,
     PoolInfo,
     ScopeInfo,
+    ServerInfo,
     SessionInfo,
     Snapshot,
 )
 from .fast.counts import counts
+from .forked import leave_to_parent
 from .gate import Gate, Ticket
 from .options import ScopeOptions
 from .owner import Owner, current_owner, describe_current
 from .place import Place
+from .proof import CommitProof
 
 _scope_numbers = itertools.count(1)
 
@@ -58,6 +61,7 @@ class Scope:
         "__weakref__",
         "_owner",
         "_root",
+        "asks",
         "asynchronous",
         "attempt",
         "borrower",
@@ -87,16 +91,20 @@ class Scope:
         "parent_boundary",
         "parent_savepoint",
         "place",
+        "proof",
         "readonly",
         "registry",
         "rerun",
         "reserved",
+        "route",
         "savepoint",
         "seconds",
         "session",
+        "settings",
         "side",
         "started",
         "statements",
+        "tenant",
         "ticket",
         "transaction",
         "unit",
@@ -138,6 +146,15 @@ class Scope:
         self.in_hand = False
         self.lent: Any = None
         self.transaction: Transaction | None = None
+        # what its COMMIT can be proved by
+        self.proof: CommitProof | None = None
+        # where it goes, where there is a choice; and whether the server is asked at its end how far
+        # it has come
+        self.route: Any = None
+        self.asks = False
+        # whose rows it sees, and what the server is told of that where its transaction begins
+        self.tenant: str | None = None if root is None else root.tenant
+        self.settings: tuple[str, ...] = ()
         # what opened it, so that it can find it again
         self.unit: Any = None
         # whether its unit may be run again
@@ -146,7 +163,7 @@ class Scope:
         self.borrower: Owner | None = None
         self.ticket: tuple[Gate, Ticket] | None = None
         # a place without a connection, for the one that SQLAlchemy is about to make
-        self.reserved: tuple[Gate, Ticket] | None = None
+        self.reserved: tuple[Gate, Ticket, float] | None = None
         # it was given to whoever opened it; its end has begun; it is still before anything that a
         # cancellation must not reach; the cancellation came in the meantime; it ended with an error
         self.handed = False
@@ -194,20 +211,11 @@ class Scope:
         return self if self._root is None else self._root
 
     def hand_over(self) -> Any:
-        """Give the connection in hand to SQLAlchemy, as its pool's record.
-
-        Where something was begun on it, its age is hidden until it was taken: SQLAlchemy would make
-        a new connection in the place of one that is past its time, and what was begun would be
-        lost.
-        """
-        connection = self.connection
-        assert connection is not None
+        """Give the connection in hand to SQLAlchemy, as its pool's record."""
         self.in_hand = False
         lent, self.lent = self.lent, None
         if self.ticket is not None:
             lent.record_info.setdefault("hermetic.tickets", []).append(self.ticket[1])
-        if self.transaction is not None:
-            connection.started, lent.starttime = lent.starttime, math.inf
         return lent
 
     def forget(self) -> None:
@@ -285,14 +293,36 @@ class Scope:
                 scope=self.ref,
                 hint="Open a scope of your own with db.session().",
             )
-        user = describe_current()
-        raise ForeignOwner(
-            f"This session belongs to {owner}, and {user} tried to use it.",
+        raise self.foreign(f"This session belongs to {owner}, and", "tried to use it.")
+
+    def foreign(self, whose: str, did: str) -> ForeignOwner:
+        """The error for a caller who is not the owner: what it did, around what it is called."""
+        owner, user = self.owner, describe_current()
+        if owner.is_elsewhere():
+            return ForkedScope(
+                f"This scope was opened before this process was forked, by {owner}; here {user} "
+                f"{did}",
+                owner=str(owner),
+                user=user,
+                scope=self.ref,
+                hint="It stays its parent's, untouched. A forked child opens scopes of its own "
+                "with db.session(), and gets connections of its own.",
+            )
+        return ForeignOwner(
+            f"{whose} {user} {did}",
             owner=str(owner),
             user=user,
             scope=self.ref,
             hint="Open a scope of your own there, or hand this one over with session.lend().",
         )
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: its copy of the scope can be left, and does nothing then."""
+        self.in_hand = False
+        self.connection = self.transaction = self.ticket = self.reserved = self.lent = None
+        self.deadline = self.borrower = None
+        self.hooks = []
+        self.boundary.doom(self.foreign("", "was about to end it."))
 
     def check_statement(self) -> None:
         """What must hold before anything is sent to the server.
@@ -372,14 +402,23 @@ class Registry:
         self.connections: dict[int, ConnectionRecord] = {}
         self.gates: list[Gate] = []
         self.counters: dict[str, int] = dict.fromkeys(
-            ("scopes", "committed", "not_committed", "unknown", "retries", "destroyed"), 0
+            ("scopes", "committed", "not_committed", "unknown", "resolved", "retries", "destroyed"),
+            0,
         )
         # whether the statements of a read-only scope are apart, each in the driver's autocommit
         self.reads_apart = False
+        # whether objects are some tenant's, and not another's
+        self.has_tenants = False
         self.listeners: tuple[Listener, ...] = ()
         # called, each time, when the last open scope has ended
         self.on_empty: list[Callable[[], None]] = []
-        self.after_fork: Callable[[], None] | None = None
+        self.after_fork: list[Callable[[], None]] = []
+        # of a parent process: kept, so that no collector closes sockets that are not ours
+        self.inherited: list[object] = []
+        # what notes how commits can be proved, where that is wanted
+        self.resolver: Any = None
+        # tells of the servers, where there are several
+        self.servers: Callable[[], tuple[ServerInfo, ...]] | None = None
         registries.add(self)
 
     def opened(self, scope: Scope) -> None:
@@ -400,10 +439,14 @@ class Registry:
 
     def start_anew(self) -> None:
         """In a forked child: nothing of what the parent had open is open here."""
-        self.scopes = {}
-        self.connections = {}
-        if self.after_fork is not None:
-            self.after_fork()
+        scopes, self.scopes = self.scopes, {}
+        connections, self.connections = self.connections, {}
+        self.on_empty = []
+        self.inherited += leave_to_parent(connections.values())
+        for scope in scopes.values():
+            scope.leave_to_parent()
+        for start in self.after_fork:
+            start()
 
     def snapshot(self) -> Snapshot:
         now = time.monotonic()
@@ -428,6 +471,7 @@ class Registry:
             ),
             counters=dict(self.counters),
             paths=dict(counts),
+            servers=() if self.servers is None else self.servers(),
         )
 
 

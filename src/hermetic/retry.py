@@ -101,6 +101,10 @@ class RetryBudget:
         self._burst = float(burst)
         self._tokens = float(burst)
         self._seen: float | None = None
+        self.start_anew()
+
+    def start_anew(self) -> None:
+        """In a forked child: whoever held the lock is not here."""
         self._lock = threading.Lock()
 
     def spend(self, now: float) -> bool:

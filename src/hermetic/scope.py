@@ -20,7 +20,7 @@ from .async_session import AsyncSession
 from .boundary import Ending, Entry, Outer, ending, enter
 from .current import innermost, leave, make_current, open_scope
 from .ending import end, end_struck, has_commit_listeners
-from .errors import ForeignOwner, Outcome, ScopeRefused
+from .errors import Outcome, ScopeRefused
 from .events import HookFailed, ScopeFinished, ScopeOpened, emit, logger
 from .execution import rewatch
 from .fast import lean_async
@@ -30,14 +30,16 @@ from .fast.listening import is_heard
 from .fast.side import Side
 from .hooks import Hook, ending_hooks
 from .options import Isolation, Propagation, ScopeOptions
-from .owner import describe_current
+from .parts import members
 from .place import Place
-from .registry import Scope
+from .registry import Registry, Scope
 from .session import Session, owned_session
 from .shield import end_in_hand, end_shielded, end_written
+from .tenancy import NO_TENANT, DatabasePerTenant, Tenants
 
 if TYPE_CHECKING:
     from .database import Database
+    from .engine import Server
 
 # as in boundary
 _JOIN, _SAVEPOINT, _PLAIN, _TRANSACTION = (
@@ -48,6 +50,7 @@ _JOIN, _SAVEPOINT, _PLAIN, _TRANSACTION = (
 )
 _COMMIT = Ending.COMMIT
 _REQUIRED = Propagation.REQUIRED
+_JOINING = frozenset({_REQUIRED, Propagation.NESTED, Propagation.MANDATORY, Propagation.SUPPORTS})
 _now = time.monotonic
 
 
@@ -79,6 +82,10 @@ def begin(
         entry = enter(options, _as_outer(outer), database.family.default_isolation)
         if outer is not None and entry in (_JOIN, _SAVEPOINT):
             root = _joined(outer, asynchronous)
+            if options.after is not None and root.route is not None:
+                root.route.check_joined(options.after, root)
+        if outer is None:
+            _check_apart(registry, options, parent)
     if outer is None:
         if database._closing or database.server.closed:
             database.check_open()
@@ -86,6 +93,8 @@ def begin(
         database.check_not_closed()  # a drain waits for this owner's open scope, and for its needs
     now = _now()
     scope = Scope(registry, options, entry, parent, root, place, now)
+    if database.tenants is not None:
+        _settle_tenant(database.tenants, scope, outer)
     if root is None:
         _equip(database, scope, asynchronous)
         if deadline is not None:
@@ -98,6 +107,74 @@ def begin(
         opened = ScopeOpened(registry.name, scope.ref, str(scope.owner), str(entry))
         emit(registry.listeners, opened)
     return scope
+
+
+def _check_apart(registry: Registry, options: ScopeOptions, scope: Scope | None) -> None:
+    """A group's session is none of its databases', nor the other way round.
+
+    :raises ScopeRefused: one of them is open here, and something is to join it.
+    """
+    if options.propagation not in _JOINING:
+        return
+    mine = {registry, *members(registry)}
+    while scope is not None:
+        other = scope.registry
+        if other is not registry and not scope.ended and scope.owner.is_current():
+            shared = mine.intersection((other, *members(other)))
+            if shared:
+                names = ", ".join(repr(each.name) for each in shared)
+                raise ScopeRefused(
+                    f"A scope of {registry.name!r} cannot join one of {other.name!r}, which is open"
+                    f" here and has {names} too: their transactions would be two.",
+                    scope=scope.ref,
+                    hint="Use the session of the open one, or propagation='requires_new'.",
+                )
+        scope = scope.parent
+
+
+def _settle_tenant(tenants: Tenants, scope: Scope, outer: Scope | None) -> None:
+    """Whose rows a scope sees: that is settled where it begins, and stays so.
+
+    :raises UnknownTenant: nobody has the name that was given.
+    :raises TenantRequired: none was given.
+    :raises ScopeRefused: another one than that of the scope it joins.
+    """
+    asked = scope.options.tenant
+    if scope.root is not scope:
+        wanted = None if asked is NO_TENANT else asked
+        if asked is not None and wanted != scope.tenant:
+            raise ScopeRefused(
+                f"tenant={asked!r} was asked for inside a scope of {scope.tenant or NO_TENANT!r}.",
+                scope=scope.root.ref,
+                hint="Open it outside, or with propagation='requires_new'.",
+            )
+        return
+    if asked is None and outer is not None:
+        asked = outer.tenant or NO_TENANT
+    scope.tenant = tenants.chosen(asked)
+    if scope.tenant is None:
+        return
+    if isinstance(tenants, DatabasePerTenant):
+        _refuse_positions(scope)
+        return
+    if scope.entry is _PLAIN:
+        raise ScopeRefused(
+            "Without a transaction the database cannot be told of a tenant.",
+            hint=f"Leave propagation={str(scope.options.propagation)!r} out.",
+        )
+    assert scope.registry.family is not None
+    scope.settings = scope.registry.family.tenant_settings(tenants, scope.tenant)
+
+
+def _refuse_positions(scope: Scope) -> None:
+    """The databases of tenants may be on servers whose positions say nothing of each other."""
+    family = scope.registry.family
+    asked = scope.options.position or scope.options.after is not None
+    if asked and family is not None and family.positions.known:
+        raise ScopeRefused(
+            f"A position was asked for of the database of tenant {scope.tenant!r}.",
+            hint="Positions are those of the Database's own server, which has no tenant.",
+        )
 
 
 def _joined(outer: Scope, asynchronous: bool) -> Scope:
@@ -123,13 +200,8 @@ def _own_outer(database: Database, options: ScopeOptions) -> Scope | None:
     if found is None or found.owner.is_current():
         return found
     if options.propagation is Propagation.MANDATORY:
-        user = describe_current()
-        raise ForeignOwner(
-            f"The scope that is open here belongs to {found.owner}, and {user} asked to join it.",
-            owner=str(found.owner),
-            user=user,
-            scope=found.ref,
-            hint="Open a scope of your own there, or hand this one over with session.lend().",
+        raise found.foreign(
+            f"The scope that is open here belongs to {found.owner}, and", "asked to join it."
         )
     return None
 
@@ -150,10 +222,18 @@ def _equip(database: Database, scope: Scope, asynchronous: bool) -> None:
     options = database.options.session_options
     reader = scope.readonly
     scope.asynchronous = asynchronous
-    if asynchronous:
-        side = _equip_async(database, scope, options)
-    else:
+    if scope.tenant is not None and database.tenant_servers is not None:
+        server = database.tenant_servers.server(scope.tenant, scope)
+    elif database.routes is None:
         server = database.server
+    else:
+        chosen = database.routes.begin(scope)
+        if chosen is None:
+            return  # a group's has given the scope its session
+        server = chosen
+    if asynchronous:
+        side = _equip_async(server, scope, options)
+    else:
         side = server.sides.get(reader) or server.side(reader=reader)
         if side.session_dict is not None and not options:
             session = new_session(side, scope)
@@ -168,12 +248,14 @@ def _equip(database: Database, scope: Scope, asynchronous: bool) -> None:
         and scope.entry is _TRANSACTION
         and scope.options.isolation is None
         and (side.wire is not None or not asynchronous)
+        and (scope.route is None or scope.route.settled)
+        and not scope.settings
     ):
         scope.side = side
 
 
-def _equip_async(database: Database, scope: Scope, options: Mapping[str, Any]) -> Side:
-    server, reader = database.server, scope.readonly
+def _equip_async(server: Server, scope: Scope, options: Mapping[str, Any]) -> Side:
+    reader = scope.readonly
     sides = server.async_sides.get(_get_running_loop())
     side = None if sides is None else sides.get(reader)
     if side is not None and side.facade_dict is not None and not options:
@@ -396,6 +478,8 @@ def _finished(scope: Scope, error: BaseException | None) -> None:
     # more than once, where it was interrupted
     scope.ended = True
     scope.seconds = _now() - scope.started
+    if scope.route is not None:
+        scope.route.ended(scope)
     leave(scope)
     registry = scope.registry
     registry.closed(scope)

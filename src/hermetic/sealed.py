@@ -22,6 +22,16 @@ from .errors import DetachedAccess, ScopeRef
 _Loader = Callable[[Any, Any], Any]
 
 
+# the key, in an object's ``InstanceState.info``, of the tenant whose it is
+TENANT = "hermetic.tenant"
+
+
+def mark(states: Iterable[InstanceState[Any]], tenant: str | None) -> None:
+    """Remember whose the objects of a scope are, where there are tenants."""
+    for state in states:
+        state.info[TENANT] = tenant
+
+
 class Named(Protocol):
     """A scope, as far as its words go."""
 

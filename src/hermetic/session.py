@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
-from sqlalchemy import Select, inspect, orm, text
+from sqlalchemy import Select, orm, text
 from sqlalchemy.orm import SessionTransaction, SessionTransactionOrigin
 from sqlalchemy.orm.state import InstanceState
 
@@ -21,6 +21,7 @@ from .errors import (
     Outcome,
     ReadOnlyScope,
     ScopeControls,
+    ScopeError,
     StaleInstance,
 )
 from .events import SessionInfo
@@ -39,6 +40,7 @@ from .redaction import redacted
 from .registry import Scope, loose_sessions
 from .rows import RowsSession
 from .strings import StringSession
+from .tenant_objects import TenantSession, described
 from .transaction import ScopeTransaction
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -66,6 +68,9 @@ def exclusive(method: Callable[Concatenate[Any, _P], _R]) -> Callable[Concatenat
 
 
 _unit_of_work = orm.Session.flush
+_deleted = exclusive(orm.Session.delete)
+_deleted_all = exclusive(orm.Session.delete_all)
+_merged_all = exclusive(orm.Session.merge_all)
 
 
 def _written(session: orm.Session, objects: Any = None) -> None:
@@ -90,7 +95,7 @@ _begin, _commit, _rollback, _close, _reset, _merge, _flush = (
 _added_all = exclusive(_add_all)
 
 
-class Session(RowsSession, StringSession):
+class Session(RowsSession, StringSession, TenantSession):
     """A SQLAlchemy session that knows whose it is.
 
     It behaves as ``sqlalchemy.orm.Session`` does, takes the same arguments, and besides: it takes a
@@ -126,6 +131,31 @@ class Session(RowsSession, StringSession):
     def outcome(self) -> Outcome | None:
         """How its scope ended; ``None`` while that is open, or outside any scope."""
         return None if self._scope is None else self._scope.outcome
+
+    @property
+    def position(self) -> str | None:
+        """How far the server had come when its scope had committed, as a short string.
+
+        A replica that has come as far shows what the scope has written, and what it has read.
+        ``None`` where nothing was sent, nothing is committed, or the database keeps no positions.
+
+        :raises ScopeError: the scope did not ask for it.
+        """
+        scope = self._scope
+        if scope is None or scope.outcome is not Outcome.COMMITTED:
+            return None
+        family = scope.registry.family
+        if family is None or not family.positions.known:
+            return None
+        route = scope.root.route
+        if not scope.root.asks or route is None:
+            raise ScopeError(
+                "The scope has committed, and the server was not asked how far it had come then.",
+                scope=scope.ref,
+                hint="Open it with position=True, or inside db.flow(); db.position() asks now.",
+            )
+        position: str | None = route.position
+        return position
 
     def __repr__(self) -> str:
         scope = self._scope
@@ -319,10 +349,10 @@ class Session(RowsSession, StringSession):
         """The first object that a flush would write, in words."""
         for word, objects in (("new", self.new), ("deleted", self.deleted)):
             for instance in objects:
-                return f"the {word} object {_described(instance)}"
+                return f"the {word} object {described(instance)}"
         for instance in self.dirty:
             if self.is_modified(instance):
-                return f"the changed object {_described(instance)}"
+                return f"the changed object {described(instance)}"
         return None
 
     def in_transaction(self) -> bool:
@@ -345,6 +375,8 @@ class Session(RowsSession, StringSession):
     def _save_or_update_impl(self, state: InstanceState[Any]) -> None:
         # the objects that cascades reach come here too
         self._check_attempt(state)
+        if "info" in state.__dict__:
+            self._check_tenant(state)
         if self._tracked_states is not None:
             self._tracked_states.add(state)
         super()._save_or_update_impl(state)
@@ -354,6 +386,7 @@ class Session(RowsSession, StringSession):
         scope = self._scope
         if scope is not None and (scope.ended or not scope.ending):
             scope.check_owner()
+            self._mark(self.identity_map.all_states())
         super().expunge_all()
 
     if not TYPE_CHECKING:  # the signature is SQLAlchemy's
@@ -409,15 +442,26 @@ class Session(RowsSession, StringSession):
         if refused is not None and state is not None and state in refused:
             assert self._scope is not None
             raise StaleInstance(
-                f"{_described(state.obj())} belongs to an earlier attempt of this unit.",
+                f"{described(state.obj())} belongs to an earlier attempt of this unit.",
                 scope=self._scope.ref,
                 hint="Make or load objects inside the attempt that uses them.",
             )
 
     def merge(self, instance: Any, **kw: Any) -> Any:
         # a copy of what a failed attempt read is no better than the object itself
-        self._check_attempt(getattr(instance, "_sa_instance_state", None))
+        state = getattr(instance, "_sa_instance_state", None)
+        self._check_attempt(state)
+        self._check_merged(state)
         return _merge(self, instance, **kw)
+
+    def merge_all(self, instances: Iterable[Any], **kw: Any) -> Any:
+        """As SQLAlchemy's; an object of another tenant is refused."""
+        given = list(instances)
+        for instance in given:
+            state = getattr(instance, "_sa_instance_state", None)
+            self._check_attempt(state)
+            self._check_merged(state)
+        return _merged_all(self, given, **kw)
 
     add = exclusive(orm.Session.add)
 
@@ -425,7 +469,18 @@ class Session(RowsSession, StringSession):
         """As SQLAlchemy's; many new objects are not added one by one."""
         _added_all(self, instances)
 
-    delete = exclusive(orm.Session.delete)
+    def delete(self, instance: object) -> None:
+        """As SQLAlchemy's; an object of another tenant is refused."""
+        self._check_given(instance)
+        _deleted(self, instance)
+
+    def delete_all(self, instances: Iterable[object]) -> None:
+        """As SQLAlchemy's; an object of another tenant is refused."""
+        given = list(instances)
+        for instance in given:
+            self._check_given(instance)
+        _deleted_all(self, given)
+
     refresh = exclusive(orm.Session.refresh)
     expire = exclusive(orm.Session.expire)
     expire_all = exclusive(orm.Session.expire_all)
@@ -515,15 +570,6 @@ def _party(party: _Party) -> str:
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     thread = f"thread {names.get(ident, ident)!r}"
     return thread if task is None else f"task {task.get_name()!r} of {thread}"
-
-
-def _described(instance: object) -> str:
-    if instance is None:
-        return "an object"
-    state = inspect(instance, raiseerr=False)
-    identity = getattr(state, "identity", None)
-    name = type(instance).__name__
-    return name if identity is None else f"{name} {', '.join(map(repr, identity))}"
 
 
 def _stray_write(scope: Scope, subject: str) -> ReadOnlyScope:

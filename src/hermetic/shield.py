@@ -19,6 +19,7 @@ from .ending import end, end_sent, end_struck, end_unsent
 from .errors import Outcome
 from .events import logger
 from .fast import flush_async, lean_async
+from .parts import parts
 from .registry import Scope
 
 # what is to be raised, and the cancellation, or an interrupt, that came in the meantime
@@ -107,11 +108,13 @@ def _leave_behind(scope: Scope, task: asyncio.Task[Any]) -> None:
 
 def _break_off(scope: Scope) -> bool:
     """Shut the scope's socket; a driver's own answer to a cancellation may be another long wait."""
-    connection = scope.root.connection
-    if connection is not None and connection.scope is scope.root and connection.break_off:
-        connection.break_off()
-        return True
-    return False
+    broken = False
+    for part in parts(scope.root):
+        connection = part.connection
+        if connection is not None and connection.scope is part and connection.break_off:
+            connection.break_off()
+            broken = True
+    return broken
 
 
 # ---------------------------------------------------------------- a COMMIT in hand
@@ -151,6 +154,12 @@ async def end_in_hand(scope: Scope, cleanup_timeout: float) -> Ended:
     A driver's coroutine may not see which task it runs in (``Wire.commit``). What comes after a
     COMMIT that failed may, and has a task of its own.
     """
+    if scope.registry.resolver is not None:
+        try:
+            await scope.registry.resolver.note_natively(scope)
+        except BaseException as struck:
+            undone = greenlet_spawn(end_unsent, scope, struck, cleanup_timeout)
+            return await _see_through(scope, _in_task(scope, undone), cleanup_timeout, None)
     scope.ending = True
     scope.boundary.committing()
     transaction: Any = scope.transaction

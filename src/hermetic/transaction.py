@@ -32,6 +32,12 @@ class ScopeTransaction(SessionTransaction):
         family = scope.registry.family
         if family is not None and (options := family.execution_options(begin_of(scope))):
             execution_options = {**options, **(execution_options or {})}
+        route = scope.route
+        if route is not None and route.open and self._parent is None and bind is self.session.bind:
+            connection: Connection = route.take(
+                scope, lambda engine: self._demanded(scope, engine, execution_options)
+            )
+            return connection
         return self._demanded(scope, bind, execution_options)
 
     def adopted(self, bind: Engine) -> Connection:

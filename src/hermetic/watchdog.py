@@ -13,25 +13,23 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from sys import is_finalizing
 
 logger = logging.getLogger("hermetic")
 
 _IDLE_SECONDS = 5.0
 
-# cancelled alarms that are not worth a clearing
-_ENOUGH = 64
-
 
 class Alarm:
-    """An action at a moment.
+    """An action at a moment; again after as many seconds as it returns, unless that is ``None``.
 
     After ``cancel`` returned it does not run any more, nor is it running.
     """
 
     __slots__ = ("_action", "_cancelled", "_lock", "fired")
 
-    def __init__(self, action: Callable[[], None], cancelled: Callable[[], None]) -> None:
-        self._action: Callable[[], None] | None = action
+    def __init__(self, action: Callable[[], float | None], cancelled: Callable[[], None]) -> None:
+        self._action: Callable[[], float | None] | None = action
         self._cancelled = cancelled
         self._lock = threading.RLock()
         self.fired = False
@@ -42,30 +40,45 @@ class Alarm:
         if pending:
             self._cancelled()
 
+    def call_off(self) -> None:
+        """As ``cancel``, without a wait for one that is running."""
+        pending, self._action = self._action is not None, None
+        if pending:
+            self._cancelled()
+
     @property
     def pending(self) -> bool:
         return self._action is not None
 
-    def fire(self) -> None:
+    def fire(self) -> float | None:
+        """:return: seconds until it is to fire again."""
         # under the lock: whoever cancels must be sure that the socket is not shut a moment later,
         # when it may be somebody else's. Actions are quick and never wait
         with self._lock:
             action, self._action = self._action, None
+            again = None
             if action is not None:
                 self.fired = True
                 try:
-                    action()
+                    again = action()
                 except Exception:
                     logger.exception("a watchdog's action failed")
+                if again is not None:
+                    self._action = action
+            return again
 
 
 class Watchdog:
     """Fires alarms at their time.
 
     The condition guards the heap and the thread; nothing runs under it.
+
+    :param enough: cancelled alarms that are not worth a clearing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "hermetic-watchdog", enough: int = 64) -> None:
+        self._name = name
+        self._enough = enough
         self.start_anew()
 
     def start_anew(self) -> None:
@@ -79,15 +92,17 @@ class Watchdog:
         self._idle = 0
         self._thread: threading.Thread | None = None
 
-    def arm(self, when: float, action: Callable[[], None]) -> Alarm:
+    def arm(self, when: float, action: Callable[[], float | None]) -> Alarm:
         """Run ``action`` at ``when`` (monotonic seconds) unless it is cancelled before."""
         alarm = Alarm(action, self._one_cancelled)
+        if is_finalizing():
+            # no thread runs any more that could fire it, and the interpreter may have stopped ours
+            # where it had the lock
+            return alarm
         with self._lock:
             heapq.heappush(self._heap, (when, next(self._numbers), alarm))
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="hermetic-watchdog", daemon=True
-                )
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
             elif self._heap[0][2] is alarm:
                 self._condition.notify()
@@ -96,18 +111,25 @@ class Watchdog:
     def _one_cancelled(self) -> None:
         """Throw the cancelled ones out once they are the most."""
         self._idle += 1
-        if self._idle > _ENOUGH and self._idle * 2 > len(self._heap):
+        if is_finalizing():
+            return
+        if self._idle > self._enough and self._idle * 2 > len(self._heap):
             with self._lock:
                 self._heap = [entry for entry in self._heap if entry[2].pending]
                 heapq.heapify(self._heap)
                 self._idle = 0
+                self._condition.notify()
 
     def _run(self) -> None:
         while True:
             alarm = self._next()
             if alarm is None:
                 return
-            alarm.fire()
+            again = alarm.fire()
+            if again is not None:
+                with self._lock:
+                    when = time.monotonic() + again
+                    heapq.heappush(self._heap, (when, next(self._numbers), alarm))
 
     def _next(self) -> Alarm | None:
         with self._lock:

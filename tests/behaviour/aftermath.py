@@ -17,15 +17,10 @@ from hermetic import Database
 from tests.backends import BACKENDS, Backend
 from tests.worlds import PATIENCE, World
 
-RUNS_ON: Final = (
-    "MariaDB does not look at its client while a statement runs, and no KILL is sent: the statement"
-    " and its locks stay until it is done"
-)
-
 # A server notices the end of a connection, or of its transaction, a moment after the client.
 _MOMENT: Final = 2.0
 
-_IN_TRANSACTION: Final = {
+IN_TRANSACTION: Final = {
     "postgresql": "SELECT pid, state, query FROM pg_stat_activity"
     " WHERE datname = current_database() AND backend_type = 'client backend'"
     " AND state <> 'idle' AND pid <> pg_backend_pid()",
@@ -52,17 +47,6 @@ on_sqlite: Final = on(lambda backend: backend.family == "sqlite")
 on_servers: Final = on(lambda backend: backend.family != "sqlite")
 on_asyncio: Final = on(lambda backend: backend.is_async)
 on_servers_in_asyncio: Final = on(lambda backend: backend.is_async and backend.family != "sqlite")
-
-
-def known_limit(
-    request: pytest.FixtureRequest,
-    world: World,
-    reason: str,
-    *backends: str,
-) -> None:
-    """Expect a case to fail on some drivers, for a reason that docs/limits.md gives."""
-    if world.backend.name in backends:
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
 
 
 async def eventually(
@@ -107,7 +91,7 @@ def at_work(world: World) -> list[str]:
     """The connections that, as the server sees it, are in a transaction or a statement."""
     if world.backend.family == "sqlite":
         return _locks(world)
-    return [str(row) for row in world.seen(_IN_TRANSACTION[world.backend.family])]
+    return [str(row) for row in world.seen(IN_TRANSACTION[world.backend.family])]
 
 
 def _locks(world: World) -> list[str]:

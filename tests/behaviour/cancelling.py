@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager
 from typing import Any
 
+import anyio
+
 from tests.worlds import PATIENCE
 
 
@@ -48,7 +50,10 @@ class Waits:
             async def run() -> Any:
                 return await self.counted(inner)
 
-            return asyncio.Task(run(), loop=loop, **options)
+            task = asyncio.Task(run(), loop=loop, **options)
+            # one that was cancelled before its first step has not come to what it was given
+            task.add_done_callback(lambda _: inner.close())
+            return task
 
         before = loop.get_task_factory()
         loop.set_task_factory(make)
@@ -99,8 +104,17 @@ class Victim:
         return f"<struck at wait {self.at}, {state}>"
 
 
-async def cancel_at(n: int, operation: Callable[[], Awaitable[Any]], *, times: int = 1) -> Victim:
-    """Run an operation, and cancel it at the n-th wait (and at the ones after it)."""
+async def cancel_at(
+    n: int,
+    operation: Callable[[], Awaitable[Any]],
+    *,
+    times: int = 1,
+    before: Callable[[], object] = lambda: None,
+) -> Victim:
+    """Run an operation, and cancel it at the n-th wait (and at the ones after it).
+
+    :param before: done in the moment before the first cancellation.
+    """
     victim = Victim(n)
 
     async def body() -> None:
@@ -118,6 +132,8 @@ async def cancel_at(n: int, operation: Callable[[], Awaitable[Any]], *, times: i
     def act(count: int) -> None:
         # The task's own clean end is not what is cut short here.
         if n <= count < n + times and not victim.deliveries:
+            if not victim.struck:
+                before()
             victim.struck = True
             task.cancel()
 
@@ -127,4 +143,31 @@ async def cancel_at(n: int, operation: Callable[[], Awaitable[Any]], *, times: i
     assert task.done(), f"{victim!r} did not end"
     victim.cancelled = task.cancelled()
     victim.error = None if victim.cancelled else task.exception()
+    return victim
+
+
+async def cancel_scope_at(n: int, operation: Callable[[], Awaitable[Any]]) -> Victim:
+    """Run an operation in a cancel scope of anyio's, which is cancelled at the n-th wait."""
+    victim = Victim(n)
+    scope = anyio.CancelScope()
+
+    async def body() -> None:
+        with scope:
+            try:
+                await operation()
+            except asyncio.CancelledError:
+                victim.deliveries += 1
+                raise
+
+    def act(count: int) -> None:
+        if count == n and not victim.deliveries:
+            victim.struck = True
+            scope.cancel()
+
+    with Waits(act).watching():
+        task = asyncio.ensure_future(body())
+        await asyncio.wait({task}, timeout=PATIENCE)
+    assert task.done(), f"{victim!r} did not end"
+    victim.cancelled = scope.cancelled_caught
+    victim.error = task.exception()
     return victim

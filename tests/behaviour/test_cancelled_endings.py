@@ -9,12 +9,10 @@ import pytest
 
 from hermetic import Database, Outcome, Retry
 from tests.behaviour.aftermath import (
-    RUNS_ON,
     at_work,
     check_nothing_left,
     eventually,
     happened,
-    known_limit,
     on_asyncio,
     on_servers_in_asyncio,
 )
@@ -151,10 +149,8 @@ async def test_a_timeout_that_strikes_in_a_commit_is_raised_after_it(
 
 @on_asyncio
 async def test_a_timeout_around_a_scope_ends_its_statement_and_rolls_back(
-    world: World, request: pytest.FixtureRequest
+    world: World,
 ) -> None:
-    known_limit(request, world, RUNS_ON, "asyncmy")
-
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.5):
             async with world.session() as session:
@@ -169,10 +165,9 @@ async def test_a_timeout_around_a_scope_ends_its_statement_and_rolls_back(
 
 @on_asyncio
 async def test_a_timeout_inside_a_scope_leaves_it_to_be_rolled_back(
-    world: World, request: pytest.FixtureRequest
+    world: World,
 ) -> None:
     """The statement was broken off: what it left of the transaction nobody knows."""
-    known_limit(request, world, RUNS_ON, "asyncmy")
 
     with pytest.raises(Exception, match=r"not committed|rolled back|given up|not sent"):
         async with world.session() as session:
@@ -189,10 +184,8 @@ async def test_a_timeout_inside_a_scope_leaves_it_to_be_rolled_back(
 
 @on_asyncio
 async def test_wait_for_around_a_unit_cancels_it(
-    world: World, request: pytest.FixtureRequest
+    world: World,
 ) -> None:
-    known_limit(request, world, RUNS_ON, "asyncmy")
-
     bodies = 0
 
     @world.unit(retry=Retry(attempts=5))
@@ -213,10 +206,8 @@ async def test_wait_for_around_a_unit_cancels_it(
 
 @on_asyncio
 async def test_a_failing_sibling_of_a_task_group_cancels_a_scope_cleanly(
-    world: World, request: pytest.FixtureRequest
+    world: World,
 ) -> None:
-    known_limit(request, world, RUNS_ON, "asyncmy")
-
     started = asyncio.Event()
     sessions: list[Any] = []
 
@@ -245,9 +236,8 @@ async def test_a_failing_sibling_of_a_task_group_cancels_a_scope_cleanly(
 
 @on_asyncio
 async def test_one_of_many_scopes_of_a_group_is_cancelled_alone(
-    world: World, request: pytest.FixtureRequest
+    world: World,
 ) -> None:
-    known_limit(request, world, RUNS_ON, "asyncmy")
     endless = ENDLESS[world.backend.family]
 
     async def unit(name: str) -> None:
@@ -335,6 +325,39 @@ async def test_a_place_that_came_in_the_moment_of_cancellation_goes_on(world: Wo
 
     assert victim.cancelled() or victim.exception() is None
     await check_nothing_left(world, db)
+
+
+@on_servers_in_asyncio
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_cancellation_in_the_moment_of_a_connection_is_not_swallowed(
+    world: World, fails: bool
+) -> None:
+    """As asyncio.wait_for does it on Python 3.11, which drivers use."""
+    loop: Any = asyncio.get_running_loop()
+    connect = loop.create_connection
+
+    async def unit() -> None:
+        async with world.session() as session:
+            await session.execute("SELECT 1")
+
+    task = asyncio.create_task(unit())
+
+    async def create_connection(*args: Any, **options: Any) -> Any:
+        made = None if fails else await connect(*args, **options)
+        task.cancel()
+        if made is None:
+            raise ConnectionRefusedError("the server is away")
+        return made
+
+    loop.create_connection = create_connection
+    try:
+        await asyncio.wait({task}, timeout=PATIENCE)
+    finally:
+        loop.create_connection = connect
+
+    # psycopg makes its connections beside the loop
+    assert task.cancelled() or world.backend.name == "psycopg_async"
+    await check_nothing_left(world)
 
 
 def waiting(db: Database) -> int:

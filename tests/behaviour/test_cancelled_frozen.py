@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from typing import Any
 
@@ -24,6 +25,9 @@ from tests.worlds import PATIENCE, World
 # hanging end is given when its socket was destroyed.
 CLEANUP = 0.3
 SLACK = 0.75
+
+# a statement of nothing, not the BEGIN that an adapter puts before it; or MariaDB's COM_PING
+PING = re.compile(rb"(?<![A-Z]);\x00|SELECT 1\x00|\x0e")
 
 
 async def turns(number: int = 20) -> None:
@@ -134,4 +138,32 @@ async def test_a_rollback_whose_answer_is_held_back_can_be_cancelled(
     assert isinstance(caught.value.__context__, ZeroDivisionError)
     assert world.usernames() == []
     held[0].release()
+    await check_nothing_left(world, db)
+
+
+@on_servers_in_asyncio
+async def test_a_cancellation_during_a_ping_is_not_lost_with_the_connection(
+    world: World, proxy: Proxy
+) -> None:
+    db = world.database(ping_after=0.0, pool_size=1)
+    async with world.session(db) as warm:
+        await warm.execute("SELECT 1")
+    held = proxy.hold(PING)
+
+    async def unit() -> None:
+        async with world.session(db) as session:
+            await session.execute("SELECT 1")
+
+    async with asyncio.timeout(PATIENCE):
+        task = asyncio.create_task(unit())
+        await happened(world, held.reached)
+        task.cancel()
+        await turns()
+        # whatever the ping's own cleanup waits for fails
+        proxy.cut_all()
+        held.release()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    assert lent(db) == []
     await check_nothing_left(world, db)

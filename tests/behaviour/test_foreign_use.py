@@ -19,6 +19,8 @@ USES = {
     "flush": lambda s: s.flush(),
     "refresh": lambda s: s.run_sync(lambda p: p.refresh(next(iter(p.identity_map.values())))),
     "merge": lambda s: s.merge(User(username="bob")),
+    "merge_all": lambda s: s.run_sync(lambda p: p.merge_all([User(username="bob")])),
+    "delete_all": lambda s: s.run_sync(lambda p: p.delete_all([User(username="bob")])),
     "connection": lambda s: s.connection(),
     "query": lambda s: s.run_sync(lambda p: p.query(User).all()),
     "lazy load": lambda s: s.run_sync(lambda p: p.info["user"].orders),

@@ -16,10 +16,8 @@ import pytest
 
 from hermetic import Outcome, Session
 from tests.behaviour.aftermath import (
-    RUNS_ON,
     at_work,
     check_nothing_left,
-    known_limit,
     lent,
     on,
     on_servers_in_asyncio,
@@ -113,8 +111,7 @@ def test_a_signal_in_the_body_rolls_back(world: World) -> None:
 
 @on_servers_in_threads
 @pytest.mark.timing
-def test_a_signal_breaks_a_statement_off(world: World, request: pytest.FixtureRequest) -> None:
-    known_limit(request, world, RUNS_ON, "pymysql")
+def test_a_signal_breaks_a_statement_off(world: World) -> None:
     sleep = {"postgresql": "SELECT pg_sleep(60)", "mariadb": "SELECT sleep(60)"}
 
     def when_it_runs() -> None:

@@ -10,9 +10,10 @@ from collections.abc import Callable
 import pytest
 
 from hermetic import Database, Outcome, PoolTimeout, Session, ending
+from hermetic.attempts import Run
 from hermetic.fast.modules import is_compiled
 from hermetic.gate import Gate, Ticket
-from hermetic.pool import Admission, _ThreadWaker
+from hermetic.pool import Admission, ThreadWaker
 from tests.behaviour.aftermath import check_nothing_left, lent, on
 from tests.behaviour.striking import Strike, strikes
 from tests.models import User
@@ -122,6 +123,26 @@ def test_the_end_of_a_scope_is_an_end_wherever_it_is_interrupted(world: World) -
     drive(check_nothing_left(world, db))
 
 
+@on_threads
+def test_an_attempt_that_is_interrupted_while_it_opens_is_joined_by_nobody(world: World) -> None:
+    db = world.database(pool_size=1, retry=3)
+
+    def open_one(strike: Strike) -> None:
+        for attempt in db.attempts():
+            with strike, attempt:
+                pass
+
+    steps = 0
+    for strike in strikes(open_one, Run.opened.__code__):
+        assert left(db) == [], strike.where
+        with db.session() as session:
+            pass
+        assert session.outcome is Outcome.COMMITTED, strike.where
+        steps += 1
+
+    assert steps > 2
+
+
 # ---------------------------------------------------------------- in line
 
 
@@ -155,14 +176,14 @@ def test_no_place_is_lost_on_somebody_who_was_interrupted_in_line(
     monkeypatch: pytest.MonkeyPatch, comes: bool
 ) -> None:
     line = Line()
-    wait = _ThreadWaker.wait
+    wait = ThreadWaker.wait
 
-    def wait_until_it_comes(self: _ThreadWaker, seconds: float) -> None:
+    def wait_until_it_comes(self: ThreadWaker, seconds: float) -> None:
         if comes:
             line.gate.leave(line.held, 0.0)
         wait(self, seconds)
 
-    monkeypatch.setattr(_ThreadWaker, "wait", wait_until_it_comes)
+    monkeypatch.setattr(ThreadWaker, "wait", wait_until_it_comes)
 
     def stand_in_line(strike: Strike) -> None:
         nonlocal line

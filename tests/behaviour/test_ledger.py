@@ -207,6 +207,7 @@ async def test_the_number_of_connections_is_bounded_without_a_pool(world: World)
 
 @on_servers
 async def test_a_server_that_became_read_only_loses_all_its_connections(world: World) -> None:
+    world.database(reset_connections="never")  # or they would be replaced before
     async with world.session() as session:
         await session.run_sync(_demote, world.backend.family)
         async with world.session(propagation="requires_new") as second:
@@ -253,7 +254,7 @@ async def test_a_forked_child_gets_connections_of_its_own(world: World) -> None:
         child.join(PATIENCE)
         mine_still = await session.scalar(ask)
 
-    assert refused == "ForeignOwner"
+    assert refused == "ForkedScope"
     assert childs != mine
     assert mine_still == mine
 

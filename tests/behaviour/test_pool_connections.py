@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.pool import AssertionPool, NullPool, QueuePool, SingletonThreadPool, StaticPool
@@ -19,6 +22,7 @@ from hermetic import (
     Event,
     PoolError,
 )
+from hermetic.dialects.postgresql import PostgreSQL
 from tests.behaviour.aftermath import check_nothing_left, eventually, lent, on, on_servers
 from tests.models import User
 from tests.worlds import PATIENCE, World
@@ -216,7 +220,38 @@ async def test_a_server_that_says_nothing_cannot_be_connected_to(world: World) -
 @pytest.mark.slow
 async def test_connecting_ends_at_the_deadline(world: World) -> None:
     async with deaf(world) as db:
+        began = time.monotonic()
         with pytest.raises(DeadlineExceeded):
             async with world.session(db, timeout=0.5) as session:
                 await session.execute("SELECT 1")
+        # psycopg by itself takes 2 s for anything less
+        assert time.monotonic() - began < 1.5
         assert lent(db) == []
+
+
+# ---------------------------------------------------------------- a number that is another's by now
+
+
+@on(lambda backend: backend.name == "psycopg")
+async def test_what_breaks_a_connection_off_leaves_who_has_its_number_alone(world: World) -> None:
+    """libpq closes a socket that it has found broken."""
+    url = make_url(world.url).set(drivername="postgresql").render_as_string(hide_password=False)
+    lost = psycopg.connect(url, autocommit=True)
+    number = lost.pgconn.socket
+    break_off = PostgreSQL().breaker(lost, "psycopg")
+    assert break_off is not None
+    world.do("SELECT pg_terminate_backend(:pid)", pid=lost.info.backend_pid)
+    with pytest.raises(psycopg.OperationalError):
+        lost.execute("SELECT 1")
+
+    with contextlib.ExitStack() as stack:
+        for _ in range(100):
+            here, there = socket.socketpair()
+            stack.enter_context(here)
+            stack.enter_context(there)
+            if number in (here.fileno(), there.fileno()):
+                break
+        assert number in (here.fileno(), there.fileno())
+        break_off()
+        here.send(b"x")
+        assert there.recv(1) == b"x"

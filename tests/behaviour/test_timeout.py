@@ -106,7 +106,7 @@ async def test_a_deadline_that_passed_stops_the_commit(world: World) -> None:
     sent = Sent(world)
 
     with pytest.raises(DeadlineExceeded, match="COMMIT"):
-        async with world.session(timeout=0.2) as session:
+        async with world.session(timeout=1.0) as session:
             session.add(User(username="ann"))
             await session.flush()
             await wait_past_deadline(world, session)

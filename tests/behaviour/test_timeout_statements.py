@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from hermetic import DeadlineExceeded
+from hermetic.dialects.sqlite import _Tracked
 from tests.behaviour.aftermath import (
     check_nothing_left,
+    on,
     on_mariadb,
     on_postgresql,
     on_servers,
     on_sqlite,
 )
 from tests.models import User
-from tests.worlds import World
+from tests.worlds import PATIENCE, World
 
 EVERYWHERE = [
     "SELECT 1",
@@ -165,3 +170,72 @@ async def test_the_deadline_of_a_plain_scope_costs_postgresql_its_connection(wor
 
     assert (after == first) is (world.backend.family == "mariadb")
     assert len(db.snapshot().connections) == 1
+
+
+@on_sqlite
+@pytest.mark.parametrize("inner", [False, True])
+async def test_an_interrupt_that_comes_before_its_statement_is_given_again(
+    world: World, inner: bool
+) -> None:
+    async with world.session() as outer:
+        await outer.execute("SELECT 1")
+        connection = outer.scope.connection
+        strikes: list[int] = []
+
+        def lossy(interrupt: Any = connection.break_off) -> None:
+            strikes.append(1)
+            if len(strikes) > 2:  # SQLite forgets those that come before a statement has begun
+                interrupt()
+
+        connection.break_off = lossy
+        with pytest.raises(DeadlineExceeded):
+            async with world.session(propagation="nested", timeout=0.1) as session:
+                await session.execute(
+                    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1e8)"
+                    " SELECT count(*) FROM n"
+                )
+        assert len(strikes) == 3
+        if inner:
+            await outer.execute("INSERT INTO users (username, balance) VALUES ('ann', 0)")
+
+    assert len(strikes) == 3
+    assert world.usernames() == ["ann"] * inner
+
+
+@on(lambda backend: backend.name == "aiosqlite")
+async def test_a_cancellation_that_comes_before_its_statement_ends_it_all_the_same(
+    world: World,
+) -> None:
+    strikes: list[int] = []
+    running = threading.Event()
+
+    class Lossy(_Tracked):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.set_trace_callback(lambda sql: running.set() if "RECURSIVE" in sql else None)
+
+        def interrupt(self) -> None:
+            strikes.append(1)
+            if len(strikes) > 3:  # SQLite forgets those that come before a statement has begun
+                super().interrupt()
+
+    db = world.database(connect_args={"factory": Lossy})
+
+    async def work() -> None:
+        async with world.session(db) as session:
+            await session.execute("INSERT INTO users (username, balance) VALUES ('ann', 0)")
+            await session.execute(
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
+                " SELECT count(*) FROM n"
+            )
+
+    task = asyncio.create_task(work())
+    assert await asyncio.to_thread(running.wait, PATIENCE)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    async with world.session(db) as session:  # the lock is free again
+        await session.execute("INSERT INTO users (username, balance) VALUES ('bob', 0)")
+    assert world.usernames() == ["bob"]
+    assert len(strikes) >= 4

@@ -78,6 +78,9 @@ class Ears:
     @contextmanager
     def on_models_and_engine(self, engine: Engine) -> Iterator[None]:
         with ExitStack() as stack:
+            # SQLAlchemy never takes this back, and words an error by it: of the next run's engine
+            heard: Any = engine
+            stack.callback(setattr, heard, "_has_events", heard._has_events)
             for group in self.groups:
                 if group in ("mapper", "instance"):
                     for name in _NAMES[group]:

@@ -19,7 +19,7 @@ from tests.differential.ears import GROUPS
 from tests.differential.programs.play import play
 from tests.differential.programs.program import Program, programs
 
-EXAMPLES = 150 * int(os.environ.get("HERMETIC_DIFFERENTIAL", "1"))
+EXAMPLES = 60 * int(os.environ.get("HERMETIC_DIFFERENTIAL", "1"))
 
 played = settings(
     max_examples=EXAMPLES,

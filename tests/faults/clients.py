@@ -16,8 +16,8 @@ from sqlalchemy import NullPool, create_engine, make_url
 from sqlalchemy import exc as sa_exc
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from hermetic.blending import FAULT_CLASSES, fault_error
 from hermetic.dialects.classify import classify
-from hermetic.errors import FAULT_CLASSES, fault_error
 from hermetic.faults import Fault
 from tests.backends import BACKENDS, Backend
 

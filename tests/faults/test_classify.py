@@ -19,13 +19,13 @@ from sqlalchemy import bindparam, create_engine, select, types
 from sqlalchemy import exc as sa_exc
 from sqlalchemy.engine import Dialect
 
+from hermetic.blending import fault_error
 from hermetic.dialects.classify import classify
 from hermetic.errors import (
     CommitUnknown,
     DeadlineExceeded,
     FaultError,
     RolledBack,
-    fault_error,
 )
 from hermetic.faults import Fault, FaultKind, Rerun, Transaction, Wire
 from tests.faults.driver_errors import (
@@ -169,7 +169,7 @@ def test_the_last_word_of_a_server_that_hung_up_is_not_lost() -> None:
         (REFUSED, K.CANNOT_CONNECT),
         (socket.gaierror(-2, "Name or service not known"), K.CANNOT_CONNECT),
         (FileNotFoundError(2, "No such file or directory"), K.CANNOT_CONNECT),
-        (ssl.SSLCertVerificationError("certificate verify failed"), K.CANNOT_CONNECT),
+        (ssl.SSLCertVerificationError("certificate verify failed"), K.TLS),
         (ConnectionResetError(104, "reset by peer"), K.CONNECTION_LOST),
         (TimeoutError(110, "timed out"), K.CONNECTION_LOST),
         (TimeoutError(), K.STATEMENT_TIMEOUT),

@@ -16,7 +16,7 @@ from tests.pure.systems import observe
 
 @pytest.mark.slow
 def test_scopes_do_what_the_model_says() -> None:
-    run(PureMachine, histories=1500)
+    run(PureMachine, histories=300)
 
 
 @pytest.mark.slow
@@ -24,11 +24,11 @@ def test_scopes_on_sqlite_do_what_the_model_says(tmp_path: Path) -> None:
     DatabaseMachine.url = f"sqlite:///{tmp_path}/machine.db"
     DatabaseMachine.observer = observe(DatabaseMachine.url)
     try:
-        run(DatabaseMachine, histories=300)
+        run(DatabaseMachine, histories=120)
     finally:
         DatabaseMachine.observer.dispose()
 
 
 @pytest.mark.slow
 def test_a_gate_does_what_the_model_says() -> None:
-    run(GateMachine, histories=600)
+    run(GateMachine, histories=300)

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hermetic.blending import FAULT_CLASSES
 from hermetic.dialects.classify import classify
 from hermetic.errors import (
-    FAULT_CLASSES,
     CommitUnknown,
     DeadlineExceeded,
     FaultError,
@@ -107,6 +107,7 @@ def test_the_default_policy_reruns_what_passes_and_nothing_else(kind: FaultKind)
         FaultKind.TOO_MANY_CONNECTIONS,
         FaultKind.NOT_READY,
         FaultKind.STALE_PLAN,
+        FaultKind.READ_ONLY,
     }
 
     assert may_rerun(Retry(), failed(kind=kind)) is (kind in again)

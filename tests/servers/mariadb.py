@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import socket
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from pymysql.constants import ER
 
 from tests.servers.access import Connection, ServerAccess, checked_name
 from tests.servers.local import LocalServer
-from tests.servers.process import ServerUnavailable, find_program, reported_version
+from tests.servers.process import ServerFailed, ServerUnavailable, find_program, reported_version
 
 _SETTINGS = {
     "bind-address": "127.0.0.1",
@@ -121,6 +122,15 @@ class MariaDBServer(LocalServer, MariaDBAccess):
         return self.directory / "mariadb.sock"
 
     def _initialise(self) -> None:
+        try:
+            self._install()
+        except ServerFailed:
+            # its script fails now and then where several run at once (10.11.18: error 1051, for
+            # tables that it has made itself)
+            shutil.rmtree(self.data_path, ignore_errors=True)
+            self._install()
+
+    def _install(self) -> None:
         self._run(
             _program("mariadb-install-db", "mysql_install_db"),
             "--no-defaults",

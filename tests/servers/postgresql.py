@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -117,7 +117,7 @@ class PostgreSQLServer(LocalServer, PostgreSQLAccess):
 
     @classmethod
     def installed_version(cls) -> str:
-        return reported_version(_program("postgres")).partition(" (PostgreSQL) ")[2]
+        return reported_version(program("postgres")).partition(" (PostgreSQL) ")[2]
 
     @property
     def data_path(self) -> Path:
@@ -130,7 +130,7 @@ class PostgreSQLServer(LocalServer, PostgreSQLAccess):
         if self._account is not None:
             password_file.chmod(0o644)
         self._run(
-            _program("initdb"),
+            program("initdb"),
             "--pgdata",
             self.data_path,
             "--username",
@@ -153,11 +153,22 @@ class PostgreSQLServer(LocalServer, PostgreSQLAccess):
             **({} if self.durable else {"fsync": "off", "full_page_writes": "off"}),
             **self.settings,
         }
+        self._configure(settings)
+
+    def _configure(self, settings: Mapping[str, str]) -> None:
+        """Add to the file of settings; the last of a name counts."""
         with (self.data_path / "postgresql.conf").open("a") as file:
             file.writelines(f"{name} = {_quoted(value)}\n" for name, value in settings.items())
 
+    def _do(self, statement: str, database: str = "postgres") -> object:
+        """One statement of the administrator; the first value of its answer."""
+        with self._admin(database) as admin:
+            cursor = admin.execute(statement.encode())
+            row = cursor.fetchone() if cursor.description else None
+        return row[0] if row else None
+
     def _command(self) -> list[str | Path]:
-        return [_program("postgres"), "-D", self.data_path]
+        return [program("postgres"), "-D", self.data_path]
 
     def _answers(self) -> bool:
         try:
@@ -167,7 +178,7 @@ class PostgreSQLServer(LocalServer, PostgreSQLAccess):
             return False
 
 
-def _program(name: str) -> Path:
+def program(name: str) -> Path:
     # Debian keeps the server's programs off the path, one folder for each version.
     folders = sorted(
         Path("/usr/lib/postgresql").glob("*/bin"),

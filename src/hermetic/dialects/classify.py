@@ -22,6 +22,7 @@ Classifier: TypeAlias = Callable[[BaseException], Fault | None]
 # A new database: its file, and a line in each of these.
 _BY_FAMILY: dict[str, Classifier] = {
     "postgresql": postgresql_faults.classify,
+    "cockroachdb": postgresql_faults.classify,
     "mysql": mysql_faults.classify,
     "mariadb": mysql_faults.classify,
     "sqlite": sqlite_faults.classify,

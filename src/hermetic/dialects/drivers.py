@@ -15,12 +15,13 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from ..errors import ConfigurationError, InvalidURL, MissingDriver
+from .cockroachdb import CockroachDB
 from .family import Driver, Family
 from .mysql import MySQL
 from .postgresql import PostgreSQL
 from .sqlite import SQLite, is_memory, shared_memory
 
-FAMILIES: tuple[Family, ...] = (SQLite(), PostgreSQL(), MySQL())
+FAMILIES: tuple[Family, ...] = (SQLite(), PostgreSQL(), MySQL(), CockroachDB())
 # as SQLAlchemy's dialects call themselves
 KNOWN_DRIVERS = frozenset(
     name
@@ -28,6 +29,12 @@ KNOWN_DRIVERS = frozenset(
     for driver in (*family.sync_drivers, *family.async_drivers)
     for name in (driver.name, f"{driver.name}_async")
 )
+# drivers that SQLAlchemy knows, and hermetic would not use
+_UNSOUND = {
+    "aiomysql": "it can hand the rows of a statement that was cancelled to the next one "
+    "(aiomysql #88, #783); use asyncmy"
+}
+_SQLALCHEMY = (2, 1, 7)
 _BY_SCHEME: dict[str, Family] = {scheme: f for f in FAMILIES for scheme in f.schemes}
 
 
@@ -95,6 +102,7 @@ def url_for(url: URL, *, asynchronous: bool) -> URL:
         )
     _check_version(chosen)
     name = chosen.name
+    _check_soundness(name, asynchronous=asynchronous)
     if name == "mysqldb" and mysqldb_is_pymysql():
         # PyMySQL under mysqlclient's name lacks what SQLAlchemy's mysqldb dialect reads from it
         name = "pymysql"
@@ -167,7 +175,7 @@ def _check_known(url: URL) -> None:
     except Exception as error:
         raise InvalidURL(
             f"SQLAlchemy knows no database {url.drivername!r}.",
-            hint="Known without further packages: postgresql, mysql, mariadb, sqlite.",
+            hint="Known without further packages: postgresql, mysql, mariadb, sqlite, cockroachdb.",
         ) from error
 
 
@@ -181,6 +189,26 @@ def _installed(module: str) -> bool:
 
 
 @lru_cache
+def _check_soundness(name: str, *, asynchronous: bool) -> None:
+    """Warn, once, of what no version of a driver, or an old SQLAlchemy, has mended."""
+    if name in _UNSOUND:
+        warnings.warn(f"{name}: {_UNSOUND[name]}.", RuntimeWarning, stacklevel=4)
+    text = importlib.metadata.version("sqlalchemy")
+    if asynchronous and _numbers(text) < _SQLALCHEMY:
+        wanted = ".".join(map(str, _SQLALCHEMY))
+        warnings.warn(
+            f"SQLAlchemy {text} is older than {wanted}: a task that is cancelled while the pool "
+            "resets its connection loses the place (#13699). Upgrade it.",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+
+
+@lru_cache
 def _check_version(driver: Driver) -> None:
     """Warn, once, of a driver version with a known bug that hermetic cannot make good."""
     if not driver.minimum:
@@ -189,8 +217,7 @@ def _check_version(driver: Driver) -> None:
         text = importlib.metadata.version(driver.module)
     except importlib.metadata.PackageNotFoundError:
         return
-    version = tuple(int(part) for part in re.findall(r"\d+", text)[:3])
-    if version < driver.minimum:
+    if _numbers(text) < driver.minimum:
         wanted = ".".join(map(str, driver.minimum))
         why = f": {driver.why}" if driver.why else ""
         warnings.warn(

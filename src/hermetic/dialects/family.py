@@ -5,6 +5,7 @@ one.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import socket
 from collections.abc import Callable, Mapping
@@ -13,7 +14,13 @@ from typing import Any, ClassVar
 
 from sqlalchemy import URL
 
+from ..errors import InvalidOption
 from ..options import DatabaseOptions, Isolation
+from ..tenancy import RowSecurity, SchemaPerTenant, Tenants
+from .commits import Commits
+from .positions import Positions, Sight
+from .residue import hides, leaves
+from .two_phase import TwoPhase
 from .wire import Wire
 
 
@@ -72,8 +79,38 @@ class Family:
     embedded: ClassVar[bool] = False
     # whether the same error may leave the transaction open or end it, and ``server_gave_up`` tells
     ends_unannounced: ClassVar[bool] = False
+    # whether tenants can be kept apart inside one database, by settings of a transaction
+    has_tenants: ClassVar[bool] = False
+    # functions of the server that leave nothing on a connection; empty where they are not known
+    functions: ClassVar[frozenset[str]] = frozenset()
     # whether ``server_gave_up`` is nothing else than what a connection's ``probe`` denies
     told_by_probe: ClassVar[bool] = False
+    # what is known of a transaction whose COMMIT was not answered
+    commits: ClassVar[Commits] = Commits()
+    # how its transactions are prepared; ``None`` where they cannot be
+    two_phase: ClassVar[TwoPhase | None] = None
+    # how far its servers say that they have come
+    positions: ClassVar[Positions] = Positions()
+
+    def has_several_hosts(self, url: URL, options: DatabaseOptions) -> bool:
+        """Whether a URL names several hosts, of which one at a time takes writes."""
+        return False
+
+    def replicas_serve(self, isolation: Isolation | None) -> bool:
+        """Whether a replica can give a read-only scope this level."""
+        return True
+
+    def sight(self, dbapi: Any, dialect: Any) -> Sight:
+        """Ask a server how far it has come, with no transaction open, and begin none.
+
+        :param dbapi: the connection as SQLAlchemy's dialect is given it.
+        """
+        cursor = dbapi.cursor()
+        try:
+            cursor.execute(self.positions.question(dialect))
+            return self.positions.sight(cursor.fetchone())
+        finally:
+            cursor.close()
 
     def writer_limit(self, url: URL, options: DatabaseOptions) -> int:
         """How many connections may be out for writing at once."""
@@ -93,6 +130,24 @@ class Family:
         """How to make an engine for this driver."""
         return EngineSettings()
 
+    def check(self, url: URL, options: DatabaseOptions) -> None:
+        """Refuse options that this database cannot have."""
+        self.check_pooler(url, options)
+        if isinstance(options.tenants, (SchemaPerTenant, RowSecurity)) and not self.has_tenants:
+            problem = f"is nothing that {url.get_backend_name()} has in this form"
+            hint = "DatabasePerTenant works everywhere."
+            raise InvalidOption("tenants", ..., problem, place="Database()", hint=hint)
+        if options.tls is not None and not (self.embedded and options.tls == "off"):
+            problem = f"is nothing that hermetic can do for {url.get_backend_name()}"
+            hint = "Tell the driver by connect_args."
+            raise InvalidOption("tls", ..., problem, place="Database()", hint=hint)
+
+    def check_pooler(self, url: URL, options: DatabaseOptions) -> None:
+        """Refuse a pooler where nothing is known of how to live with it."""
+        if options.pooler is not None:
+            problem = f"is nothing that hermetic knows of with {url.get_backend_name()}"
+            raise InvalidOption("pooler", options.pooler, problem, place="Database()")
+
     def reads_apart(self, options: DatabaseOptions) -> bool:
         """Whether reader connections are in autocommit, so that a read is one round trip."""
         return False
@@ -109,11 +164,48 @@ class Family:
         """
         return False
 
+    def leaves(self, statement: str) -> bool:
+        """Whether a statement's text says that it leaves something on its connection."""
+        return leaves(statement)
+
+    def hides(self, statement: str) -> bool:
+        """Whether a statement runs code that may leave something, and whose text is elsewhere."""
+        return bool(self.functions) and hides(statement, self.functions)
+
+    def restore(
+        self,
+        dbapi: Any,
+        driver: str,
+        options: DatabaseOptions,
+        wait: Callable[[Any], Any],
+        *,
+        reader: bool,
+        until: float,
+    ) -> bool:
+        """Set a connection back to what it was when ``greet`` was done with it.
+
+        :param dbapi: the connection as SQLAlchemy's dialect is given it, with no transaction open.
+        :param wait: gives the result of a driver's awaitable.
+        :return: ``False`` where that is not sure: it has to be closed.
+        """
+        return False
+
     def keep_from_writing(self, dbapi: Any) -> None:
         """Make a writer's connection one for reading, where ``reads_beside`` is true."""
 
-    def connect_timeout(self, driver: str, connect_args: dict[str, Any], remaining: float) -> None:
-        """Make the driver give up connecting after ``remaining`` seconds, if that is sooner."""
+    def connect_timeout(
+        self, driver: str, connect_args: dict[str, Any], remaining: float | None
+    ) -> None:
+        """Make the driver give up connecting after ``remaining`` seconds, if that is sooner.
+
+        :param remaining: ``None``: nobody is waiting who has no more time than the driver gives.
+        """
+
+    def connect(
+        self, connect: Callable[..., Any], driver: str, args: Any, kwargs: dict[str, Any]
+    ) -> Any:
+        """Make a connection, by SQLAlchemy's own way, ``connect``, or a better one."""
+        return connect(*args, **kwargs)
 
     def execution_options(self, begin: Begin) -> dict[str, Any]:
         """SQLAlchemy execution options that carry a transaction's promises on the client's side."""
@@ -165,6 +257,20 @@ class Family:
                 cursor.execute(statement)
         finally:
             cursor.close()
+
+    def tenant_settings(self, tenants: Tenants, tenant: str) -> tuple[str, ...]:
+        """What a transaction is told of whose rows it sees, and forgets at its end.
+
+        :param tenant: a name that ``tenants`` has checked.
+        """
+        return ()
+
+    def changes_tenant(self, statement: str, tenants: Tenants) -> bool:
+        """Whether a statement would tell the transaction otherwise.
+
+        :param statement: its head, without leading comments.
+        """
+        return False
 
     def begin_late(self, dialect: Any, dbapi: Any, driver: str) -> None:
         """Begin a read-only transaction in the middle of a scope whose statements were apart.
@@ -239,6 +345,20 @@ class Family:
         """Whether the driver knows, without asking the server, that no transaction is open."""
         return False
 
+    def ping(
+        self, ping: Callable[[Any], bool], dbapi: Any, driver: str, wait: Callable[[Any], Any]
+    ) -> bool:
+        """Ask the server for a sign of life, where nothing is begun.
+
+        :param ping: the dialect's own way.
+        :param wait: waits for what a driver of asyncio has to be awaited for.
+        """
+        return ping(dbapi)
+
+    def is_out_of_step(self, dbapi: Any, driver: str) -> bool:
+        """Whether a driver was struck where it took no care, so that nobody may use it again."""
+        return False
+
     def breaker(self, dbapi: Any, driver: str) -> Callable[[], None] | None:
         """What ends a call that is under way on this connection, from any thread; quick, no
         waiting.
@@ -247,29 +367,41 @@ class Family:
         """
         return None
 
+    def seen_as(self, dbapi: Any, driver: str) -> str | None:
+        """How the server tells this connection's client from others, where a statement goes on
+        when its client is gone; ``None``: it does not, or there is no telling.
+        """
+        return None
+
+    def end_remains(self, connection: Any, backend: int, seen_as: str, age: float) -> None:
+        """End what a connection is at whose client is gone, if it is at anything still.
+
+        :param connection: another one, SQLAlchemy's.
+        :param seen_as: what ``seen_as`` said of it.
+        :param age: seconds since it was made; the server's numbers begin anew with the server.
+        """
+
     def terminates_waiting(self, driver: str) -> bool:
         """Whether the driver waits where it is to let a connection go at once, so that a
         cancellation could strike there: ``abandon`` is called instead.
         """
         return False
 
-    def abandon(self, dbapi: Any, driver: str) -> None:
-        """Let a connection go whose event loop does not run any more, without waiting."""
+    def abandon(self, dbapi: Any, driver: str) -> Callable[[], bool] | None:
+        """Let a connection go whose event loop does not run any more, without waiting.
+
+        :return: what breaks off once more that which had not begun when it was told to end, and
+            answers whether it is still at work; ``None`` where nothing is left to be done.
+        """
         end = self.breaker(dbapi, driver)
         if end is not None:
             end()
+        return None
 
 
 def break_socket(sock: Any) -> Callable[[], None] | None:
     """Shut a socket object down: whoever waits on it in the kernel or a loop is woken at once."""
-    if sock is None:
-        return None
-
-    def shut() -> None:
-        with contextlib.suppress(OSError):  # closed meanwhile: what was wanted
-            sock.shutdown(socket.SHUT_RDWR)
-
-    return shut
+    return None if sock is None else break_descriptor(sock.fileno)
 
 
 def drop_transport(transport: Any) -> None:
@@ -280,15 +412,28 @@ def drop_transport(transport: Any) -> None:
         transport._sock = None  # it would complain at its collection
 
 
-def break_descriptor(fileno: int) -> Callable[[], None]:
-    """The same for a driver that tells only its file descriptor."""
+def _shut_duplicate(number: int, how: int) -> None:
+    with contextlib.closing(socket.socket(fileno=os.dup(number))) as duplicate:
+        duplicate.shutdown(how)
+
+
+# the system's own, by number. It keeps the GIL, so that no other thread has the socket closed and
+# its number given to another one in between; and there is nothing that an interrupt would leave
+# open
+_shutdown: Callable[[int, int], Any] = (
+    ctypes.PyDLL(None).shutdown if os.name == "posix" else _shut_duplicate
+)
+
+
+def break_descriptor(fileno: Callable[[], int]) -> Callable[[], None]:
+    """The same for a driver that tells only its file descriptor.
+
+    :param fileno: asked at the moment itself, and raises where there is none any more: a driver
+        closes a socket that it has found broken (libpq does), and the number is soon another's.
+    """
 
     def shut() -> None:
-        try:
-            duplicate = socket.socket(fileno=os.dup(fileno))
-        except OSError:
-            return
-        with contextlib.closing(duplicate), contextlib.suppress(OSError):
-            duplicate.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(Exception):
+            _shutdown(fileno(), socket.SHUT_RDWR)
 
     return shut

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+import ssl
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 from sqlalchemy import URL
 
+from ..errors import InvalidOption
 from ..options import DatabaseOptions, Isolation
+from . import galera, keepalive, mysql_hosts, mysql_remains, mysql_reset, tls
+from .commits import Commits, MySQLCommits
 from .family import (
     Begin,
     Driver,
@@ -20,7 +24,10 @@ from .family import (
     break_socket,
     drop_transport,
 )
+from .harmless import MYSQL
+from .positions import MySQLPositions, Positions, Sight
 from .text import head
+from .two_phase import XA, TwoPhase
 
 # what SET STATEMENT … FOR may stand before; a SAVEPOINT or a SET may not
 _LIMITED = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|REPLACE|WITH|CALL|LOAD)\b", re.IGNORECASE)
@@ -32,6 +39,8 @@ _DDL = re.compile(
     r"|REVOKE\b|LOCK\s+TABLES?\b|UNLOCK\s+TABLES?\b|ANALYZE\s+TABLE\b|OPTIMIZE\b|REPAIR\b)",
     re.IGNORECASE,
 )
+
+_NEXT = re.compile(r"SET\s+TRANSACTION\b", re.IGNORECASE)
 
 # SERVER_STATUS_IN_TRANS, of the last answer
 _IN_TRANSACTION = 1
@@ -52,11 +61,18 @@ class MySQL(Family):
         Driver("asyncmy", "asyncmy", "mysql", (0, 2, 13), "earlier ones mix up rows (#103)"),
     )
     has_readers: ClassVar[bool] = True
+    commits: ClassVar[Commits] = MySQLCommits()
+    functions: ClassVar[frozenset[str]] = MYSQL
+    positions: ClassVar[Positions] = MySQLPositions()
+    two_phase: ClassVar[TwoPhase | None] = XA()
 
     def engine_settings(
         self, url: URL, driver: str, options: DatabaseOptions, *, reader: bool, asynchronous: bool
     ) -> EngineSettings:
         settings: dict[str, Any] = {"connect_timeout": max(1, math.ceil(options.connect_timeout))}
+        how = self._tls(url, options)
+        if how is not None:
+            settings |= _secured(how, driver)
         if "charset" not in url.query:
             settings["charset"] = "utf8mb4"
         if driver == "asyncmy":
@@ -68,12 +84,51 @@ class MySQL(Family):
         apart = reader and self.reads_apart(options)
         return EngineSettings(settings, {"isolation_level": "AUTOCOMMIT"} if apart else {})
 
+    def check(self, url: URL, options: DatabaseOptions) -> None:
+        self.check_pooler(url, options)
+        self._tls(url, options)
+
+    def _tls(self, url: URL, options: DatabaseOptions) -> Any:
+        told = tls.given(url, options)
+        said = [name for name in told if name.startswith("ssl")]
+        # a socket goes before any host
+        hosts = () if told.get("unix_socket") else tls.hosts_of(url, told, names=("host",))
+        return tls.wanted(url, options, said, hosts)
+
+    def has_several_hosts(self, url: URL, options: DatabaseOptions) -> bool:
+        return len(tls.hosts_of(url, tls.given(url, options), names=("host",))) > 1
+
+    def connect(
+        self, connect: Callable[..., Any], driver: str, args: Any, kwargs: dict[str, Any]
+    ) -> Any:
+        hosts = kwargs.get("host")
+        if isinstance(hosts, str) and "," in hosts:
+            hosts = hosts.split(",")
+        if isinstance(hosts, (tuple, list)):
+            return mysql_hosts.connect(connect, hosts, args, kwargs)
+        return connect(*args, **kwargs)
+
+    def sight(self, dbapi: Any, dialect: Any) -> Sight:
+        if getattr(dialect, "is_mariadb", False):
+            cursor = dbapi.cursor()
+            try:
+                if galera.is_node(cursor, dialect):
+                    return galera.sight(cursor, self.positions)
+            finally:
+                cursor.close()
+        return super().sight(dbapi, dialect)
+
+    def leaves(self, statement: str) -> bool:
+        # outside of a transaction it is for the next one, whoever begins that
+        return super().leaves(statement) or _NEXT.match(head(statement)) is not None
+
     def reads_apart(self, options: DatabaseOptions) -> bool:
         return "isolation_level" not in options.engine_options
 
     def greet(
         self, dbapi: Any, driver: str, options: DatabaseOptions, *, reader: bool, until: float
     ) -> bool:
+        _keep_alive(getattr(dbapi, "driver_connection", dbapi), driver)
         if driver == "pymysql" and "read_timeout" not in options.connect_args:
             dbapi._read_timeout = dbapi._write_timeout = None
         apart = reader and self.reads_apart(options)
@@ -89,12 +144,33 @@ class MySQL(Family):
         dbapi.commit()
         return False  # REPEATABLE READ: the first read makes the snapshot of all that follow
 
-    def connect_timeout(self, driver: str, connect_args: dict[str, Any], remaining: float) -> None:
+    def restore(
+        self,
+        dbapi: Any,
+        driver: str,
+        options: DatabaseOptions,
+        wait: Callable[[Any], Any],
+        *,
+        reader: bool,
+        until: float,
+    ) -> bool:
+        raw = getattr(dbapi, "driver_connection", dbapi)
+        if mysql_hosts.is_set_up(raw) or not mysql_reset.reset(raw, driver, wait):
+            return False
+        self.greet(dbapi, driver, options, reader=reader, until=until)
+        return True
+
+    def connect_timeout(
+        self, driver: str, connect_args: dict[str, Any], remaining: float | None
+    ) -> None:
+        if remaining is None:
+            return
         if driver == "asyncmy":
             given = connect_args.get("connect_timeout", remaining)
             connect_args["connect_timeout"] = min(given, remaining)
             return
-        whole = max(1, math.ceil(remaining))
+        # PyMySQL takes any number, mysqlclient whole ones
+        whole = remaining if driver == "pymysql" else max(1, math.ceil(remaining))
         for name in ("connect_timeout", "read_timeout", "write_timeout"):
             if connect_args.get(name) is not None:
                 connect_args[name] = min(connect_args[name], whole)
@@ -149,6 +225,12 @@ class MySQL(Family):
         status = getattr(raw, "server_status", None)
         return isinstance(status, int) and not status & _IN_TRANSACTION
 
+    def seen_as(self, dbapi: Any, driver: str) -> str | None:
+        return mysql_remains.address(getattr(dbapi, "driver_connection", dbapi), driver)
+
+    def end_remains(self, connection: Any, backend: int, seen_as: str, age: float) -> None:
+        mysql_remains.end(connection, backend, seen_as, age)
+
     def abandon(self, dbapi: Any, driver: str) -> None:
         super().abandon(dbapi, driver)
         if driver == "asyncmy":
@@ -157,11 +239,45 @@ class MySQL(Family):
     def breaker(self, dbapi: Any, driver: str) -> Callable[[], None] | None:
         raw = getattr(dbapi, "driver_connection", dbapi)
         if driver == "asyncmy":
-            transport = getattr(raw, "_transport", None)
-            return break_socket(None if transport is None else transport.get_extra_info("socket"))
+            return break_socket(_asyncmy_socket(raw))
         if driver == "mysqldb":
-            return break_descriptor(raw.fileno()) if hasattr(raw, "fileno") else None
+            return break_descriptor(raw.fileno) if hasattr(raw, "fileno") else None
         return break_socket(getattr(raw, "_sock", None))
+
+
+def _secured(how: Any, driver: str) -> dict[str, Any]:
+    if driver == "mysqldb":
+        return _secured_by_c(how)
+    if how == tls.OFF:
+        # asyncmy uses none unless it is told to
+        return {"ssl_disabled": True} if driver == "pymysql" else {}
+    return {"ssl": tls.context_for(how)}
+
+
+def _secured_by_c(how: Any) -> dict[str, Any]:
+    if isinstance(how, ssl.SSLContext):
+        hint = "Give the path of a file of certificates."
+        problem = "cannot be used by mysqlclient"
+        raise InvalidOption("tls", ..., problem, place="Database()", hint=hint)
+    if how in (tls.OFF, tls.REQUIRE):
+        return {"ssl_mode": "DISABLED" if how == tls.OFF else "REQUIRED"}
+    file = ssl.get_default_verify_paths().cafile if how == tls.VERIFY else str(how)
+    return {"ssl_mode": "VERIFY_IDENTITY", "ssl": {"ca": file}}
+
+
+def _asyncmy_socket(raw: Any) -> Any:
+    transport = getattr(raw, "_transport", None)
+    return None if transport is None else transport.get_extra_info("socket")
+
+
+def _keep_alive(raw: Any, driver: str) -> None:
+    """The drivers turn keepalive on, and leave its two hours as they are."""
+    if driver == "asyncmy":
+        keepalive.keep_alive(_asyncmy_socket(raw))
+    elif driver == "pymysql":
+        keepalive.keep_alive(getattr(raw, "_sock", None))
+    elif hasattr(raw, "fileno"):
+        keepalive.keep_alive_by_number(raw.fileno)
 
 
 async def _connect_asyncmy(*args: Any, connect_timeout: float, **kwargs: Any) -> Any:
@@ -170,7 +286,9 @@ async def _connect_asyncmy(*args: Any, connect_timeout: float, **kwargs: Any) ->
 
     kwargs["connect_timeout"] = max(1, math.ceil(connect_timeout))
     async with asyncio.timeout(connect_timeout):
-        return await asyncmy.connect(*args, **kwargs)
+        made = await asyncmy.connect(*args, **kwargs)
+    mysql_reset.remember(made, kwargs)
+    return made
 
 
 def _session_settings(options: DatabaseOptions, *, mariadb: bool, autocommit: bool) -> str:

@@ -44,6 +44,7 @@ _LOST = _fatal(FaultKind.CONNECTION_LOST)
 _UNSENT_ON_CLOSED = _fatal(FaultKind.CONNECTION_LOST, ambiguous=False)
 _CANNOT_CONNECT = _fatal(FaultKind.CANNOT_CONNECT, Rerun.CONNECT, ambiguous=False)
 _NOT_SERVED = _fatal(FaultKind.CANNOT_CONNECT, Rerun.NEVER, ambiguous=False)
+_NO_TRUST = _fatal(FaultKind.TLS, Rerun.NEVER, ambiguous=False)
 _TOO_MANY = _fatal(FaultKind.TOO_MANY_CONNECTIONS, Rerun.CONNECT, ambiguous=False)
 _CREDENTIALS = _fatal(FaultKind.AUTHENTICATION, Rerun.NEVER, ambiguous=False)
 _NOT_READY = _fatal(FaultKind.NOT_READY, pool=Pool.EVICT)
@@ -120,8 +121,14 @@ _BY_ERRNO: dict[int, Fault] = {errno: fault for fault, group in _GROUPS for errn
 
 # The same number for different things, told apart by words that are in no other language.
 _BY_WORDS: dict[int, tuple[re.Pattern[str], Fault, Fault]] = {
-    # both drivers make it of every error of the connect, a certificate that is not trusted included
-    2003: (re.compile("CERTIFICATE_VERIFY_FAILED"), _NOT_SERVED, _CANNOT_CONNECT),
+    # both drivers make it of every error of the connect, TLS included: a certificate
+    # that is not trusted, and an answer that is none of TLS
+    2003: (
+        re.compile("CERTIFICATE_VERIFY_FAILED|WRONG_VERSION_NUMBER"),
+        _NO_TRUST,
+        _CANNOT_CONNECT,
+    ),
+    2026: (re.compile("SSL is required"), _NO_TRUST, _CANNOT_CONNECT),
     # also: an unknown command
     1047: (re.compile("wsrep", re.IGNORECASE), _NOT_READY, _PROGRAMMING),
     # also: an account's limit of statements in an hour

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import importlib
 import math
-import socket
+import os
+import re
+import time
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, ClassVar
 
 from sqlalchemy import URL
 
-from ..errors import RolledBack
+from ..errors import RolledBack, UnprotectedTenants
+from ..events import logger
 from ..options import DatabaseOptions, Isolation
+from ..tenancy import RowSecurity, SchemaPerTenant, Tenants
+from . import impostors, keepalive, pooling, tls
+from .commits import Commits, PostgreSQLCommits
 from .family import (
     Begin,
     Driver,
@@ -22,7 +30,13 @@ from .family import (
     break_socket,
     drop_transport,
 )
+from .harmless import POSTGRESQL
+from .positions import Positions, PostgreSQLPositions, Sight
+from .psycopg_connecting import CONNECTING_UNTIL
 from .psycopg_private import is_as_it_was_read
+from .switching import switches
+from .text import head
+from .two_phase import PostgreSQLTwoPhase, TwoPhase
 from .wire import Wire
 from .wires import AsyncpgWire, PsycopgWire
 
@@ -32,9 +46,29 @@ _IDLE, _ACTIVE, _IN_ERROR = 0, 1, 3
 # the default of a server, a database or a role; the first is given as the second
 _READ_COMMITTED = ("read uncommitted", "read committed")
 
-_PSYCOPG = Driver(
+# what SQL has prepared, by a name that the next one may want. To deallocate everything would take
+# the drivers' own statements from under them
+_PREPARED = "SELECT count(*) FROM pg_prepared_statements WHERE from_sql"
+# DISCARD ALL without what the drivers have prepared. RESET ALL spares the role, and what the
+# application's own role was given at its birth (ALTER ROLE … SET role) comes back by RESET ROLE
+_RESET = (
+    "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; UNLISTEN *; "
+    "SELECT pg_advisory_unlock_all(); DISCARD SEQUENCES; DISCARD TEMP"
+)
+
+# a temporary table that its transaction takes with it
+_PASSING = re.compile(
+    r"CREATE\s+(LOCAL\s+|GLOBAL\s+)?TEMP[^;]*\bON\s+COMMIT\s+DROP\b", re.IGNORECASE
+)
+
+# what tells a driver how to use TLS, or may do so
+_TLS_SAYS = ("sslmode", "requiressl", "ssl", "direct_tls", "service", "dsn")
+_TLS_SAYS_BY_ENVIRONMENT = ("PGSSLMODE", "PGREQUIRESSL", "PGSERVICE")
+
+PSYCOPG = Driver(
     "psycopg", "psycopg", "postgresql", (3, 3, 8), "earlier ones wait for ever for a cancel (#1411)"
 )
+ASYNCPG = Driver("asyncpg", "asyncpg", "asyncpg", (0, 30, 0))
 
 
 class PostgreSQL(Family):
@@ -46,32 +80,64 @@ class PostgreSQL(Family):
     isolation_levels: ClassVar[frozenset[Isolation]] = frozenset(Isolation)
     default_isolation: ClassVar[Isolation] = Isolation.READ_COMMITTED
     sync_drivers: ClassVar[tuple[Driver, ...]] = (
-        _PSYCOPG,
+        PSYCOPG,
         Driver("psycopg2", "psycopg2", ""),
     )
     async_drivers: ClassVar[tuple[Driver, ...]] = (
-        _PSYCOPG,
-        Driver("asyncpg", "asyncpg", "asyncpg", (0, 30, 0)),
+        PSYCOPG,
+        ASYNCPG,
     )
     has_readers: ClassVar[bool] = True
+    has_tenants: ClassVar[bool] = True
+    commits: ClassVar[Commits] = PostgreSQLCommits()
+    functions: ClassVar[frozenset[str]] = POSTGRESQL
+    positions: ClassVar[Positions] = PostgreSQLPositions()
+    two_phase: ClassVar[TwoPhase | None] = PostgreSQLTwoPhase()
 
     def engine_settings(
         self, url: URL, driver: str, options: DatabaseOptions, *, reader: bool, asynchronous: bool
     ) -> EngineSettings:
+        pooling.check(driver, options)
+        how = self._tls(url, options)
         engine_args: dict[str, Any] = {}
+        wanted: dict[str, Any] = {}
+        if "target_session_attrs" not in tls.given(url, options) and self.has_several_hosts(
+            url, options
+        ):
+            # otherwise the first that answers is taken, a demoted primary among them
+            wanted["target_session_attrs"] = "read-write"
         if reader and self.reads_apart(options):
             engine_args["isolation_level"] = "AUTOCOMMIT"
+        following = "" if options.pooler is None else pooling.following(options)
         if driver == "asyncpg":
+            # without a name a statement is parsed anew with each execution, in the same transaction
+            unprepared: dict[str, Any] = (
+                {}
+                if options.pooler is None
+                else {
+                    "statement_cache_size": 0,
+                    "prepared_statement_cache_size": 0,
+                    "prepared_statement_name_func": str,
+                }
+            )
+            secured = {} if how is None else {"ssl": how != tls.OFF and tls.context_for(how)}
             return EngineSettings(
                 {
-                    "connection_class": _checked_asyncpg(options.cleanup_timeout),
+                    **secured,
+                    **wanted,
+                    "connection_class": _checked_asyncpg(options.cleanup_timeout, following),
+                    **unprepared,
                     "timeout": options.connect_timeout,
                     "server_settings": {"application_name": options.application_name},
                 },
                 engine_args,
             )
-        given: dict[str, Any] = {}
-        if asynchronous and driver == _PSYCOPG.name:
+        given: dict[str, Any] = wanted
+        if how is not None:
+            given |= tls.libpq(how, tls.given(url, options), _libpq_version(driver))
+        if options.pooler is not None:
+            given["prepare_threshold"] = None
+        if asynchronous and driver == PSYCOPG.name:
             given["async_creator_fn"] = _bounded_psycopg(options.cleanup_timeout).connect
         # libpq counts connect_timeout in whole seconds, and takes 1 for 2
         return EngineSettings(
@@ -79,46 +145,148 @@ class PostgreSQL(Family):
                 **given,
                 "connect_timeout": math.ceil(options.connect_timeout),
                 "application_name": options.application_name,
-                "keepalives": 1,
-                "keepalives_idle": 30,
-                "keepalives_interval": 10,
-                "keepalives_count": 3,
-                "tcp_user_timeout": 10_000,
+                **keepalive.libpq(),
             },
             engine_args,
         )
 
+    def check(self, url: URL, options: DatabaseOptions) -> None:
+        self._tls(url, options)
+
+    def leaves(self, statement: str) -> bool:
+        return super().leaves(statement) and _PASSING.match(head(statement)) is None
+
+    def _tls(self, url: URL, options: DatabaseOptions) -> Any:
+        told = tls.given(url, options)
+        said = [name for name in _TLS_SAYS if name in told]
+        said += [name for name in _TLS_SAYS_BY_ENVIRONMENT if name in os.environ]
+        hosts = tls.hosts_of(url, told, names=("host", "hostaddr"))
+        if not hosts:
+            hosts = tls.hosts_of(url, os.environ, names=("PGHOST", "PGHOSTADDR"))
+        return tls.wanted(url, options, said, hosts)
+
+    def has_several_hosts(self, url: URL, options: DatabaseOptions) -> bool:
+        told = tls.given(url, options)
+        return len(tls.hosts_of(url, told, names=("host",))) > 1
+
+    def replicas_serve(self, isolation: Isolation | None) -> bool:
+        # "cannot use serializable mode in a hot standby" (PostgreSQL 15, 0A000)
+        return isolation is not Isolation.SERIALIZABLE
+
+    def sight(self, dbapi: Any, dialect: Any) -> Sight:
+        if dbapi.autocommit:
+            return super().sight(dbapi, dialect)
+        # a matter of the client: the driver begins a transaction with the next statement otherwise
+        dbapi.autocommit = True
+        try:
+            return super().sight(dbapi, dialect)
+        finally:
+            dbapi.autocommit = False
+
     def reads_apart(self, options: DatabaseOptions) -> bool:
-        return "isolation_level" not in options.engine_options
+        # behind a pooler read-only is a transaction's promise, and takes one
+        return "isolation_level" not in options.engine_options and options.pooler is None
 
     def greet(
         self, dbapi: Any, driver: str, options: DatabaseOptions, *, reader: bool, until: float
     ) -> bool:
         ours = driver == "asyncpg"
         if ours:
-            _keep_alive(_asyncpg_socket(dbapi))
+            keepalive.keep_alive(socket_of_asyncpg(dbapi))
         elif driver == "psycopg":
             ours = _send_ahead(getattr(dbapi, "driver_connection", dbapi))
+        if options.pooler is not None:
+            return self._greet_pooled(dbapi, options)
         dbapi.autocommit = True
         cursor = dbapi.cursor()
         try:
             cursor.execute(_session_settings(options, reader=reader))
-            _, level = cursor.fetchone()
+            _, level, pid = cursor.fetchone()
+            if isinstance(options.tenants, RowSecurity):
+                _check_role(cursor)
         finally:
             cursor.close()
+        if pid != _server_pid(getattr(dbapi, "driver_connection", dbapi), pid):
+            _tell_of_pooler()
         # not after an error: the connection is thrown away, and this would hide what happened
         dbapi.autocommit = reader and self.reads_apart(options)
         # each statement has a snapshot of its own, in a transaction as without one
         return ours and options.put_off_begin and level in _READ_COMMITTED
 
-    def connect_timeout(self, driver: str, connect_args: dict[str, Any], remaining: float) -> None:
+    def _greet_pooled(self, dbapi: Any, options: DatabaseOptions) -> bool:
+        """Nothing is set; a pooler lets clients in without a server, so that one has to be seen."""
+        raw = getattr(dbapi, "driver_connection", dbapi)
+        if isinstance(raw, pooling.Pooled):
+            raw.following = pooling.following(options).encode()
+        dbapi.autocommit = True
+        cursor = dbapi.cursor()
+        try:
+            cursor.execute("SELECT 1")
+            cursor.fetchone()
+            if isinstance(options.tenants, RowSecurity):
+                _check_role(cursor)
+        finally:
+            cursor.close()
+        dbapi.autocommit = False
+        return False
+
+    def restore(
+        self,
+        dbapi: Any,
+        driver: str,
+        options: DatabaseOptions,
+        wait: Callable[[Any], Any],
+        *,
+        reader: bool,
+        until: float,
+    ) -> bool:
         if driver == "asyncpg":
+            raw = dbapi.driver_connection
+            if wait(raw.fetchval(_PREPARED)):
+                return False
+            wait(raw.execute(_RESET))
+        elif driver == "psycopg":
+            dbapi.autocommit = True
+            cursor = dbapi.cursor()
+            try:
+                cursor.execute(f"{_PREPARED}; {_RESET}")
+                (prepared,) = cursor.fetchone()
+            finally:
+                cursor.close()
+            if prepared:
+                return False
+        else:
+            return False
+        self.greet(dbapi, driver, options, reader=reader, until=until)
+        return True
+
+    def connect_timeout(
+        self, driver: str, connect_args: dict[str, Any], remaining: float | None
+    ) -> None:
+        if remaining is None:
+            CONNECTING_UNTIL.set(None)
+        elif driver == "asyncpg":
             connect_args["timeout"] = min(connect_args.get("timeout", remaining), remaining)
         else:
-            whole = max(1, math.ceil(remaining))
-            connect_args["connect_timeout"] = min(
-                int(connect_args.get("connect_timeout", whole)), whole
-            )
+            given = float(connect_args.get("connect_timeout", remaining))
+            within = min(given, remaining)
+            # libpq and psycopg count in whole seconds, and take 1 for 2
+            connect_args["connect_timeout"] = max(1, math.ceil(within))
+            CONNECTING_UNTIL.set(time.monotonic() + within)
+
+    def connect(
+        self, connect: Callable[..., Any], driver: str, args: Any, kwargs: dict[str, Any]
+    ) -> Any:
+        if driver == PSYCOPG.name and "async_creator_fn" not in kwargs:
+            made = _punctual_psycopg().connect(*args, **kwargs)
+        else:
+            made = connect(*args, **kwargs)
+        self.check_server(made, driver)
+        return made
+
+    def check_server(self, connection: Any, driver: str) -> None:
+        """:raises ConfigurationError: it is no PostgreSQL, and asks to be spoken to otherwise."""
+        impostors.refuse_cockroachdb(connection, driver)
 
     def lean_begin(
         self, driver: str, options: DatabaseOptions, begin: Begin
@@ -210,6 +378,23 @@ class PostgreSQL(Family):
             return None
         return lambda: pgconn.transaction_status != _IDLE
 
+    def tenant_settings(self, tenants: Tenants, tenant: str) -> tuple[str, ...]:
+        # names have nothing in them that would have to be escaped; ``true``: for this transaction.
+        # ROLLBACK TO takes back no more than what was set behind its savepoint
+        if isinstance(tenants, SchemaPerTenant):
+            path = ", ".join(f'"{each}"' for each in (tenants.schema_of(tenant), *tenants.shared))
+            return (f"SELECT set_config('search_path', '{path}', true)",)
+        if isinstance(tenants, RowSecurity):
+            return (f"SELECT set_config('{tenants.setting}', '{tenant}', true)",)
+        return ()
+
+    def changes_tenant(self, statement: str, tenants: Tenants) -> bool:
+        if isinstance(tenants, SchemaPerTenant):
+            return switches(statement, _BY_SCHEMA)
+        if isinstance(tenants, RowSecurity):
+            return switches(statement, {tenants.setting, *_BY_ROLE})
+        return False
+
     def is_clean(self, dbapi: Any, driver: str) -> bool:
         raw = getattr(dbapi, "driver_connection", dbapi)
         if driver == "asyncpg":
@@ -217,12 +402,34 @@ class PostgreSQL(Family):
         pgconn = getattr(raw, "pgconn", None)
         return pgconn is not None and pgconn.transaction_status == _IDLE
 
+    def ping(
+        self, ping: Callable[[Any], bool], dbapi: Any, driver: str, wait: Callable[[Any], Any]
+    ) -> bool:
+        if driver != "asyncpg":
+            return ping(dbapi)
+        # SQLAlchemy 2.1.9 opens a transaction for it, three round trips; this prepares nothing, and
+        # a pooler needs no transaction for it
+        try:
+            wait(dbapi._connection.execute("SELECT 1"))
+        except Exception as error:
+            dbapi._handle_exception(error)
+        return True
+
+    def is_out_of_step(self, dbapi: Any, driver: str) -> bool:
+        # psycopg 3.3.9 does not leave a pipeline in whose entering it was struck: statements would
+        # go through it and find nothing
+        raw = getattr(dbapi, "driver_connection", dbapi)
+        pgconn = getattr(raw, "pgconn", None)
+        if pgconn is None:
+            return False
+        return getattr(raw, "_pipeline", None) is not None or bool(pgconn.pipeline_status)
+
     def breaker(self, dbapi: Any, driver: str) -> Callable[[], None] | None:
         if driver == "asyncpg":
-            return break_socket(_asyncpg_socket(dbapi))
+            return break_socket(socket_of_asyncpg(dbapi))
         pgconn = getattr(getattr(dbapi, "driver_connection", dbapi), "pgconn", None)
         if pgconn is not None and pgconn.socket >= 0:
-            return break_descriptor(pgconn.socket)
+            return break_descriptor(lambda: int(pgconn.socket))
         return None
 
     def abandon(self, dbapi: Any, driver: str) -> None:
@@ -234,6 +441,39 @@ class PostgreSQL(Family):
             raw = getattr(dbapi, "driver_connection", dbapi)
             drop_transport(getattr(raw, "_transport", None))
             raw._aborted = True  # it would complain at its collection
+
+
+# what may change a setting
+# another role is bound by other policies, and has schemas of its own
+_BY_ROLE = frozenset({"role", "session_authorization"})
+# SET SCHEMA is another word for it
+_BY_SCHEMA = frozenset({"search_path", "schema", *_BY_ROLE})
+
+
+def _server_pid(raw: Any, otherwise: int) -> int:
+    """Which process the server said, when it was connected to, that this is."""
+    if hasattr(raw, "get_server_pid"):
+        return int(raw.get_server_pid())
+    told = getattr(getattr(raw, "info", None), "backend_pid", None)
+    return told if isinstance(told, int) else otherwise
+
+
+@lru_cache
+def _tell_of_pooler() -> None:
+    logger.warning(
+        "there is a pooler between this program and PostgreSQL. In transaction mode it loses what "
+        "hermetic sets for a session (limits of time, read-only), or gives it to others, and "
+        "prepared statements meet connections that do not know them: say pooler='transaction', or "
+        "use its session mode"
+    )
+
+
+def _libpq_version(driver: str) -> int:
+    if driver == "psycopg2":
+        return int(importlib.import_module("psycopg2.extensions").libpq_version())
+    import psycopg
+
+    return int(psycopg.pq.version())
 
 
 def _send_ahead(connection: Any) -> bool:
@@ -255,52 +495,75 @@ def _send_ahead(connection: Any) -> bool:
     return True
 
 
+def _check_role(cursor: Any) -> None:
+    """:raises UnprotectedTenants: policies do not bind the role: each tenant would see all rows."""
+    cursor.execute(
+        "SELECT rolname, rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user"
+    )
+    role, superuser, bypasses = cursor.fetchone()
+    if superuser or bypasses:
+        why = "a superuser" if superuser else "one with BYPASSRLS"
+        raise UnprotectedTenants(
+            f"The role {role!r} is {why}: row-level security does not bind it.",
+            role=role,
+            hint="Connect as another role; make tables and policies by a Database without tenants.",
+        )
+
+
 def _session_settings(options: DatabaseOptions, *, reader: bool) -> str:
     """One statement for everything a connection is born with; one round trip per connection.
 
-    client_connection_check_interval exists since PostgreSQL 14; pg_settings is asked so that the
-    statement passes on every version.
+    client_connection_check_interval exists since PostgreSQL 14; each is asked for, so that it
+    passes on every version. The view pg_settings would take milliseconds for that.
     """
-    settings: dict[str, str] = {"client_connection_check_interval": "5s"}
-    for name, seconds in (
-        ("statement_timeout", options.statement_timeout),
-        ("lock_timeout", options.lock_timeout),
-        ("idle_in_transaction_session_timeout", options.idle_in_transaction_timeout),
-    ):
-        if seconds is not None:
-            settings[name] = f"{max(1, math.ceil(seconds * 1000))}ms"
+    settings = {"client_connection_check_interval": "5s", **pooling.settings(options)}
     if reader:
         settings["default_transaction_read_only"] = "on"
     rows = ", ".join(f"('{name}', '{value}')" for name, value in settings.items())
     return (
         "SELECT count(set_config(wanted.name, wanted.value, false)), "
-        "current_setting('default_transaction_isolation') "
+        "current_setting('default_transaction_isolation'), pg_backend_pid() "
         f"FROM (VALUES {rows}) AS wanted (name, value) "
-        "WHERE EXISTS (SELECT 1 FROM pg_settings AS known WHERE known.name = wanted.name)"
+        "WHERE current_setting(wanted.name, true) IS NOT NULL"
     )
 
 
 @lru_cache
-def _checked_asyncpg(cleanup_timeout: float) -> Any:
+def _checked_asyncpg(cleanup_timeout: float, following: str) -> Any:
     """asyncpg's Connection, which drops the server's answer to a COMMIT, with a look at it.
 
     PostgreSQL answers the COMMIT of an aborted transaction with ROLLBACK, and with no error. Where
     a task was cancelled, SQLAlchemy gives the close 2 s.
+
+    :param following: what goes with each BEGIN.
     """
     import asyncpg
 
     class CheckedConnection(asyncpg.Connection):
         async def close(self, *, timeout: float | None = None) -> None:
             bound = cleanup_timeout if timeout is None else min(timeout, cleanup_timeout)
-            await super().close(timeout=bound)
+            # the server was gone already, and asyncpg has let go of the socket
+            with contextlib.suppress(ConnectionError):
+                await super().close(timeout=bound)
 
         async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
+            if following and query.startswith("BEGIN"):
+                query = query.rstrip(";") + following
             tag: str = await super().execute(query, *args, timeout=timeout)
             if tag == "ROLLBACK" and query.startswith("COMMIT"):
                 raise RolledBack("Nothing was committed: the server answered COMMIT with ROLLBACK.")
             return tag
 
     return CheckedConnection
+
+
+@lru_cache
+def _punctual_psycopg() -> Any:
+    import psycopg
+
+    from .psycopg_connecting import Punctual
+
+    return type("PunctualConnection", (Punctual, pooling.Pooled, psycopg.Connection), {})
 
 
 @lru_cache
@@ -312,7 +575,9 @@ def _bounded_psycopg(cleanup_timeout: float) -> Any:
     """
     import psycopg
 
-    class BoundedConnection(psycopg.AsyncConnection[Any]):
+    from .psycopg_connecting import Punctual
+
+    class BoundedConnection(Punctual, pooling.Pooled, psycopg.AsyncConnection[Any]):
         async def _try_cancel(self, *, timeout: float = 5.0) -> None:
             asyncio.get_running_loop().call_later(cleanup_timeout, self._shut)
             await super()._try_cancel(timeout=min(timeout, cleanup_timeout))
@@ -320,23 +585,11 @@ def _bounded_psycopg(cleanup_timeout: float) -> Any:
         def _shut(self) -> None:
             # whoever was cancelled never lends it again: nothing else can be under way by now
             if self.pgconn.transaction_status == _ACTIVE:
-                break_descriptor(self.pgconn.socket)()
+                break_descriptor(lambda: self.pgconn.socket)()
 
     return BoundedConnection
 
 
-def _asyncpg_socket(dbapi: Any) -> Any:
+def socket_of_asyncpg(dbapi: Any) -> Any:
     transport = getattr(getattr(dbapi, "driver_connection", dbapi), "_transport", None)
     return None if transport is None else transport.get_extra_info("socket")
-
-
-def _keep_alive(sock: Any) -> None:
-    """What libpq does by itself and asyncpg 0.32 does not."""
-    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
-        if hasattr(socket, option):
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 10_000)

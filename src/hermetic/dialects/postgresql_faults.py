@@ -43,7 +43,7 @@ def _fatal(
 _LOST = _fatal(FaultKind.CONNECTION_LOST)
 _SHUT_DOWN = _fatal(FaultKind.CONNECTION_LOST, pool=Pool.EVICT)
 _CANNOT_CONNECT = _fatal(FaultKind.CANNOT_CONNECT, Rerun.CONNECT, ambiguous=False)
-_NO_TRUST = _fatal(FaultKind.CANNOT_CONNECT, Rerun.NEVER, ambiguous=False)
+_NO_TRUST = _fatal(FaultKind.TLS, Rerun.NEVER, ambiguous=False)
 _TOO_MANY = _fatal(FaultKind.TOO_MANY_CONNECTIONS, Rerun.CONNECT, ambiguous=False)
 _CREDENTIALS = _fatal(FaultKind.AUTHENTICATION, Rerun.NEVER, ambiguous=False)
 _NO_DATABASE = _fatal(FaultKind.PROGRAMMING, Rerun.NEVER, ambiguous=False)
@@ -91,6 +91,8 @@ _BY_STATE: dict[str, Fault] = {
     "57P05": _fatal(FaultKind.IDLE_TIMEOUT, Rerun.CONNECT, ambiguous=False),
     "XX001": _error(FaultKind.CORRUPT),
     "XX002": _error(FaultKind.CORRUPT),
+    # CockroachDB: the rows were committed, and a change of the schema beside them failed
+    "XXA00": _error(FaultKind.AMBIGUOUS, Rerun.RESOLVE, ambiguous=True),
 }
 
 _BY_CLASS: dict[str, Fault] = {
@@ -161,6 +163,10 @@ _REFUSALS: tuple[tuple[str, Fault], ...] = (
     ("permission denied for database", _NOT_ADMITTED),
     ('fatal:  database "', _NO_DATABASE),
     ("certificate verify failed", _NO_TRUST),
+    ("does not match host name", _NO_TRUST),
+    ("server does not support ssl", _NO_TRUST),
+    ("root certificate file", _NO_TRUST),
+    ("could not load system root certificate", _NO_TRUST),
 )
 
 # asyncpg looks at its own state before it sends, so that a COMMIT refused like this was never sent
@@ -280,6 +286,6 @@ def _transport(error: OSError | EOFError) -> Fault:
         return _COMMAND_TIMEOUT
     if isinstance(error, (ConnectionRefusedError, FileNotFoundError, socket.gaierror)):
         return _CANNOT_CONNECT
-    if type(error).__name__ == "SSLCertVerificationError":
+    if type(error).__name__ == "SSLCertVerificationError" or "rejected SSL upgrade" in str(error):
         return _NO_TRUST
     return _LOST

@@ -19,6 +19,8 @@ import psycopg
 from psycopg.generators import execute, fetch_many, send
 from psycopg.pq import ExecStatus, TransactionStatus
 
+from .pooling import statements
+
 # plain numbers: psycopg's C functions give them, and a member of an enum compares more slowly
 _IDLE = int(TransactionStatus.IDLE)
 _ROWS = int(ExecStatus.TUPLES_OK)
@@ -86,7 +88,7 @@ class _Ahead:
             return
         first, self.ahead = self.ahead, ()
         if begins:
-            first = (conn._get_tx_start_command(), *first)
+            first = (*statements(conn._get_tx_start_command()), *first)
         yield from self._execute_together(first, pgq, prepare, binary)
         self._last_query = query
         yield from conn._prepared.maintain_gen(conn)
@@ -234,7 +236,7 @@ class _Ahead:
         conn = self._conn
         first, self.ahead = self.ahead, ()
         if not conn._autocommit and self._pgconn.transaction_status == _IDLE:
-            first = (conn._get_tx_start_command(), *first)
+            first = (*statements(conn._get_tx_start_command()), *first)
         for statement in first:
             yield from conn._exec_command(statement)
         if first:

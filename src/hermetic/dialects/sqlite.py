@@ -219,18 +219,21 @@ class SQLite(Family):
     def terminates_waiting(self, driver: str) -> bool:
         return driver == "aiosqlite"
 
-    def abandon(self, dbapi: Any, driver: str) -> None:
+    def abandon(self, dbapi: Any, driver: str) -> Callable[[], bool] | None:
         raw = getattr(dbapi, "driver_connection", dbapi)
         inner = _sqlite3_connection(dbapi)
         if driver != "aiosqlite" or inner is None or not getattr(raw, "_running", False):
-            return
+            return None
         # aiosqlite 0.22.1: its thread takes work from a queue, and closes the connection when it
         # is told to stop. The rollback is sent there first: SQLite keeps a closed connection, with
         # its locks, for as long as a cursor of it is alive
         inner.interrupt()
         release = inner.release if isinstance(inner, _Releasing) else inner.rollback
+        over = False
 
         def close_and_stop() -> object:
+            nonlocal over
+            over = True
             release()
             inner.close()
             raw._connection = None
@@ -239,6 +242,15 @@ class SQLite(Family):
         # not by stop(): it makes a future, for a loop that may be closed
         raw._running = False
         raw._tx.put_nowait((None, close_and_stop))
+
+        def again() -> bool:
+            # an interrupt is lost on a statement that has not begun yet
+            if not over:
+                with contextlib.suppress(sqlite3.Error):
+                    inner.interrupt()
+            return not over
+
+        return again
 
     def probe(self, dbapi: Any, driver: str) -> Callable[[], bool] | None:
         raw = _sqlite3_connection(dbapi)

@@ -6,6 +6,7 @@ their rollback are SQLAlchemy's, in its greenlet.
 
 from __future__ import annotations
 
+from asyncio import CancelledError, current_task
 from typing import Any
 
 from sqlalchemy.util import greenlet_spawn
@@ -164,6 +165,8 @@ async def _answer(lane: Lane, step: Step) -> Answer:
     sql, first = statement.sql, None
     if side.limits and (scope.deadline is not None or transaction.limit is not None):
         sql, first = told(side, scope, connection, cursor, sql)
+    task: Any = current_task()
+    cancellations = task.cancelling()
     try:
         if first is not None:
             await side.wire.tell(cursor, first)  # a class of cursors that the user named
@@ -178,7 +181,10 @@ async def _answer(lane: Lane, step: Step) -> Answer:
     except BaseException as error:
         connection.cursor = None
         if isinstance(error, Exception):
-            error = side.wire.translated(adapter, error, side.dialect)
+            if task.cancelling() > cancellations:
+                error = CancelledError()  # as with ``Delivering``
+            else:
+                error = side.wire.translated(adapter, error, side.dialect)
         await greenlet_spawn(failed_apart, lane.session, side, error, statement.sql, parameters)
         raise
     connection.at_rest = True

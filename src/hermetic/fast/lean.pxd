@@ -37,7 +37,7 @@ cpdef ConnectionRecord in_hand(object session, Scope scope, Side side)
 @cython.locals(connection=ConnectionRecord, now=double, admission=Admission, idle=list)
 cpdef ConnectionRecord take(object session, Scope scope, Side side)
 
-cpdef bint is_fit(ConnectionRecord connection, object entry, object pool, Side side, double now)
+cpdef bint is_fit(ConnectionRecord connection, object entry, Side side, double now)
 
 @cython.locals(transaction=Transaction)
 cdef bint _begin(Scope scope, Side side, ConnectionRecord connection)
@@ -63,7 +63,7 @@ cpdef bint commit(object session, Scope scope)
 
 cpdef forget_begun(object session)
 
-cdef bint gave_up(Side side, ConnectionRecord connection, object dbapi, bint worked) except -1
+cpdef bint gave_up(Side side, ConnectionRecord connection, object dbapi, bint worked) except -1
 
 @cython.locals(values=dict)
 cpdef bint may_close(object session)

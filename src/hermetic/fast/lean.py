@@ -237,7 +237,7 @@ def take(session: Any, scope: Scope, side: Side) -> ConnectionRecord | None:
     scope.lent = entry
     scope.in_hand = True
     # a connection that others used while this one waited was given back after ``now``
-    if not is_fit(connection, entry, pool, side, now):
+    if not is_fit(connection, entry, side, now):
         return None  # in hand, and not begun: SQLAlchemy looks at it once more, and begins
     connection.returned = None
     connection.scope = scope
@@ -251,14 +251,11 @@ def put_back(pool: Any, entry: Any, admission: Admission, ticket: Ticket | None)
         admission.leave(ticket)
 
 
-def is_fit(connection: ConnectionRecord, entry: Any, pool: Any, side: Side, now: float) -> bool:
+def is_fit(connection: ConnectionRecord, entry: Any, side: Side, now: float) -> bool:
     """Whether it may be used as it is: alive as far as is known, not too old, not evicted."""
     if entry.dbapi_connection is None or not connection.ready:
         return False
-    started = entry.starttime
-    if pool._invalidate_time > started or entry._soft_invalidate_time > started:
-        return False
-    if pool._recycle > -1 and time.time() - started > pool._recycle:
+    if connection.retired or now > connection.expires:
         return False
     returned, after = connection.returned, side.ping_after
     return returned is not None and (after is None or now - returned < after)
@@ -353,7 +350,7 @@ def dbapi_of(session: Any, scope: Scope, side: Side) -> Any:
     """The driver's connection, in hand or SQLAlchemy's."""
     if scope.in_hand:
         return scope.lent.dbapi_connection
-    return session._transaction._connections[side.engine][0].connection.dbapi_connection
+    return session._transaction._connections[side.engine][0]._dbapi_connection.dbapi_connection
 
 
 def failed(
@@ -493,7 +490,8 @@ def commit(session: Any, scope: Scope) -> bool:
     none = transaction.apart or transaction.put_off
     begun = session._transaction
     if (
-        is_heard(session)
+        scope.asks  # the server is asked something afterwards, on this connection
+        or is_heard(session)
         or (begun is not None and begun._parent is not None)
         or (not none and gave_up(side, connection, dbapi, transaction.statements > 0))
     ):
@@ -571,13 +569,14 @@ def give_back(scope: Scope) -> None:
     connection.returned = now
     connection.scope = connection.transaction = connection.owner = None
     side: Side = scope.side
-    side.pool()
+    pool: Any = side.pool()
     assert scope.ticket is not None
     gate: Gate = scope.ticket[0]
     ticket: Ticket = scope.ticket[1]
-    if connection.dirty or side.admission.closed:
-        lent.close()
-    side.idle.append(lent)
+    if connection.dirty or connection.retired or side.admission.closed:
+        pool.destroy(lent)
+    else:
+        side.idle.append(lent)
     gate.leave(ticket, now)
 
 

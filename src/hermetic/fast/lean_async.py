@@ -7,6 +7,7 @@ by the driver's ``Wire``. What SQLAlchemy has to see to, errors among it, it doe
 from __future__ import annotations
 
 import time
+from asyncio import CancelledError, current_task
 from typing import Any
 from weakref import ref
 
@@ -137,7 +138,7 @@ async def take(scope: Scope, side: Side) -> ConnectionRecord | None:
     admission: Admission = pool.admission
     if admission.closed:
         return None  # SQLAlchemy's way says so
-    now = time.monotonic()
+    asked = now = time.monotonic()
     ticket: Any = admission.ask(scope, now)
     if isinstance(ticket, Waiter):
         ticket = await admission.enter_natively(ticket, scope, now)
@@ -146,7 +147,7 @@ async def take(scope: Scope, side: Side) -> ConnectionRecord | None:
         entry = pool.idle.pop()
     except IndexError:
         # there is no connection for this place: SQLAlchemy makes one
-        scope.reserved = (admission.gate, ticket)
+        scope.reserved = (admission.gate, ticket, asked)
         return None
     connection: ConnectionRecord | None = entry.info.get(KEY)
     if connection is None or admission.closed:
@@ -156,7 +157,7 @@ async def take(scope: Scope, side: Side) -> ConnectionRecord | None:
     scope.connection = connection
     scope.lent = entry
     scope.in_hand = True
-    if not is_fit(connection, entry, pool, side, now):
+    if not is_fit(connection, entry, side, now):
         return None  # in hand, and not begun: SQLAlchemy looks at it once more, and begins
     connection.returned = None
     connection.scope = scope
@@ -187,6 +188,8 @@ async def _fetched(
     if side.limits and (scope.deadline is not None or transaction.limit is not None):
         sent, first = told(side, scope, connection, cursor, sql)
     apart = transaction.put_off or transaction.apart
+    task: Any = current_task()
+    cancellations = task.cancelling()
     try:
         if first is not None:
             await side.wire.tell(cursor, first)  # a class of cursors that the user named
@@ -201,7 +204,10 @@ async def _fetched(
     except BaseException as error:
         connection.cursor = None
         if isinstance(error, Exception):
-            error = side.wire.translated(adapter, error, side.dialect)
+            if task.cancelling() > cancellations:
+                error = CancelledError()  # as with ``Delivering``
+            else:
+                error = side.wire.translated(adapter, error, side.dialect)
         await greenlet_spawn(failed_apart, session, side, error, sql, parameters)
         raise
     connection.at_rest = True
@@ -257,7 +263,7 @@ def may_commit(scope: Scope, error: BaseException | None) -> bool:
     """Whether the end of a scope is its flush and a COMMIT, of which nobody else has to know."""
     if error is not None or scope.entry is not Entry.TRANSACTION or scope.side is None:
         return False
-    if scope.side.wire is None or scope.hooks or scope.borrower is not None:
+    if scope.side.wire is None or scope.hooks or scope.borrower is not None or scope.asks:
         return False
     if is_heard(scope.session):
         return False
@@ -284,7 +290,7 @@ def may_close(scope: Scope) -> bool:
     """Whether the connection in hand goes back to the pool without a wait."""
     connection: Any = scope.connection
     pool: Any = scope.side.engine.pool
-    return not (connection.dirty or pool.admission.closed)
+    return not (connection.dirty or connection.retired or pool.admission.closed)
 
 
 # ---------------------------------------------------------------- the beginning

@@ -85,7 +85,7 @@ class Side:
     def _begin(self, options: DatabaseOptions) -> tuple[str, ...] | None:
         if not ON or options.engine_options or options.echo:
             return None
-        if not isinstance(self.engine.pool, IdleStack):
+        if not isinstance(self.engine.pool, IdleStack) or options.reset_connections == "always":
             return None
         begin = Begin(readonly=self.reader, apart=self.apart)
         return self.family.lean_begin(self.driver, options, begin)

@@ -133,7 +133,9 @@ def select_fills_in_what_is_expired(run: Run) -> None:
 @case
 def select_of_entities_and_columns(run: Run) -> None:
     with run.scope() as session:
-        rows = session.execute(select(Person, Person.name, func.length(Person.name)).limit(2)).all()
+        rows = session.execute(
+            select(Person, Person.name, func.length(Person.name)).order_by(Person.id).limit(2)
+        ).all()
         run.note(rows, [row._fields for row in rows], rows[0].Person is rows[0][0])
         run.note(session.execute(select(Person.id, Person.name).order_by(Person.id)).all())
         run.note(session.execute(select(Member, Team).join(Member.team).order_by(Member.id)).all())
@@ -180,7 +182,8 @@ def results_in_pages(run: Run) -> None:
 @case
 def select_of_part_of_the_columns(run: Run) -> None:
     with run.scope() as session:
-        person = session.scalars(select(Person).options(load_only(Person.name))).first()
+        first = select(Person).order_by(Person.id).options(load_only(Person.name))
+        person = session.scalars(first).first()
         run.keep(person)
         run.note(person.age)
         run.keep(person)

@@ -1,0 +1,1 @@
+"""Faults by the thousand on real servers, and what must be true after them."""

@@ -1,0 +1,1 @@
+"""What a history must not show. Pure: each takes what was seen, and answers with violations."""
