@@ -78,6 +78,7 @@ LAYERS: Final[Mapping[str, int]] = {
     "first_look": 3,
     "remains": 3,
     "resolver": 3,
+    "touched": 3,
     "restoring": 3,
     "routes": 3,
     "tenant_servers": 3,
