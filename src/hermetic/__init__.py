@@ -12,6 +12,7 @@ from .async_session import AsyncSession
 from .attempt import Attempt
 from .attempts import Attempts, Unit
 from .budget import Budget
+from .conflicts import OnConflict
 from .database import Database
 from .dialects.classify import classify
 from .errors import (
@@ -101,6 +102,7 @@ from .faults import Fault, FaultKind
 from .flow import Flow
 from .group import Group
 from .options import DatabaseOptions, Isolation, Propagation, Retry, ScopeOptions
+from .progress import Progress
 from .proof import CommitProof
 from .recovery import Recovery
 from .registry import Scope
@@ -161,6 +163,7 @@ __all__ = [
     "NoScope",
     "NodeNotReady",
     "NotNullViolation",
+    "OnConflict",
     "OutOfResources",
     "Outcome",
     "PartialCommit",
@@ -170,6 +173,7 @@ __all__ = [
     "PoolOverloaded",
     "PoolSelfDeadlock",
     "PoolTimeout",
+    "Progress",
     "Propagation",
     "ReadOnlyScope",
     "ReadOnlyServer",
