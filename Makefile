@@ -37,7 +37,7 @@ BIN := $(VENV)/bin
 DEMO := $(VENV)/.installed-demo
 # what is compiled, and how; the fast paths would go on as they were built
 COMPILED := $(shell sed -n 's|^    "hermetic[.]\(.*\)",|\1|p' src/hermetic/fast/modules.py | tr . /)
-SOURCES := $(COMPILED:%=src/hermetic/%.py) $(wildcard src/hermetic/*.pxd src/hermetic/fast/*.pxd)
+SOURCES := $(COMPILED:%=src/hermetic/%.py) $(wildcard src/hermetic/*.pxd src/hermetic/*/*.pxd)
 
 DEV := $(VENV)/.installed-dev
 BENCH := $(VENV)/.installed-bench

@@ -27,6 +27,7 @@ LAYERS: Final[Mapping[str, int]] = {
     "proof": 0,
     "blending": 0,
     "replica": 0,
+    "seen": 0,
     "shard_errors": 0,
     "tenancy": 0,
     # Knowledge
@@ -73,6 +74,7 @@ LAYERS: Final[Mapping[str, int]] = {
     "parts": 3,
     "pool": 3,
     "probing": 3,
+    "refusals": 3,
     "registry": 3,
     "apart": 3,
     "closing": 3,
@@ -88,9 +90,11 @@ LAYERS: Final[Mapping[str, int]] = {
     "sealed": 3,
     "session": 3,
     "tenant_objects": 3,
+    "trace": 3,
     "transaction": 3,
     "upkeep": 3,
     "watchdog": 3,
+    "watching": 3,
     # Shells
     "async_session": 3,
     "attempt": 4,

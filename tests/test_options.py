@@ -18,10 +18,11 @@ from hermetic import (
     Propagation,
     Retry,
     ScopeOptions,
+    Watch,
 )
 from hermetic.options import RETRYABLE_KINDS
 
-RECORDS = [Retry, ScopeOptions, DatabaseOptions]
+RECORDS = [Retry, ScopeOptions, DatabaseOptions, Watch]
 DEFAULTS = DatabaseOptions()
 
 
@@ -219,6 +220,9 @@ FROM_TEXT: list[tuple[str, str, Any]] = [
     ("replica_fallback", "no", False),
     ("failover_wait", "0", 0.0),
     ("probe_every", "2", 2.0),
+    ("watch", "on", Watch()),
+    ("watch", "strict", Watch(strict=True)),
+    ("watch", "off", None),
 ]
 FROM_TEXT_OF_SCOPES: list[tuple[str, str, Any]] = [
     ("isolation", "serializable", Isolation.SERIALIZABLE),

@@ -84,6 +84,7 @@ from .events import (
     ConnectionDestroyed,
     ConnectionInfo,
     Event,
+    Found,
     HookFailed,
     PoolInfo,
     ReplicaEjected,
@@ -107,6 +108,7 @@ from .proof import CommitProof
 from .recovery import Recovery
 from .registry import Scope
 from .replica import Replica
+from .seen import Finding, FindingError, SeenScope, Step, Watch
 from .session import Session
 from .tenancy import NO_TENANT, DatabasePerTenant, RowSecurity, SchemaPerTenant
 
@@ -141,11 +143,14 @@ __all__ = [
     "Fault",
     "FaultError",
     "FaultKind",
+    "Finding",
+    "FindingError",
     "Flow",
     "ForeignKeyViolation",
     "ForeignOwner",
     "ForeignTenant",
     "ForkedScope",
+    "Found",
     "Group",
     "HermeticError",
     "HookFailed",
@@ -198,6 +203,7 @@ __all__ = [
     "ScopeOptions",
     "ScopeRef",
     "ScopeRefused",
+    "SeenScope",
     "SerializationConflict",
     "ServerInfo",
     "Session",
@@ -206,6 +212,7 @@ __all__ = [
     "StaleInstance",
     "StalePlan",
     "StatementTimeout",
+    "Step",
     "TenantRequired",
     "TooManyConnections",
     "TransactionAborted",
@@ -217,6 +224,7 @@ __all__ = [
     "UnsupportedFeature",
     "UntrustedServer",
     "UnusableFile",
+    "Watch",
     "async_scoped_session",
     "async_sessionmaker",
     "classify",

@@ -134,6 +134,8 @@ class Branches:
         branch = self._branches[engine] = Branch(registry, self.scope, key, engine)
         branch.route = vote
         registry.opened(branch)
+        if registry.watch is not None:
+            registry.watch.opened(branch)
         if registry.listeners:
             emit(
                 registry.listeners,
@@ -155,6 +157,9 @@ class Branches:
             branch.forget()
             registry = branch.registry
             registry.closed(branch)
+            if branch.trace is not None:
+                trace, branch.trace = branch.trace, None
+                trace.close(branch, None)
             outcome = branch.outcome
             if outcome is not None:
                 registry.counters[outcome.name.lower()] += 1

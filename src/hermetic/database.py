@@ -44,11 +44,13 @@ from .retry import RetryBudget
 from .routes import Routes, name_of
 from .tenancy import NO_TENANT
 from .tenant_servers import servers_of
+from .watching.watched import Watched
+from .watching.watcher import Watcher
 
 _REMEMBERED = 256
 
 
-class Database(Closing):
+class Database(Closing, Watched):
     """One logical database, for threads and asyncio alike.
 
     Nothing is connected until the first statement of the first scope. Engines are made when first
@@ -94,6 +96,9 @@ class Database(Closing):
         self.tenant_servers = servers_of(options, self.registry, url)
         self._lenders: list[Any] = [*self._servers, *filter(None, (self.tenant_servers,))]
         self._check_tenant(options.scope, place="Database()")
+        if options.watch is not None:
+            self.registry.watch = Watcher(self.registry, options.watch)
+            self.registry.after_fork.append(self.registry.watch.start_anew)
         self._plain = Unit(self, options.scope, retry_given=False)
 
     def _add_replica(self, replica: Replica) -> None:

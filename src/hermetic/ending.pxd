@@ -8,6 +8,7 @@ from .fast.fresh cimport keep_listed
 from .fast.listening cimport is_heard
 from .owner cimport Owner
 from .registry cimport Scope
+from .trace cimport is_due
 
 cdef object _JOIN, _SAVEPOINT, _PLAIN, _TRANSACTION
 cdef object _COMMIT, _ROLLBACK, _REFUSE

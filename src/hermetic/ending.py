@@ -43,6 +43,7 @@ from .parts import parts
 from .registry import Scope, describe_error
 from .remains import Remains, remains_of
 from .sealed import mark, seal
+from .trace import is_due
 
 # as in boundary
 _JOIN, _SAVEPOINT, _PLAIN, _TRANSACTION = (
@@ -358,6 +359,8 @@ def _prepare(scope: Scope) -> BaseException | None:
     They may be interrupted like any of the work.
     """
     try:
+        if is_due(scope):
+            scope.trace.raise_due()
         if scope.hooks:
             _run_before_commit(scope)
         _flush(scope)

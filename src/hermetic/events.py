@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from .errors import Outcome, ScopeRef
 from .faults import Fault
+from .seen import Finding
 
 logger = logging.getLogger("hermetic")
 
@@ -109,6 +110,13 @@ class ReplicaReturned(Event):
     """A replica that was ejected has answered."""
 
     server: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Event):
+    """Something that should not be was found for the first time, where a Database is watched."""
+
+    finding: Finding
 
 
 Listener = Callable[[Event], None]

@@ -23,12 +23,13 @@ from .cancellation import Delivering
 from .connection import ConnectionRecord, Transaction
 from .dialects.family import Begin, Family
 from .dialects.text import head
-from .errors import CommitUnknown, LostByPooler, RolledBack, ScopeControls
+from .errors import ScopeControls
 from .limits import AGAIN, GRACE, insist, limited
 from .options import DatabaseOptions, Isolation
 from .parts import parts
 from .pool import RESTORE, connecting_until, demanded
-from .registry import Scope, describe_error
+from .refusals import ended_by_hand, given_up, lost_by_pooler
+from .registry import Scope
 from .vote import undo, vote_of
 from .watchdog import watchdog
 
@@ -180,7 +181,7 @@ class Execution:
             begin = begin_of(scope)
             if scope.transaction is not None and not begin.plain:
                 # the first one was ended behind the scope's back: what it did cannot be had again
-                scope.transaction.fail(_ended_by_hand(scope), None, gone=True)
+                scope.transaction.fail(ended_by_hand(scope), None, gone=True)
                 raise given_up(scope, scope.transaction, sending=True)
             scope.connection = connection
             scope.transaction = transaction
@@ -217,7 +218,7 @@ class Execution:
             return
         scope = connection.scope
         if transaction.failure is None and scope is not None and not scope.ending:
-            transaction.fail(_ended_by_hand(scope), None, gone=False)
+            transaction.fail(ended_by_hand(scope), None, gone=False)
         vote = vote_of(scope)
         kept = vote is not None and vote.prepared
         if transaction.failure is not None or (not kept and self.is_given_up(dbapi, connection)):
@@ -250,7 +251,7 @@ class Execution:
         early = scope is not None and not scope.ending
         if scope is not None and early:
             # a failed flush, or somebody by hand: either way the scope's transaction is over
-            transaction.fail(_ended_by_hand(scope), None, gone=True)
+            transaction.fail(ended_by_hand(scope), None, gone=True)
             self._bound(connection)
         if not (transaction.apart and self._is_clean(dbapi)):
             undo(dbapi, scope, self._rollback)
@@ -366,6 +367,8 @@ class Execution:
         Text does not tell: a procedure commits, a function does, a statement of several.
         """
         connection.at_rest = True
+        if connection.scope is not None and connection.scope.trace is not None:
+            connection.scope.trace.answered()
         transaction = connection.transaction
         if connection.probe is None or transaction is None or transaction.plain:
             return
@@ -373,7 +376,7 @@ class Execution:
             transaction.entered = True
         elif transaction.entered and transaction.failure is None and connection.scope is not None:
             transaction.unsure = True
-            transaction.fail(_ended_by_hand(connection.scope), None, gone=True)
+            transaction.fail(ended_by_hand(connection.scope), None, gone=True)
 
     def _admit(self, context: Any, statement: str) -> ConnectionRecord | None:
         """What must hold before a statement is sent, whoever sends it."""
@@ -393,6 +396,8 @@ class Execution:
             if transaction is None or not transaction.rolling_back:
                 scope.check_statement()
                 self._check_control(scope, statement)
+                if scope.trace is not None:
+                    scope.trace.sent(scope, statement)
             scope.statements += 1
             scope.last_statement = statement
         traits = self._traits_of(statement)
@@ -550,51 +555,3 @@ def disarm(connection: ConnectionRecord) -> None:
     alarm, connection.alarm = connection.alarm, None
     if alarm is not None:
         alarm.cancel()
-
-
-def given_up(
-    scope: Scope | None, transaction: Transaction, *, sending: bool = False
-) -> RolledBack | CommitUnknown:
-    """The error for a transaction that the server, or an error before, has given up."""
-    cause = transaction.failure
-    ref = None if scope is None else scope.ref
-    error: RolledBack | CommitUnknown
-    if transaction.unsure:
-        error = CommitUnknown(
-            "The transaction was ended by something other than its scope; what came before that is "
-            "committed or rolled back, nobody can say which.",
-            scope=ref,
-            hint="Leave transaction control to the scope, and send what commits by itself in a "
-            "scope of its own with propagation='not_supported'.",
-        )
-    else:
-        what = "The statement was not sent: the" if sending else "Nothing was committed: the"
-        why = "by the server" if cause is None else f"by an earlier error, {describe_error(cause)}"
-        error = RolledBack(
-            f"{what} transaction was given up {why}.",
-            scope=ref,
-            hint="Let that error end the scope, or put a savepoint (propagation='nested') around "
-            "what may fail.",
-        )
-    error.__cause__ = cause
-    return error
-
-
-def lost_by_pooler(scope: Scope | None, what: str) -> LostByPooler:
-    """The error for what a pooler would not keep for whoever asked for it."""
-    return LostByPooler(
-        f"{what.strip()[:80]!r} outlives its transaction, on a connection that the pooler lends to "
-        "somebody else then. It was not sent.",
-        statement=what,
-        scope=None if scope is None else scope.ref,
-        hint="Use what ends with a transaction (SET LOCAL, pg_advisory_xact_lock, ON COMMIT DROP), "
-        "or another Database that goes past the pooler.",
-    )
-
-
-def _ended_by_hand(scope: Scope) -> ScopeControls:
-    return ScopeControls(
-        "The scope's transaction was committed or rolled back by something other than the scope.",
-        scope=scope.ref,
-        hint="Leave commit and rollback to the scope; use rollback_only() or a nested scope.",
-    )

@@ -31,7 +31,7 @@ from .first_look import bound_first_look
 from .limits import insist
 from .options import DatabaseOptions
 from .owner import Owner
-from .pool import connect_bound, demanded
+from .pool import LENT, connect_bound, demanded
 from .registry import Registry, Scope, describe_error
 from .remains import Remains
 from .restoring import WATCHED, Restoring, have_watched
@@ -212,6 +212,8 @@ class EngineWatch:
         scope = demanded()
         if scope is None:
             connection.owner = Owner()
+            if self.registry.watch is not None:
+                self.registry.watch.lent(record, proxy, connection.owner)
         if scope is not None and scope.deadline is not None:
             watch(connection, scope.deadline)
         now = time.monotonic()
@@ -262,6 +264,7 @@ class EngineWatch:
                 self.execution.end_late(connection, dbapi)
                 connection.dirty |= self.family.is_out_of_step(dbapi, self.driver)
             watched = record.record_info.pop(WATCHED, False)
+            record.record_info.pop(LENT, None)
             if connection.owner is not None and connection.transaction is None and not watched:
                 # nothing passed here: it was in the hands of who took it (``raw_connection``)
                 connection.dirty |= self.options.reset_connections != "never"

@@ -21,6 +21,7 @@ from .checking import Checker
 from .errors import InvalidOption
 from .faults import FaultKind
 from .replica import Replica, replicas
+from .seen import Watch, watch
 from .tenancy import Tenants, tenant, tenants
 
 
@@ -323,6 +324,8 @@ class DatabaseOptions:
     :param engine_options: passed to ``create_engine`` as they are.
     :param session_options: passed to ``Session`` as they are (``autoflush``, ``info``,
         ``query_cls``).
+    :param watch: ``True`` to watch every scope and find what should not be, a Watch with limits of
+        one's own, or ``"strict"`` to have findings raised, in tests. Default ``None``.
     :param scope: the defaults of every scope; its fields can be given as options of their own.
     """
 
@@ -372,6 +375,7 @@ class DatabaseOptions:
     connect_args: Mapping[str, Any] = field(default_factory=_frozen_mapping, repr=False)
     engine_options: Mapping[str, Any] = field(default_factory=_frozen_mapping, repr=False)
     session_options: Mapping[str, Any] = field(default_factory=_frozen_mapping, repr=False)
+    watch: Watch | None = None
     scope: ScopeOptions = field(default_factory=ScopeOptions)
 
     def __post_init__(self) -> None:
@@ -518,6 +522,7 @@ _DATABASE_CHECKS: dict[str, Callable[[Checker, str, Any], Any]] = {
     ),
     "reset_connections": _choice("suspected", "always", "never"),
     "poolclass": _pool_class,
+    "watch": watch,
     "connect_timeout": _seconds(),
     "statement_timeout": _seconds(optional=True),
     "lock_timeout": _seconds(optional=True),

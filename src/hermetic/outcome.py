@@ -16,8 +16,9 @@ from .errors import (
     TransactionError,
 )
 from .events import logger
-from .execution import disarm, given_up
+from .execution import disarm
 from .fast.listening import is_heard
+from .refusals import given_up
 from .registry import Scope, describe_error
 
 # as in boundary

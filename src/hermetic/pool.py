@@ -42,6 +42,9 @@ asked_since: ContextVar[float | None] = ContextVar("hermetic_asked_since", defau
 # was run on it
 RESTORE = "hermetic.restore"
 
+# where it has, if the Database is watched, what tells that its borrower was collected
+LENT = "hermetic.lent"
+
 
 def connect_bound(scope: Scope | None) -> float | None:
     """Monotonic seconds at which whoever waits for a connect has no more time for that."""
@@ -61,6 +64,11 @@ def demanded() -> Scope | None:
     """
     scope = demanding.get()
     return None if scope is None or scope.ended else scope
+
+
+def _note_wait(scope: Scope | None, since: float) -> None:
+    if scope is not None and scope.trace is not None:
+        scope.trace.waited += time.monotonic() - since
 
 
 # seconds; a collection may take a tenth of one
@@ -106,7 +114,9 @@ class Admission:
         asked = self.ask(scope, now)
         if not isinstance(asked, Waiter):
             return asked
-        if not self._wait(asked, self._until(scope, now) - now):
+        admitted = self._wait(asked, self._until(scope, now) - now)
+        _note_wait(scope, now)
+        if not admitted:
             raise self._sent_away(scope, now) if asked.shed else self._too_late(scope, now)
         assert asked.ticket is not None
         return asked.ticket
@@ -119,6 +129,7 @@ class Admission:
         except BaseException:
             self._pass_on(asked)
             raise
+        _note_wait(scope, now)
         if asked.ticket is None and self.gate.give_up(asked) is None:
             raise self._sent_away(scope, now) if asked.shed else self._too_late(scope, now)
         assert asked.ticket is not None

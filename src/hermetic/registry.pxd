@@ -58,6 +58,7 @@ cdef class Scope:
     cdef public double started
     cdef public Py_ssize_t statements
     cdef public tuple ticket
+    cdef public object trace
     cdef public Transaction transaction
     cdef public object tenant
     cdef public tuple settings
@@ -91,6 +92,7 @@ cdef class Registry:
     cdef public list inherited
     cdef public object resolver
     cdef public object servers
+    cdef public object watch
 
     cpdef opened(self, Scope scope)
     cpdef closed(self, Scope scope)

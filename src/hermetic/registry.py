@@ -106,6 +106,7 @@ class Scope:
         "statements",
         "tenant",
         "ticket",
+        "trace",
         "transaction",
         "unit",
         "watches_savepoints",
@@ -155,6 +156,8 @@ class Scope:
         # whose rows it sees, and what the server is told of that where its transaction begins
         self.tenant: str | None = None if root is None else root.tenant
         self.settings: tuple[str, ...] = ()
+        # what it does, and when, where somebody watches
+        self.trace: Any = None
         # what opened it, so that it can find it again
         self.unit: Any = None
         # whether its unit may be run again
@@ -410,6 +413,8 @@ class Registry:
         # whether objects are some tenant's, and not another's
         self.has_tenants = False
         self.listeners: tuple[Listener, ...] = ()
+        # sees every scope, where the Database is watched
+        self.watch: Any = None
         # called, each time, when the last open scope has ended
         self.on_empty: list[Callable[[], None]] = []
         self.after_fork: list[Callable[[], None]] = []

@@ -6,6 +6,7 @@ from .ending cimport end
 from .fast.fresh cimport new_session, remember_session
 from .fast.lean cimport is_clean
 from .fast.side cimport Side
+from .trace cimport is_due
 from .registry cimport Registry, Scope
 
 cdef object _JOIN, _SAVEPOINT, _PLAIN, _TRANSACTION

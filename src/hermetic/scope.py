@@ -36,6 +36,7 @@ from .registry import Registry, Scope
 from .session import Session, owned_session
 from .shield import end_in_hand, end_shielded, end_written
 from .tenancy import NO_TENANT, DatabasePerTenant, Tenants
+from .trace import is_due
 
 if TYPE_CHECKING:
     from .database import Database
@@ -103,6 +104,8 @@ def begin(
         _attach_to(scope, root, now)
     registry.opened(scope)
     make_current(scope)
+    if registry.watch is not None and root is None:
+        registry.watch.opened(scope)
     if registry.listeners:
         opened = ScopeOpened(registry.name, scope.ref, str(scope.owner), str(entry))
         emit(registry.listeners, opened)
@@ -318,6 +321,8 @@ def begin_sync(
 
 def end_sync(scope: Scope, error: BaseException | None, cleanup_timeout: float) -> None:
     """End a scope, run its hooks, and raise what has to be raised besides ``error``."""
+    if scope.trace is not None:
+        scope.trace.left = _now()
     try:
         raised = end(scope, error, cleanup_timeout)
     except BaseException as struck:
@@ -377,6 +382,8 @@ async def begin_async(
 async def end_async(scope: Scope, error: BaseException | None, cleanup_timeout: float) -> None:
     """As ``end_sync``; a cancellation that arrives in the meantime is raised once, afterwards."""
     struck: BaseException | None = None
+    if scope.trace is not None:
+        scope.trace.left = _now()
     if _get_running_loop() is None:
         raised = None
         _abandon(scope)
@@ -445,6 +452,8 @@ def _sends_nothing(scope: Scope, error: BaseException | None) -> bool:
         return False
     if scope.connection is not None:
         return False
+    if is_due(scope):
+        return False
     session: Session = scope.session
     if ending(scope.boundary, error, scope.options.commit_on) is not _COMMIT:
         return not session.in_transaction()
@@ -483,6 +492,9 @@ def _finished(scope: Scope, error: BaseException | None) -> None:
     leave(scope)
     registry = scope.registry
     registry.closed(scope)
+    if scope.trace is not None:
+        trace, scope.trace = scope.trace, None
+        trace.close(scope, None if error is None else type(error).__name__)
     if registry.listeners:
         name = None if error is None else type(error).__name__
         outcome = scope.outcome

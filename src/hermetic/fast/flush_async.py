@@ -151,6 +151,9 @@ async def _answer(lane: Lane, step: Step) -> Answer:
     assert connection is not None
     scope.check_statement()
     adapter = dbapi_of(lane.session, scope, side)
+    trace = scope.trace
+    if trace is not None:
+        trace.sent(scope, statement.sql)
     begin = None
     transaction = connection.transaction
     if transaction is None:
@@ -177,6 +180,8 @@ async def _answer(lane: Lane, step: Step) -> Answer:
     except NotBegun:
         connection.scope = connection.transaction = scope.transaction = None
         scope.statements -= 1
+        if trace is not None:
+            trace.unsent()
         raise
     except BaseException as error:
         connection.cursor = None
@@ -188,6 +193,8 @@ async def _answer(lane: Lane, step: Step) -> Answer:
         await greenlet_spawn(failed_apart, lane.session, side, error, statement.sql, parameters)
         raise
     connection.at_rest = True
+    if trace is not None:
+        trace.answered()
     connection.cursor = source
     described = None
     if row is not None and statement.result_processors is None:

@@ -147,6 +147,9 @@ def _send_in_hand(lane: Lane, sql: str, parameters: Any, many: bool, shown: str 
     assert connection is not None
     assert connection.transaction is not None
     scope.check_statement()
+    trace = scope.trace
+    if trace is not None:
+        trace.sent(scope, sql)
     connection.transaction.statements += 1
     scope.statements += 1
     scope.last_statement = connection.last_statement = sql
@@ -174,4 +177,6 @@ def _send_in_hand(lane: Lane, sql: str, parameters: Any, many: bool, shown: str 
         failed(lane.session, lane.side, error, shown or sql, parameters, cursor)
         raise
     connection.at_rest = True
+    if trace is not None:
+        trace.answered()
     return cursor, cursor.rowcount

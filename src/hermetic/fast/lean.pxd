@@ -8,6 +8,7 @@ from .inside cimport reads_inside, takes_none
 from .instances cimport furnish, make, single, values_of
 from ..pool cimport Admission
 from ..registry cimport Scope
+from ..trace cimport Trace
 from .listening cimport is_heard
 from .plans cimport Entity
 from .side cimport Side, side_of
@@ -42,7 +43,7 @@ cpdef bint is_fit(ConnectionRecord connection, object entry, Side side, double n
 @cython.locals(transaction=Transaction)
 cdef bint _begin(Scope scope, Side side, ConnectionRecord connection)
 
-@cython.locals(transaction=Transaction)
+@cython.locals(transaction=Transaction, trace=Trace)
 cpdef fetch(object session, Scope scope, Side side, ConnectionRecord connection, Entity plan, object sql, object parameters)
 
 @cython.locals(transaction=Transaction)

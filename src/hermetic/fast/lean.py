@@ -298,6 +298,9 @@ def fetch(
     """Execute a statement on the connection in hand, and take all its rows."""
     transaction = connection.transaction
     assert transaction is not None
+    trace = scope.trace
+    if trace is not None:
+        trace.sent(scope, sql)
     transaction.statements += 1
     scope.statements += 1
     scope.last_statement = connection.last_statement = sql
@@ -324,6 +327,8 @@ def fetch(
         failed(session, side, error, sql, parameters, cursor)
         raise
     connection.at_rest = True
+    if trace is not None:
+        trace.answered()
     if plan.processors is None:
         plan.describe(side.dialect, cursor.description)
     return rows

@@ -4,6 +4,7 @@ from ..connection cimport ConnectionRecord, Transaction
 from ..gate cimport Gate, Ticket, Waiter
 from ..pool cimport Admission
 from ..registry cimport Scope
+from ..trace cimport is_due
 from .inside cimport reads_inside_unbegun, takes_none
 from .lean cimport instance_of, is_clean, is_fit, may_run, put_back, sought
 from .listening cimport is_heard

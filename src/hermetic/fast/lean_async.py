@@ -20,6 +20,7 @@ from ..execution import KEY, watch
 from ..gate import Waiter
 from ..pool import Admission
 from ..registry import Scope
+from ..trace import is_due
 from . import statements
 from .counts import count
 from .found import executed
@@ -174,6 +175,9 @@ async def _fetched(
     parameters: Any,
 ) -> Any:
     adapter = dbapi_of(session, scope, side)
+    trace = scope.trace
+    if trace is not None:
+        trace.sent(scope, sql)
     begin = None
     transaction = connection.transaction
     if transaction is None:
@@ -200,6 +204,8 @@ async def _fetched(
         # somebody else holds the lock, or worse: SQLAlchemy's way waits, and says it in full
         connection.scope = connection.transaction = scope.transaction = None
         scope.statements -= 1
+        if trace is not None:
+            trace.unsent()
         return ASIDE
     except BaseException as error:
         connection.cursor = None
@@ -211,6 +217,8 @@ async def _fetched(
         await greenlet_spawn(failed_apart, session, side, error, sql, parameters)
         raise
     connection.at_rest = True
+    if trace is not None:
+        trace.answered()
     connection.cursor = source if len(rows) <= _FEW else None
     if plan.processors is None:
         plan.describe(side.dialect, side.wire.description(source))
@@ -262,6 +270,8 @@ def may_end(scope: Scope, error: BaseException | None) -> bool:
 def may_commit(scope: Scope, error: BaseException | None) -> bool:
     """Whether the end of a scope is its flush and a COMMIT, of which nobody else has to know."""
     if error is not None or scope.entry is not Entry.TRANSACTION or scope.side is None:
+        return False
+    if is_due(scope):
         return False
     if scope.side.wire is None or scope.hooks or scope.borrower is not None or scope.asks:
         return False

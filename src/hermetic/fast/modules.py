@@ -57,6 +57,9 @@ COMPILED: tuple[str, ...] = (
     "hermetic.registry",
     "hermetic.scope",
     "hermetic.shield",
+    "hermetic.trace",
+    "hermetic.watching.series",
+    "hermetic.watching.watcher",
 )
 
 _PACKAGE = __name__.partition(".")[0]

@@ -1,0 +1,47 @@
+cimport cython
+
+from .registry cimport Scope
+
+
+cdef class Trace:
+    cdef public double at
+    cdef public object attempt
+    cdef public double began
+    cdef public Py_ssize_t chatty
+    cdef public dict counts
+    cdef public object due
+    cdef public double ended
+    cdef public object error
+    cdef public Py_ssize_t kept
+    cdef public double left
+    cdef public object name
+    cdef public object number
+    cdef public object options
+    cdef public object outcome
+    cdef public object owner
+    cdef public object place
+    cdef public bint readonly
+    cdef public Py_ssize_t repeats
+    cdef public object route
+    cdef public double seconds
+    cdef public object sql
+    cdef public double started
+    cdef public Py_ssize_t statements
+    cdef public list steps
+    cdef public object task
+    cdef public object tenant
+    cdef public object told
+    cdef public double waited
+    cdef public object watcher
+    cdef public double working
+
+    cpdef sent(self, Scope scope, object sql)
+    cpdef answered(self)
+    cdef _unanswered(self)
+    cpdef unsent(self)
+    cpdef raise_due(self)
+    cpdef close(self, Scope scope, object error)
+    cpdef describe(self, Scope scope)
+
+
+cpdef bint is_due(Scope scope)

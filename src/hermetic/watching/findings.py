@@ -1,0 +1,57 @@
+"""The findings of one Database: each told once, and counted from then on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from ..seen import Finding
+
+# different ones; what is found in more places than these is counted, and not kept
+_MOST = 500
+
+
+class Findings:
+    """What was found, by what it is and the line that it comes from. The lock guards the dict."""
+
+    def __init__(self, ignore: frozenset[str], told: Callable[[Finding], None]) -> None:
+        self._ignore = ignore
+        self._told = told
+        self._lock = threading.RLock()
+        self._known: dict[tuple[str, str, str], Finding] = {}
+        self.untold = 0
+
+    def add(self, finding: Finding) -> Finding | None:
+        """One more.
+
+        :return: what is known of it now; ``None`` where nobody wants to know.
+        """
+        if finding.code in self._ignore:
+            return None
+        key = (finding.code, finding.place, finding.statement or "")
+        now = time.time()
+        with self._lock:
+            known = self._known.get(key)
+            if known is None and len(self._known) >= _MOST:
+                self.untold += 1
+                return None
+            count, first = (1, now) if known is None else (known.count + 1, known.first)
+            found = replace(finding, count=count, first=first, last=now)
+            self._known[key] = found
+        if known is None:
+            self._told(found)
+        return found
+
+    def __call__(self) -> tuple[Finding, ...]:
+        """All of them, the latest first."""
+        with self._lock:
+            found = list(self._known.values())
+        return tuple(sorted(found, key=lambda each: -each.last))
+
+    def forget(self) -> None:
+        """Begin anew."""
+        with self._lock:
+            self._known.clear()
+            self.untold = 0

@@ -1,0 +1,65 @@
+"""What is known of a scope, put into words: only when somebody asks."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ..registry import Scope
+from ..seen import SeenScope, Step
+from ..trace import Trace
+
+
+def seen(trace: Trace) -> SeenScope:
+    """Of a scope that has ended."""
+    offset = time.time() - time.monotonic()
+    left = trace.left or trace.ended
+    return _of(
+        trace,
+        outcome=trace.outcome,
+        error=trace.error,
+        ended_at=trace.ended + offset,
+        seconds=trace.seconds,
+        leaving=max(0.0, trace.started + trace.seconds - left),
+    )
+
+
+def seen_open(scope: Scope, now: float) -> SeenScope:
+    """Of one that is open."""
+    trace: Any = scope.trace
+    trace.describe(scope)
+    return _of(
+        trace,
+        outcome=scope.outcome,
+        error=None,
+        ended_at=None,
+        seconds=now - scope.started,
+        leaving=now - trace.left if trace.left else 0.0,
+    )
+
+
+def _of(trace: Trace, **how: Any) -> SeenScope:
+    steps = [
+        Step(sql, sent - trace.started, answered - sent if answered else None)
+        for sql, sent, answered in list(trace.steps)
+    ]
+    under_way = trace.sql
+    if under_way is not None:
+        steps.append(Step(under_way, trace.at - trace.started, None))
+    state = getattr(trace.route, "state", None)
+    return SeenScope(
+        number=trace.number,
+        name=trace.name or trace.place.function,
+        opened_at=str(trace.place),
+        owner=trace.task or str(trace.owner),
+        propagation=str(trace.options.propagation),
+        readonly=trace.readonly,
+        attempt=trace.attempt,
+        tenant=trace.tenant,
+        server=getattr(state, "name", None),
+        waited=trace.waited,
+        working=trace.working,
+        statements=trace.statements,
+        steps=tuple(steps),
+        **how,
+    )

@@ -1,0 +1,36 @@
+cimport cython
+
+from ..registry cimport Registry, Scope
+from ..trace cimport Trace
+from .series cimport Series, Timeline
+
+cdef class Watcher:
+    cdef object __weakref__
+    cdef public Registry registry
+    cdef public object options
+    cdef public object findings
+    cdef public tuple recorders
+    cdef public bint looks
+    cdef Py_ssize_t _keep
+    cdef Py_ssize_t _steps
+    cdef Py_ssize_t _repeats
+    cdef Py_ssize_t _chatty
+    cdef double _slow_seconds
+    cdef object _lock
+    cdef object _look
+    cdef bint _armed
+    cdef object _pending
+    cdef object _recent
+    cdef object _slow
+    cdef object _failed
+    cdef Timeline _whole
+    cdef dict _names
+
+    @cython.locals(trace=Trace)
+    cpdef opened(self, Scope scope)
+    cpdef closed(self, Trace trace)
+    cpdef count(self)
+
+    @cython.locals(own=double, line=Timeline)
+    cdef _count(self, Trace trace)
+    cdef Timeline _line_of(self, Trace trace)

@@ -1,0 +1,277 @@
+"""One Database, watched: every scope from its opening to its end, and what should not be."""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections import deque
+from functools import partial
+from threading import Lock
+from typing import Any
+
+from ..boundary import Entry
+from ..events import Found, emit
+from ..owner import Owner
+from ..place import user_frame
+from ..pool import LENT
+from ..registry import Registry, Scope
+from ..seen import Finding, FindingError, SeenScope, Watch
+from ..trace import Trace
+from ..watchdog import Watchdog
+from .causes import cause_of_statement, described
+from .findings import Findings
+from .looking import Look
+from .series import Series, Timeline
+from .telling import seen, seen_open
+
+# names of scopes of which there are series; all others are one
+_NAMES = 200
+_OTHERS = "(others)"
+# seconds and number of the stretches: an hour of the whole, an hour of each name
+_WIDTH, _LENGTH = 10.0, 360
+_NAME_WIDTH, _NAME_LENGTH = 60.0, 60
+# ended scopes that wait to be counted, at most, before whoever ends the next one does it
+_PENDING = 200
+
+# of every watched Database; its thread ends when there is nothing left to look at
+_watchdog = Watchdog("hermetic-watch")
+
+
+class Watcher:
+    """What is seen of a Database. Its methods may be called from anywhere, at any time.
+
+    A scope's owner does no more than to write its Trace and, at the end, to hand it over; counting
+    is done by the thread that looks, or by whoever asks. The lock is of those.
+    """
+
+    def __init__(self, registry: Registry, options: Watch, *, looks: bool = True) -> None:
+        self.registry = registry
+        self.options = options
+        self.findings = Findings(frozenset(options.ignore), self._found)
+        self.recorders: tuple[deque[Trace], ...] = ()
+        self._keep = options.keep
+        self._steps = options.steps
+        self._repeats = options.repeats + 1
+        self._chatty = options.chatty + 1
+        self._slow_seconds = options.slow
+        self._lock = Lock()
+        self._look = Look(registry, options, self._of_scope)
+        # one that only records looks at nothing by itself
+        self.looks = looks
+        self._armed = not looks
+        self._start()
+
+    def _start(self) -> None:
+        self._pending: deque[Trace] = deque()
+        self._recent: deque[Trace] = deque(maxlen=self._keep)
+        self._slow: deque[Trace] = deque(maxlen=self._keep)
+        self._failed: deque[Trace] = deque(maxlen=self._keep)
+        self._whole = Timeline(_WIDTH, _LENGTH)
+        self._names: dict[str, Timeline] = {}
+
+    def start_anew(self) -> None:
+        """In a forked child: what the parent saw is the parent's."""
+        self._lock = Lock()
+        self._armed = not self.looks
+        self._start()
+        self.findings.forget()
+
+    # ------------------------------------------------------------ told by scopes
+
+    def opened(self, scope: Scope) -> None:
+        """A scope was opened; what it does is written down from now on."""
+        scope.trace = Trace(self, self._steps, self._repeats, self._chatty)
+        if not self._armed:
+            self._armed = True
+            _watchdog.arm(time.monotonic() + self.options.every, self._alarm)
+        if scope.parent is not None and scope.entry is Entry.TRANSACTION:
+            self._look.nested(scope)
+
+    def closed(self, trace: Trace) -> None:
+        """It has ended."""
+        for recorder in self.recorders:
+            recorder.append(trace)
+        self._pending.append(trace)
+        if len(self._pending) > _PENDING:
+            self.count()
+
+    def repeated(self, trace: Trace, scope: Scope, sql: str) -> None:
+        """It is about to send one statement once too often.
+
+        :raises FindingError: if watched strictly.
+        """
+        if _is_flushing(scope):
+            trace.counts[sql] = 0  # a row at a time is how a flush writes, where it has to
+            return
+        cause = cause_of_statement()
+        what = cause.relationship or cause.column
+        message = f"One statement was sent {self.options.repeats} times in one scope, and again"
+        message += f", to load {what} of one object after the other." if what else "."
+        finding = Finding(
+            "repeated-statement", message, cause.advice, cause.place, scope.ref, statement=sql
+        )
+        self._in_scope(finding)
+
+    def chatty(self, trace: Trace, scope: Scope) -> None:
+        """It is about to send one statement more than a scope should.
+
+        :raises FindingError: if watched strictly.
+        """
+        if _is_flushing(scope):
+            trace.chatty += 1  # the first one after it
+            return
+        finding = Finding(
+            "chatty-scope",
+            f"A scope has sent {self.options.chatty} statements, and goes on.",
+            "Load and write in bulk, or split the unit: locks are held, and one snapshot kept, for "
+            "all that time.",
+            str(scope.place),
+            scope.ref,
+        )
+        self._in_scope(finding)
+
+    def _in_scope(self, finding: Finding) -> None:
+        found = self.findings.add(finding)
+        if found is not None and self.options.strict:
+            raise FindingError(found)
+
+    def _of_scope(self, finding: Finding, trace: Trace | None) -> None:
+        """Found from outside: it is raised when the scope does its next step."""
+        found = self.findings.add(finding)
+        if found is not None and self.options.strict and trace is not None and not trace.ended:
+            trace.due = found
+
+    def _found(self, finding: Finding) -> None:
+        if self.registry.listeners:
+            emit(self.registry.listeners, Found(self.registry.name, finding))
+
+    def lent(self, record: Any, fairy: Any, owner: Owner) -> None:
+        """A connection was taken outside of any scope: if nobody gives it back, its place is told.
+
+        SQLAlchemy's own callback on the fairy was made before this one, and runs after it.
+        """
+        place = described(user_frame())
+        told = partial(self._collected, place, owner, weakref.ref(record))
+        record.record_info[LENT] = weakref.ref(fairy, told)
+
+    def _collected(self, place: str, owner: Owner, record: Any, _: object) -> None:
+        found = record()
+        if found is None or not found.in_use:
+            return
+        self.findings.add(
+            Finding(
+                "connection-leak",
+                f"A connection that {owner} took was given back by nobody; the collector found it.",
+                "Close it: 'with engine.connect() as connection', or a scope in its place.",
+                place,
+            )
+        )
+
+    # ------------------------------------------------------------ looking and counting
+
+    def _alarm(self) -> float | None:
+        self.look()
+        if self.registry.scopes or self._pending:
+            return self.options.every
+        # whoever opens a scope from now on arms anew; one that did so just before is seen to here
+        self._armed = False
+        if not self.registry.scopes:
+            return None
+        self._armed = True
+        return self.options.every
+
+    def look(self) -> None:
+        """Look at everything that is open, as happens by itself every ``every`` seconds."""
+        self._look(time.monotonic())
+        self.count()
+
+    def count(self) -> None:
+        """Count the scopes that have ended since."""
+        with self._lock:
+            while self._pending:
+                self._count(self._pending.popleft())
+
+    def _count(self, trace: Trace) -> None:
+        own = trace.seconds - trace.waited
+        if self._keep:
+            self._recent.append(trace)
+            if own > self._slow_seconds:
+                self._slow.append(trace)
+            if trace.error is not None:
+                self._failed.append(trace)
+        if own > self._slow_seconds:
+            self._look.slow(trace, own, ended=True)
+        failed, retried = trace.error is not None, trace.attempt > 1
+        for line in (self._line_of(trace), self._whole):
+            line.at(trace.ended).add(
+                trace.seconds, trace.outcome, failed, retried, trace.statements, trace.waited
+            )
+
+    def _line_of(self, trace: Trace) -> Timeline:
+        name = trace.name or trace.place.function
+        line = self._names.get(name)
+        if line is None:
+            if len(self._names) >= _NAMES:
+                name = _OTHERS
+            line = self._names.setdefault(name, Timeline(_NAME_WIDTH, _NAME_LENGTH))
+        return line
+
+    # ------------------------------------------------------------ asked by users
+
+    def recent(self) -> tuple[SeenScope, ...]:
+        """The scopes that ended last, the latest first."""
+        return self._told(self._recent)
+
+    def slow(self) -> tuple[SeenScope, ...]:
+        """Those of them that took longer than ``slow``, without what they waited for the pool."""
+        return self._told(self._slow)
+
+    def failed(self) -> tuple[SeenScope, ...]:
+        """Those that an error ended."""
+        return self._told(self._failed)
+
+    def open(self) -> tuple[SeenScope, ...]:
+        """The scopes that are open, the oldest first, with their statements so far."""
+        now = time.monotonic()
+        return tuple(
+            seen_open(scope, now)
+            for scope in list(self.registry.scopes.values())
+            if scope.trace is not None
+        )
+
+    def _told(self, kept: deque[Trace]) -> tuple[SeenScope, ...]:
+        self.count()
+        with self._lock:
+            traces = list(kept)
+        return tuple(seen(trace) for trace in reversed(traces))
+
+    def by_name(self) -> dict[str, Series]:
+        """The last hour of each name of scopes."""
+        self.count()
+        since = time.monotonic() - _NAME_WIDTH * _NAME_LENGTH
+        with self._lock:
+            return {name: line.total(since) for name, line in self._names.items()}
+
+    def over_time(self, name: str | None = None) -> tuple[tuple[float, Series], ...]:
+        """The last hour in stretches of 10 s, or of one name in stretches of 60 s.
+
+        :return: of each stretch that had scopes the Unix time of its beginning, and its Series.
+        """
+        self.count()
+        offset = time.time() - time.monotonic()
+        with self._lock:
+            line = self._whole if name is None else self._names.get(name)
+            if line is None:
+                return ()
+            since = time.monotonic() - 3600.0
+            found = []
+            for at, series in line.points(since):
+                copy = Series()
+                copy.merge(series)
+                found.append((at + offset, copy))
+        return tuple(found)
+
+
+def _is_flushing(scope: Scope) -> bool:
+    session = scope.session
+    return session is not None and bool(session._flushing)
