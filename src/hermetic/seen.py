@@ -43,7 +43,7 @@ class Watch:
     :param chatty: how many statements a scope may send. Default 500.
     :param near: the part of a pool, 0 to 1, that may be lent. Default 0.9.
     :param every: seconds between two looks at what is open. Default 1.
-    :param ignore: findings that are not wanted, by name. Default ``frozenset()``.
+    :param ignore: findings that are not wanted, by name. Default ``set()``.
     """
 
     strict: bool = False
