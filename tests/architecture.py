@@ -36,6 +36,7 @@ LAYERS: Final[Mapping[str, int]] = {
     "boundary": 2,
     "connects": 2,
     "gate": 2,
+    "freshness": 2,
     "generation": 2,
     "retry": 2,
     "routing": 2,

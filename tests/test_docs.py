@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hermetic import errors, seen, shard_errors
+from hermetic.cache import away
 from tests.databases import FamilyUrl
 from tests.documents import ROOT, WRITTEN_URL, PageRun, Rotten, blocks_of, pages, selected
 
@@ -63,7 +64,8 @@ def test_links_between_pages_lead_somewhere() -> None:
 def test_every_error_has_its_entry_and_every_entry_its_error() -> None:
     classes = {
         name
-        for name, value in {**vars(errors), **vars(shard_errors), **vars(seen)}.items()
+        for module in (errors, shard_errors, seen, away)
+        for name, value in vars(module).items()
         if isinstance(value, type) and issubclass(value, errors.HermeticError)
     }
 

@@ -266,7 +266,7 @@ def test_every_option_that_text_can_express_has_a_variable() -> None:
     tested = {option for option, _, _ in [*FROM_TEXT, *FROM_TEXT_OF_SCOPES]}
     inexpressible = {
         *("poolclass", "connect_args", "engine_options", "session_options", "scope", "commit_on"),
-        *("budget", "credentials", "after", "tenant", "tenants"),
+        *("budget", "cache", "credentials", "after", "tenant", "tenants"),
     }
     like_those = {
         *("pool_recycle", "connect_timeout", "lock_timeout"),

@@ -12,6 +12,7 @@ from .async_session import AsyncSession
 from .attempt import Attempt
 from .attempts import Attempts, Unit
 from .budget import Budget
+from .cache import Cache, CacheAway
 from .conflicts import OnConflict
 from .database import Database
 from .dialects.classify import classify
@@ -121,6 +122,8 @@ __all__ = [
     "Attempts",
     "AuthenticationFailed",
     "Budget",
+    "Cache",
+    "CacheAway",
     "CannotConnect",
     "CheckViolation",
     "CommitProof",

@@ -68,9 +68,12 @@ class Database(Closing, Watched):
         self._start(parse_url(url), DatabaseOptions.build(options, place="Database()"))
 
     def _start(self, url: URL, options: DatabaseOptions) -> None:
-        self.options = options
         self.name = options.name or _name_of(url)
         self.registry = Registry(self.name, family_of(url))
+        if options.cache is not None:
+            bound = options.cache.bind(url, options, self.registry)
+            options = dataclasses.replace(options, cache=bound)
+        self.options = options
         self.server = Server(url, options, self.registry)
         self.family = self.server.family
         self.retry_budget = RetryBudget(options.retries_per_second, options.retry_burst)
@@ -393,7 +396,15 @@ class Database(Closing, Watched):
 
     def snapshot(self) -> Snapshot:
         """Every open scope, connection and pool: who holds what, since when, opened where."""
-        return self.registry.snapshot()
+        found = self.registry.snapshot()
+        if self.options.cache is None:
+            return found
+        return dataclasses.replace(found, cache=self.options.cache.counters())
+
+    @property
+    def cache(self) -> Any:
+        """The cache of reads, for ``invalidate``; ``None`` without one."""
+        return self.options.cache
 
     def explain(self) -> str:
         """Every setting in force, by name, without secrets."""
@@ -525,6 +536,8 @@ class Database(Closing, Watched):
 
     def _taken_servers(self) -> list[Server]:
         """Every server, for the last time."""
+        if self.options.cache is not None:
+            self.options.cache.close()
         tenants = [] if self.tenant_servers is None else self.tenant_servers.take_all()
         return [*self._servers, *tenants]
 

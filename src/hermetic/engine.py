@@ -71,6 +71,10 @@ class Server:
         self.options = options
         self.registry = registry
         self.family = family_of(url)
+        # the cache of reads; and what makes the sessions that know of it
+        self._cache: Any = options.cache
+        self.session_maker: Any = None if self._cache is None else self._cache.session_maker
+        self.facade_class: Any = None if self._cache is None else self._cache.facade_class
         self.closed = False
         registry.reads_apart = self.family.reads_apart(options)
         # guards the making of engines; making one does no I/O
@@ -209,7 +213,7 @@ class Server:
         return engine, sides[reader]
 
     def _side(self, engine: Engine, reader: bool, *, asynchronous: bool) -> Side:
-        return Side(
+        made = Side(
             engine,
             self.family,
             driver_of(engine.url),
@@ -217,6 +221,10 @@ class Server:
             reader=reader and self.family.has_readers,
             asynchronous=asynchronous,
         )
+        if self._cache is not None and not made.reader:
+            # what is written, and that it is committed, has to be seen where ``execution`` stands
+            made.begin = None
+        return made
 
     def async_engine(self, *, reader: bool) -> AsyncEngine:
         """The engine for the running event loop. Its connections never meet another loop."""
@@ -317,7 +325,7 @@ class Server:
             evict=partial(self._evict, reads),
             closed=lambda: self.closed,
         )
-        EngineWatch(
+        watch = EngineWatch(
             engine,
             self.family,
             driver_of(url),
@@ -328,6 +336,9 @@ class Server:
             world=world,
             apart=self.engine_apart,
         )
+        if self._cache is not None:
+            primary = self.replica is None
+            self._cache.watch(engine, watch.execution, reader=reads, primary=primary)
         if self.connected is not None:
             connected = self.connected
             event.listen(engine, "connect", lambda *_: connected())

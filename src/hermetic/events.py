@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .errors import Outcome, ScopeRef
 from .faults import Fault
@@ -136,7 +136,9 @@ def emit(listeners: tuple[Listener, ...], event: Event) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ScopeInfo:
-    """One open scope, as it was when looked at. ``age`` in seconds."""
+    """One open scope, as it was when looked at. ``age`` in seconds; ``cache_hits`` is how many of
+    its reads the cache has answered.
+    """
 
     number: int
     name: str
@@ -152,6 +154,7 @@ class ScopeInfo:
     connection: int | None
     attempt: int
     depth: int
+    cache_hits: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +226,8 @@ class Snapshot:
     """Everything that is open at one moment, and what was counted until then.
 
     ``counters`` are the Database's; ``paths`` is how often each fast path ran, or stepped aside and
-    why, in the whole process. ``servers`` is empty without replicas.
+    why, in the whole process. ``servers`` is empty without replicas; ``cache`` is how often reads
+    were answered by the cache, and why not, in this process, and empty without one.
     """
 
     database: str
@@ -234,3 +238,4 @@ class Snapshot:
     counters: dict[str, int]
     paths: dict[str, int]
     servers: tuple[ServerInfo, ...] = ()
+    cache: dict[str, int] = field(default_factory=dict)

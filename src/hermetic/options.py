@@ -251,6 +251,7 @@ class DatabaseOptions:
         Default ``None``.
     :param tenants: a SchemaPerTenant, RowSecurity or DatabasePerTenant: how the rows of tenants are
         kept apart. Default ``None``: there are none.
+    :param cache: a ``hermetic.Cache``: which reads are cached, and where. Default ``None``: none.
     :param credentials: a function that is called for each new connection, and gives a password, or
         a mapping of ``username`` and ``password``; for asyncio it may be a coroutine function. Once
         more when the server refuses what it gave. Default ``None``: what the URL says.
@@ -341,6 +342,7 @@ class DatabaseOptions:
     shed_after: float | None = None
     budget: Budget | None = None
     tenants: Tenants | None = None
+    cache: Any = None
     credentials: Callable[[], Any] | None = field(default=None, repr=False)
     ping_after: float | None = 1.0
     reset_connections: str = "suspected"
@@ -451,6 +453,12 @@ def _provider(check: Checker, option: str, value: Any) -> Callable[[], Any] | No
     raise check.refuse(option, type(value), "must be callable, or None")
 
 
+def _cache(check: Checker, option: str, value: Any) -> Any:
+    if value is None or hasattr(value, "bind"):
+        return value
+    raise check.refuse(option, type(value), "must be a hermetic.Cache, or None")
+
+
 def _mapping(*reserved: str) -> Callable[[Checker, str, Any], Mapping[str, Any]]:
     def check_mapping(check: Checker, option: str, value: Any) -> Mapping[str, Any]:
         if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
@@ -517,6 +525,7 @@ _DATABASE_CHECKS: dict[str, Callable[[Checker, str, Any], Any]] = {
     "budget": _budget,
     "credentials": _provider,
     "tenants": tenants,
+    "cache": _cache,
     "ping_after": lambda check, option, value: check.seconds(
         option, value, optional=True, zero=True
     ),

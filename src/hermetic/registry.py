@@ -382,6 +382,7 @@ class Scope:
             connection=None if connection is None else connection.number,
             attempt=self.attempt,
             depth=depth,
+            cache_hits=getattr(self.root.session, "cache_hits", 0),
         )
 
 

@@ -241,7 +241,8 @@ def _equip(database: Database, scope: Scope, asynchronous: bool) -> None:
         if side.session_dict is not None and not options:
             session = new_session(side, scope)
         else:
-            session = owned_session(side.engine, expire_on_commit=False, **options)
+            make = server.session_maker or owned_session
+            session = make(side.engine, expire_on_commit=False, **options)
             if not options:
                 remember_session(side, session)
             session._scope = scope
@@ -266,8 +267,9 @@ def _equip_async(server: Server, scope: Scope, options: Mapping[str, Any]) -> Si
         facade = lean_async.new_facade(side, session)
     else:
         engine, side = server.async_side(reader=reader)
-        facade = AsyncSession(
-            engine, sync_session_class=owned_session, expire_on_commit=False, **options
+        make = server.session_maker or owned_session
+        facade = (server.facade_class or AsyncSession)(
+            engine, sync_session_class=make, expire_on_commit=False, **options
         )
         session = facade.sync_session
         if not options:

@@ -1,0 +1,169 @@
+"""Reads of any form out of the cache: SQLAlchemy's own way, over a cursor that was filled."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from sqlalchemy import orm
+
+from ..registry import Scope
+from .reading import Asked, answer, look_with, ready
+from .reads import Reads
+from .replay import Cursor, NotCached, connection_over
+from .store import Entry
+from .watch import FILL
+from .wishes import Wish
+
+_METHOD = "_connection_for_bind"
+
+
+class Fill:
+    """Takes the rows of one statement on their way to its result."""
+
+    def __init__(self, sql: str) -> None:
+        self._sql = sql
+        self.found: Any = None
+
+    def take(self, cursor: Any, statement: str, context: Any) -> None:
+        """Fetch all rows, and have the result take them from here.
+
+        Statements that load more for it have the same options.
+        """
+        if self.found is not None or statement != self._sql or cursor.description is None:
+            return
+        rows = list(cursor.fetchall())
+        described = tuple([tuple(column)[:7] for column in cursor.description])
+        self.found = (described, rows)
+        context.cursor = Cursor(cursor.description, rows)
+        cursor.close()
+
+
+class _Attempt:
+    """One statement, which is asked of the cache, and then of the database."""
+
+    def __init__(
+        self, reads: Reads, session: Any, scope: Scope, plain: Callable[..., Any], wish: Wish
+    ) -> None:
+        self.reads = reads
+        self.session = session
+        self.scope = scope
+        self.plain = plain
+        self.wish = wish
+        self.asked: Asked | None = None
+        self.sql = ""
+        self.parameters: Any = None
+
+    def from_cache(self, statement: Any, args: Any, kwargs: Any, found: Entry | None) -> Any:
+        """The result, of rows that are there; of ``found``, or of what is in the cache.
+
+        :raises NotCached: there are none.
+        """
+        session = self.session
+        asked = self._look if found is None else partial(_given, found)
+        connection = connection_over(session.bind, asked)
+
+        def connection_for(bind: Any, *more: Any, **named: Any) -> Any:
+            if session._flushing or bind is not session.bind:
+                return orm.Session._connection_for_bind(session, bind, *more, **named)
+            return connection
+
+        with _connecting_by(session, connection_for):
+            return self.plain(statement, *args, **kwargs)
+
+    def _look(self, sql: Any, parameters: Any, context: Any) -> Any:
+        """The rows of a statement, in the form in which it would be sent."""
+        names = self._names(sql, context)
+        if names is None or context.executemany:
+            raise NotCached
+        driver = f"{context.dialect.name}+{context.dialect.driver}"
+        self.asked = Asked(self.reads, "all", driver, sql, names)
+        self.sql, self.parameters = sql, parameters
+        entry = look_with(self.reads, self.scope, self.asked, parameters)
+        if entry is None:
+            raise NotCached
+        return _given(entry, sql, parameters, context)
+
+    def _names(self, sql: Any, context: Any) -> frozenset[str] | None:
+        """The tables that it depends on; ``None`` where it is not to be cached."""
+        reads, wish = self.reads, self.wish
+        reach = reads.reaches.of(sql, context.compiled)
+        if not wish.named:
+            # nobody has said so of this statement: it has to be beyond doubt
+            sure = reach.sure and reach.certain and not reach.writes
+            return reach.reads if sure and reach.reads <= reads.tables else None
+        if not wish.depends and (not reach.sure or reach.writes):
+            reads.doubt(sql)
+            return None
+        return reach.reads | reads.following.read(wish.depends)
+
+    def from_database(self, statement: Any, args: Any, kwargs: Any) -> Any:
+        if self.asked is None:
+            return self.plain(statement, *args, **kwargs)
+        results: list[Any] = []
+
+        def run() -> Any:
+            fill = Fill(self.sql)
+            options = {**(kwargs.get("execution_options") or {}), FILL: fill}
+            results.append(self.plain(statement, *args, **{**kwargs, "execution_options": options}))
+            return fill.found
+
+        found = answer(self.reads, self.scope, self.asked, self.parameters, run)
+        if results:
+            return results[0]
+        assert isinstance(found, Entry)
+        return self.from_cache(statement, args, kwargs, found)
+
+
+def _given(entry: Entry, sql: Any, parameters: Any, context: Any) -> Any:
+    return entry.description, entry.taken()
+
+
+def replayed(
+    session: Any,
+    reads: Reads,
+    plain: Callable[..., Any],
+    statement: Any,
+    wish: Wish | None,
+    args: Any,
+    kwargs: Any,
+) -> Any:
+    """What a statement finds, as SQLAlchemy's result of it.
+
+    :param wish: ``None`` for one that is not to be cached, inside another one that is.
+    """
+    if wish is None:
+        with _connecting_by(session, None):
+            return plain(statement, *args, **kwargs)
+    scope = ready(session)
+    attempt = _Attempt(reads, session, scope, plain, wish)
+    try:
+        return attempt.from_cache(statement, args, kwargs, None)
+    except NotCached:
+        with _connecting_by(session, None):
+            return attempt.from_database(statement, args, kwargs)
+
+
+def is_replaying(session: Any) -> bool:
+    """Whether a statement of this session is being answered without a connection."""
+    return _METHOD in session.__dict__
+
+
+@contextlib.contextmanager
+def _connecting_by(session: Any, connection_for: Any) -> Iterator[None]:
+    """Have a session get its connections by this, or by itself again: rows that are there may make
+    SQLAlchemy load others, which are not.
+    """
+    # in the session's own dictionary it goes before SQLAlchemy's method
+    own = session.__dict__
+    outer = own.pop(_METHOD, None)
+    if connection_for is not None:
+        own[_METHOD] = connection_for
+    try:
+        yield
+    finally:
+        own.pop(_METHOD, None)
+        if outer is not None:
+            own[_METHOD] = outer

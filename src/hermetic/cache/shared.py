@@ -1,0 +1,203 @@
+"""Versions of tables in a file that all processes of a host have in their memory.
+
+Looking at them is reading memory. Changing them takes the file's lock, which the system takes back
+from a process that has died.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import mmap
+import os
+import secrets
+import stat
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..freshness import CELLS, Board, Claim
+
+# tables that have cells of their own; more share theirs
+TABLES = 4096
+_HEADER = 2
+_LENGTH = 8 * (_HEADER + CELLS * TABLES)
+_MAGIC = 0x31637268  # of this layout
+
+# seconds between two looks at whether the file is still the one that has this name
+_LOOK = 1.0
+# seconds to wait for the lock, which is held for microseconds; a process that is stopped keeps it
+_LOCK = 0.1
+_PAUSE = 0.0005
+
+
+class SharedTokens:
+    """What tells, for one database, whether something read before is still so.
+
+    :param path: the file; ``None`` for memory of this process and those it forks.
+    """
+
+    # whether a word with it may take long
+    blocking = False
+
+    def __init__(self, path: Path | None, lease: float) -> None:
+        self.path = path
+        self.lease = int(lease * 1e9)
+        self._lock = threading.Lock()
+        self._next = 0.0
+        self._places: dict[frozenset[str], tuple[int, ...]] = {}
+        self._open()
+
+    def _open(self) -> None:
+        self._file = None if self.path is None else _opened(self.path)
+        if self._file is None:
+            memory = mmap.mmap(-1, _LENGTH)
+        else:
+            memory = mmap.mmap(self._file.fileno(), _LENGTH)
+        cells: Any = memoryview(memory).cast("Q")
+        if self._file is None:
+            cells[1] = secrets.randbits(63)
+        self._identity = cells[1]
+        self._board = Board(cells[_HEADER:], self.lease)
+
+    def places(self, names: frozenset[str]) -> tuple[int, ...]:
+        """What the other methods want to be given for these tables."""
+        found = self._places.get(names)
+        if found is None:
+            found = self._places[names] = self._board.places(names)
+        return found
+
+    # ------------------------------------------------------------ readers
+
+    def look(self, places: tuple[int, ...]) -> tuple[int, ...] | None:
+        """What whatever is read from now on is good by; ``None`` while a commit is under way."""
+        now = time.monotonic()
+        if now > self._next:
+            self._check(now)
+        board = self._board
+        cells = board.cells
+        versions = [self._identity]
+        marked = 0
+        for place in places:  # as Board.versions and Board.is_marked
+            versions.append(cells[place])
+            marked |= cells[place + 1]
+        if marked:
+            if not board.is_overdue(places, time.monotonic_ns()):
+                return None
+            with self._locked():
+                board.lapse(places, time.monotonic_ns())
+                if board.is_marked(places):
+                    return None
+                return (self._identity, *board.versions(places))
+        return tuple(versions)
+
+    def _check(self, now: float) -> None:
+        """Whether somebody has deleted the file: who comes later makes another."""
+        self._next = now + _LOOK
+        if self._file is None or self.path is None:
+            return
+        try:
+            there = self.path.stat()
+            ours = os.fstat(self._file.fileno())
+            same = (there.st_ino, there.st_dev) == (ours.st_ino, ours.st_dev)
+        except FileNotFoundError:
+            same = False
+        if not same:
+            with self._lock:
+                self._open()
+
+    # ------------------------------------------------------------ writers
+
+    def begin(self, places: tuple[int, ...]) -> Claim:
+        """Announce a commit of these tables."""
+        self._check(time.monotonic())
+        with self._locked():
+            return self._board.begin(places, time.monotonic_ns())
+
+    def finish(self, claim: Claim) -> None:
+        """It is over, and it is known how."""
+        with self._locked():
+            self._board.finish(claim)
+
+    def forget(self, places: tuple[int, ...]) -> None:
+        """Whatever was read of these tables is not good any more."""
+        self._check(time.monotonic())
+        with self._locked():
+            self._board.forget(places)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        if not self._lock.acquire(timeout=_LOCK):
+            raise TimeoutError("the cache's memory is locked by another thread")
+        try:
+            file = self._file
+            if file is None:
+                yield
+                return
+            _take(file)
+            try:
+                yield
+            finally:
+                fcntl.lockf(file, fcntl.LOCK_UN)
+        finally:
+            self._lock.release()
+
+    def start_anew(self) -> None:
+        """In a forked child: a lock may have been held by a thread that is not here."""
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Let go of the file; its memory goes with the last who looks at it."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+
+def _take(file: Any) -> None:
+    until = time.monotonic() + _LOCK
+    while True:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            if time.monotonic() > until:
+                raise TimeoutError("the cache's file is locked by another process") from None
+            time.sleep(_PAUSE)
+        else:
+            return
+
+
+def _opened(path: Path) -> Any:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    file = os.fdopen(os.open(path, flags, 0o600), "r+b", buffering=0)
+    try:
+        _take(file)
+        if os.fstat(file.fileno()).st_size < _LENGTH:
+            os.ftruncate(file.fileno(), _LENGTH)
+            header = _MAGIC.to_bytes(8, "little") + secrets.randbits(63).to_bytes(8, "little")
+            os.pwrite(file.fileno(), header, 0)
+        magic = int.from_bytes(os.pread(file.fileno(), 8, 0), "little")
+        if magic != _MAGIC:
+            raise OSError(f"{path} is no file of a cache's")
+        fcntl.lockf(file, fcntl.LOCK_UN)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def default_path(identity: str) -> Path:
+    """Where the processes of one user on this host find each other, for one database.
+
+    :raises OSError: the folder is not this user's alone.
+    """
+    memory = Path("/dev/shm")
+    parent = memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
+    folder = parent / f"hermetic-{os.geteuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise OSError(f"{folder} is not this user's alone; give Cache(shared=…)")
+    return folder / f"{identity}.cache"

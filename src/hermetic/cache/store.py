@@ -1,0 +1,269 @@
+"""Where what was read is kept, and what tells whether it is still so."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from typing import Any, NamedTuple
+
+from ..events import logger
+from ..touched import EVERYTHING
+from .away import CacheAway
+from .options import Cache
+from .redis_tokens import RedisTokens
+from .shared import SharedTokens, default_path
+from .values import are_fixed, digest, packed, parameters_key, unpacked
+
+
+class Entry(NamedTuple):
+    """What was read: rows as the driver gave them, and what the driver said of their columns.
+
+    ``rows`` are bytes where somebody who has got them could change them for others.
+    """
+
+    tokens: tuple[Any, ...]
+    description: tuple[tuple[Any, ...], ...]
+    rows: Any
+
+    def taken(self) -> list[Any]:
+        """The rows, for one reader."""
+        rows = self.rows
+        found: list[Any] = unpacked(rows) if type(rows) is bytes else list(rows)
+        return found
+
+
+class Commit(NamedTuple):
+    """A commit that was announced, or could not be."""
+
+    names: frozenset[str]
+    claim: Any
+
+
+class Bounded(dict[Any, Any]):
+    """Keeps so many results, and lets go of the oldest."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self._size = size
+        self._lock = threading.Lock()
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        with self._lock:
+            super().__setitem__(key, value)
+            while len(self) > self._size:
+                super().__delitem__(next(iter(self)))
+
+
+class Store:
+    """A region of dogpile's, and the versions of tables, with what happens when they fail."""
+
+    def __init__(self, cache: Cache, identity: str, *, alone: bool) -> None:
+        self.cache = cache
+        self.identity = identity
+        self.counters: Counter[str] = Counter()
+        self.region, client = _region_of(cache)
+        self.tokens = _tokens_of(cache, identity, client, alone)
+        self.blocking = self.tokens.blocking
+        self._client = client if isinstance(cache.region, str) else None
+        # in this process a key may be what it is; elsewhere it is a word
+        self._memory: Any = None if self.blocking else _memory_of(self.region)
+        self._away_until = 0.0
+        self._warned = False
+        # tables of which commits were not announced: they are before anything is read again
+        self._owed: set[str] = set()
+
+    def key(self, statement: tuple[str, ...], tenant: str | None, parameters: Any) -> Any:
+        """A key, of what there is to tell of a statement, whose rows it sees, and its parameters.
+
+        :raises Unkeyable: it cannot be told in a way that stays.
+        """
+        if self._memory is not None:
+            return (statement, tenant, parameters_key(parameters))
+        return f"hermetic:{self.identity}:{digest(*statement, tenant, parameters)}"
+
+    # ------------------------------------------------------------ readers
+
+    def ask(self, places: Any, key: Any) -> tuple[Any, Entry | None, str]:
+        """What a read from now on is good by, what was read before, and why there is neither."""
+        if time.monotonic() < self._away_until:
+            return None, None, "away"
+        try:
+            if self._owed:
+                self._pay()
+            tokens = self.tokens.look(places)
+            if tokens is None:
+                return None, None, "being written"
+            if self._memory is None:
+                found = self.region.get(key, expiration_time=self.cache.expire)
+            else:
+                found = self._remembered(key)
+        except Exception as failed:
+            self._failed(failed)
+            return None, None, "away"
+        self._warned = False
+        # dogpile's word for nothing is no tuple
+        if isinstance(found, tuple) and found[0] == tokens:
+            return tokens, found if type(found) is Entry else Entry(*found), ""
+        return tokens, None, ""
+
+    def _remembered(self, key: Any) -> Any:
+        """As the region's ``get``, without its detours."""
+        found = self._memory.get(key)
+        if found is None or time.time() - found.metadata["ct"] > self.cache.expire:
+            return None
+        return found.payload
+
+    def keep(self, key: Any, tokens: Any, description: Any, rows: Any) -> Entry | None:
+        """Keep what was read since ``tokens`` were given; ``None`` where it cannot be kept."""
+        rows = tuple([row if type(row) is tuple else tuple(row) for row in rows])
+        described = tuple([tuple(column)[:7] for column in description])
+        kept: Any = rows
+        if not are_fixed(rows) or not are_fixed(described):
+            kept = packed(rows)
+            if kept is None or packed(described) is None:
+                self.counters["skipped: values"] += 1
+                return None
+        entry = Entry(tokens, described, kept)
+        try:
+            self.region.set(key, entry if self._memory is not None else tuple(entry))
+        except Exception as failed:
+            self._failed(failed)
+            return None
+        self.counters["fills"] += 1
+        return entry
+
+    # ------------------------------------------------------------ writers
+
+    def begin(self, names: frozenset[str]) -> Commit:
+        """Announce a commit, before it is sent.
+
+        :raises CacheAway: it cannot be, and the cache was told to refuse then.
+        """
+        try:
+            if time.monotonic() < self._away_until:
+                raise ConnectionError("it failed a moment ago")
+            return Commit(names, self.tokens.begin(self.tokens.places(names)))
+        except Exception as failed:
+            self._failed(failed)
+            if self.cache.on_failure == "refuse":
+                raise CacheAway(
+                    f"The commit could not be announced to the cache: {failed}. It was not sent.",
+                    hint="Run the unit again when the cache is back; with Cache(on_failure='serve')"
+                    " it is committed, and others may read what was there before for a while.",
+                ) from failed
+            self._owed |= names
+            return Commit(names, None)
+
+    def finish(self, commit: Commit) -> None:
+        """It is over: what was read before is not good any more."""
+        self.counters["invalidations"] += 1
+        try:
+            if commit.claim is not None:
+                self.tokens.finish(commit.claim)
+                return
+            self._owed |= commit.names
+            if time.monotonic() >= self._away_until:
+                self._pay()
+        except Exception as failed:
+            # where it was announced, the mark stays until its lease is over
+            self._failed(failed)
+
+    def lost(self, commit: Commit) -> None:
+        """Nobody knows how it ended, or whether it has: the mark stays until its lease is over."""
+        self.counters["unknown outcomes"] += 1
+        if commit.claim is None:
+            self._owed |= commit.names
+
+    def forget(self, names: frozenset[str]) -> None:
+        """What was read of these tables is not good any more."""
+        self._owed |= names
+        if time.monotonic() >= self._away_until:
+            try:
+                self._pay()
+            except Exception as failed:
+                self._failed(failed)
+
+    def _pay(self) -> None:
+        """Announce, late, what could not be announced in time."""
+        owed = frozenset(self._owed)
+        self.tokens.forget(self.tokens.places(owed))
+        self._owed -= owed
+
+    def _failed(self, error: Exception) -> None:
+        if time.monotonic() >= self._away_until:
+            self.counters["failures"] += 1
+            self._away_until = time.monotonic() + self.cache.pause
+        if not self._warned:
+            self._warned = True
+            logger.warning(
+                "the cache of reads is away (%s: %s); reads go to the database until it is back",
+                type(error).__name__,
+                error,
+            )
+
+    def start_anew(self) -> None:
+        """In a forked child."""
+        self.tokens.start_anew()
+
+    def close(self) -> None:
+        """Let go of what this store has opened itself."""
+        self.tokens.close()
+        if self._client is not None:
+            self._client.close()
+
+
+def _region_of(cache: Cache) -> tuple[Any, Any]:
+    """The region, and the client of its Redis, if it is in one."""
+    from dogpile.cache import make_region
+
+    given = cache.region
+    if given is None:
+        region = make_region()
+        kept = {"cache_dict": Bounded(cache.max_entries)}
+        return region.configure("dogpile.cache.memory", arguments=kept), None
+    if not isinstance(given, str):
+        return given, getattr(given.actual_backend, "writer_client", None)
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    # its own retries would hold a scope for longer than its deadline has
+    own = {"retry": Retry(NoBackoff(), 0), "health_check_interval": 0}
+    arguments = {
+        "url": given,
+        "socket_timeout": cache.timeout,
+        "socket_connect_timeout": cache.timeout,
+        "redis_expiration_time": int(cache.expire) + 1,
+        "connection_kwargs": own,
+    }
+    region = make_region(serializer=_sure_packed, deserializer=unpacked)
+    region.configure("dogpile.cache.redis", arguments=arguments)
+    client: Any = region.actual_backend
+    return region, client.writer_client
+
+
+def _sure_packed(value: Any) -> bytes:
+    found = packed(value)
+    if found is None:
+        raise ValueError("it would not be the same again")
+    return found
+
+
+def _memory_of(region: Any) -> Any:
+    """The dictionary of a region that is one of this process's, and takes any key."""
+    backend = region.backend
+    plain = type(backend).__name__ == "MemoryBackend" and region.key_mangler is None
+    return backend._cache if plain and region.expiration_time is None else None
+
+
+def _tokens_of(cache: Cache, identity: str, client: Any, alone: bool) -> Any:
+    if client is not None:
+        return RedisTokens(client, identity, cache.lease)
+    if cache.shared is not None:
+        return SharedTokens(cache.shared, cache.lease)
+    return SharedTokens(None if alone else default_path(identity), cache.lease)
+
+
+def with_all(names: frozenset[str]) -> frozenset[str]:
+    """These tables, for a reader: what touches everything touches them."""
+    return names | {EVERYTHING}

@@ -1,0 +1,106 @@
+"""What may be kept: values that are what they were, wherever they are taken out again."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Iterable
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from hashlib import blake2b
+from typing import Any
+from uuid import UUID
+
+# no holder of one of these can change it for another
+_FIXED = frozenset(
+    {
+        *(type(None), bool, int, float, complex, str, bytes),
+        *(date, datetime, time, timedelta, Decimal, UUID),
+    }
+)
+# what is taken out of a pickle, and nothing else: who can write to Redis must not run code here
+_LOADED = frozenset(
+    {
+        *(("datetime", name) for name in ("date", "datetime", "time", "timedelta", "timezone")),
+        *(("decimal", "Decimal"), ("uuid", "UUID"), ("uuid", "SafeUUID")),
+        *(("builtins", name) for name in ("complex", "set", "frozenset", "bytearray", "range")),
+        *(("ipaddress", f"IPv{version}{kind}") for version in (4, 6)
+          for kind in ("Address", "Network", "Interface")),
+        *(("asyncpg.pgproto.pgproto", "UUID"), ("asyncpg.types", "Range")),
+        *(("psycopg.types.range", "Range"), ("zoneinfo", "ZoneInfo._unpickle")),
+        *(("_codecs", "encode"), ("copyreg", "_reconstructor"), ("builtins", "object")),
+    }
+)  # fmt: skip
+
+
+class Unkeyable(Exception):
+    """A parameter of which nobody can say in a stable way what it is."""
+
+
+def are_fixed(rows: Iterable[Iterable[Any]]) -> bool:
+    """Whether no value can be changed by whoever is given it."""
+    return _FIXED.issuperset({type(value) for row in rows for value in row})
+
+
+def packed(value: Any) -> bytes | None:
+    """A value as bytes that ``unpacked`` takes; ``None`` where it would not be the same again."""
+    try:
+        found = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+        unpacked(found)
+    except Exception:
+        return None
+    return found
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _LOADED:
+            raise pickle.UnpicklingError(f"{module}.{name} is nothing that a row is made of")
+        return super().find_class(module, name)
+
+
+def unpacked(found: bytes) -> Any:
+    """:raises UnpicklingError: there is something in it that no row is made of."""
+    return _Unpickler(io.BytesIO(found)).load()
+
+
+def parameters_key(parameters: Any) -> tuple[Any, ...]:
+    """Parameters as part of a key inside this process.
+
+    :raises Unkeyable: one of them has no value that could be told.
+    """
+    if isinstance(parameters, dict):
+        names, values = tuple(parameters), tuple(parameters.values())
+    else:
+        names, values = (), tuple(parameters or ())
+    kinds = tuple(map(type, values))
+    # 1, 1.0, True and Decimal(1) are equal, and not the same to a database
+    if _FIXED.issuperset(kinds):
+        return (names, kinds, values)
+    return (names, tuple(_told(value) for value in values))
+
+
+def digest(*parts: Any) -> str:
+    """A key that is the same in every process.
+
+    :raises Unkeyable: one of the parts has no value that could be told.
+    """
+    found = blake2b(digest_size=20)
+    for part in parts:
+        found.update(_told(part).encode("utf-8", "surrogatepass"))
+        found.update(b"\x1f")
+    return found.hexdigest()
+
+
+def _told(value: Any) -> str:
+    kind = type(value)
+    if kind in _FIXED:
+        # -0.0 and 0.0, or a datetime's fold: repr tells them apart
+        return f"{kind.__name__}:{value!r}"
+    if kind in (list, tuple):
+        return f"{kind.__name__}[{','.join(map(_told, value))}]"
+    if kind is dict:
+        return f"{{{','.join(f'{_told(key)}={_told(each)}' for key, each in value.items())}}}"
+    if kind is type or kind is timezone:
+        return repr(value)
+    raise Unkeyable(f"a {kind.__name__}")

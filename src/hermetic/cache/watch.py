@@ -1,0 +1,230 @@
+"""What an engine's transactions write, and the announcing of their commits.
+
+It stands in front of ``execution``, on the same methods of the dialect, and only on the engines of
+Databases that have a cache.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from sqlalchemy import TextClause
+from sqlalchemy.sql.selectable import TextualSelect
+from sqlalchemy.util import await_only
+
+from ..connection import ConnectionRecord
+from ..dialects.classify import classify
+from ..execution import known
+from ..touched import EVERYTHING, TOUCHED, name_of, touched_by, watched_engines
+from ..vote import undo
+from .raw_sql import reach_of_text
+from .replay import Cursor
+from .store import Commit, Store
+from .tables import UNKNOWN, Following, Reach, reach_of
+
+# the execution option by which a statement's rows are asked for, and how many statements are
+# remembered with what they reach
+FILL = "_hermetic_fill"
+_REMEMBERED = 2000
+
+
+def called(store: Store, asynchronous: bool, function: Callable[..., Any], *args: Any) -> Any:
+    """A word with the store, in the way of the caller's world."""
+    if not (store.blocking and asynchronous):
+        return function(*args)
+    work = asyncio.get_running_loop().run_in_executor(None, partial(function, *args))
+    return await_only(work)
+
+
+class Reaches:
+    """What statements reach, by their text: they come again."""
+
+    def __init__(self, following: Following, family: Any, dialect_name: str) -> None:
+        self.following = following
+        self._family = family
+        self._dialect = dialect_name
+        self._known: dict[str, Reach] = {}
+
+    def of(self, sql: str, compiled: Any) -> Reach:
+        """What a statement reaches that is about to be sent."""
+        found = self._known.get(sql)
+        if found is None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            found = self._known[sql] = self._found(sql, compiled)
+        return found
+
+    def _found(self, sql: str, compiled: Any) -> Reach:
+        statement = None if compiled is None else core_of(compiled)
+        if isinstance(statement, TextualSelect):
+            statement = statement.element
+        if isinstance(statement, TextClause):
+            known = reach_of_text(statement.text, self._dialect)
+        elif statement is None or getattr(statement, "is_ddl", False):
+            known = reach_of_text(sql, self._dialect)
+        else:
+            known = reach_of(statement, self.following)
+        if self._family.hides(sql):
+            return UNKNOWN  # it runs code that the text does not show
+        writes = self.following.written(known.writes, deletes=known.deletes)
+        return known._replace(writes=writes, reads=self.following.read(known.reads))
+
+
+def core_of(compiled: Any) -> Any:
+    """The statement that was compiled, with all that SQLAlchemy's ORM has put into it."""
+    found = getattr(getattr(compiled, "compile_state", None), "statement", None)
+    return compiled.statement if found is None else found
+
+
+class Watch:
+    """Stands around the methods of one engine's dialect."""
+
+    def __init__(
+        self, store: Store, reaches: Reaches, engine: Any, execution: Any, *, reader: bool
+    ) -> None:
+        self._store = store
+        # its connections are read-only from birth
+        self._reader = reader
+        self._reaches = reaches
+        self._execution = execution
+        dialect = engine.dialect
+        self._asynchronous = dialect.is_async
+        self._send = dialect.do_execute
+        self._send_many = dialect.do_executemany
+        self._send_plain = dialect.do_execute_no_params
+        self._commit = dialect.do_commit
+        for name in ("do_execute", "do_executemany", "do_execute_no_params", "do_commit"):
+            setattr(dialect, name, getattr(self, name))
+        watched_engines.add(engine)
+
+    # ------------------------------------------------------------ statements
+
+    def do_execute(self, cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
+        if type(cursor) is Cursor:
+            cursor.ask(statement, parameters, context)
+            return
+        send = partial(self._send, cursor, statement, parameters, context)
+        self._watched(send, cursor, statement, parameters, context)
+
+    def do_executemany(
+        self, cursor: Any, statement: str, parameters: Any, context: Any = None
+    ) -> None:
+        send = partial(self._send_many, cursor, statement, parameters, context)
+        self._watched(send, cursor, statement, parameters, context)
+
+    def do_execute_no_params(self, cursor: Any, statement: str, context: Any = None) -> None:
+        if type(cursor) is Cursor:
+            cursor.ask(statement, None, context)
+            return
+        send = partial(self._send_plain, cursor, statement, context)
+        self._watched(send, cursor, statement, None, context)
+
+    def _watched(
+        self, send: Callable[[], None], cursor: Any, statement: str, parameters: Any, context: Any
+    ) -> None:
+        record = None if context is None else known(context.root_connection)
+        if record is None:
+            send()
+            return
+        options = context.execution_options
+        names = frozenset() if self._reader else self._written(statement, context, options)
+        fill = options.get(FILL) if options else None
+        if not names:
+            send()
+            if fill is not None:
+                fill.take(cursor, statement, context)
+            return
+        info = context.root_connection.info
+        touched = touched_by(info, record, make=True)
+        assert touched is not None
+        touched.names |= names
+        if record.transaction is None or record.transaction.plain:
+            del info[TOUCHED]
+            self._alone(send, names)
+        else:
+            send()
+
+    def _written(self, statement: str, context: Any, options: Any) -> frozenset[str]:
+        names = self._reaches.of(statement, context.compiled).writes
+        declared = options.get("touches") if options else None
+        if declared is None:
+            return names
+        several = (declared,) if isinstance(declared, str) else declared
+        given = frozenset(map(name_of, several))
+        # what is declared of a statement that nobody can read is all that it touches
+        told = given if EVERYTHING in names else names | given
+        return self._reaches.following.written(told, deletes=True)
+
+    def _alone(self, send: Callable[[], None], names: frozenset[str]) -> None:
+        """A statement that is committed by being executed."""
+        commit = self._begin(names)
+        try:
+            send()
+        except BaseException as error:
+            self._failed(commit, error, sent=True)
+            raise
+        self._finish(commit)
+
+    # ------------------------------------------------------------ commits
+
+    def do_commit(self, dbapi: Any) -> None:
+        """:raises CacheAway: it could not be announced."""
+        record = known(dbapi)
+        touched = None if record is None else touched_by(dbapi.info, record)
+        if record is None or touched is None or not touched.names:
+            self._commit(dbapi)
+            return
+        transaction = record.transaction
+        try:
+            commit = self._begin(frozenset(touched.names))
+        except BaseException:
+            # SQLAlchemy takes a transaction whose commit raised for ended, and sends nothing more
+            undo(dbapi, record.scope, self._execution._rollback)
+            if transaction is not None:
+                transaction.over = True
+            raise
+        try:
+            self._commit(dbapi)
+        except BaseException as error:
+            sent = transaction is None or transaction.commit_sent
+            self._failed(commit, error, sent=sent and not getattr(transaction, "committed", False))
+            raise
+        finally:
+            dbapi.info.pop(TOUCHED, None)
+        self._finish(commit)
+
+    def _begin(self, names: frozenset[str]) -> Commit:
+        commit: Commit = called(self._store, self._asynchronous, self._store.begin, names)
+        return commit
+
+    def _finish(self, commit: Commit) -> None:
+        if not (self._store.blocking and self._asynchronous):
+            self._store.finish(commit)
+            return
+        loop = asyncio.get_running_loop()
+        work = loop.run_in_executor(None, self._store.finish, commit)
+        # a cancellation of the waiter's does not reach the work
+        await_only(asyncio.shield(work))
+
+    def _failed(self, commit: Commit, error: BaseException, *, sent: bool) -> None:
+        """A commit that raised: it may have been carried out, or may yet be."""
+        fault = classify(error) if isinstance(error, Exception) else None
+        if sent and (fault is None or fault.ambiguous_at_commit):
+            self._store.lost(commit)
+        elif self._store.blocking and self._asynchronous:
+            # without a wait: an error is on its way out
+            work = asyncio.get_running_loop().run_in_executor(None, self._store.finish, commit)
+            work.add_done_callback(lambda done: done.exception())
+        else:
+            self._store.finish(commit)
+
+
+def touched_in(record: ConnectionRecord | None) -> Any:
+    """What the transaction that is open on a connection has written."""
+    if record is None or record.transaction is None or record.pool_record is None:
+        return None
+    held: Any = record.pool_record()
+    return None if held is None else touched_by(held.info, record)

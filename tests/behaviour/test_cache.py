@@ -1,0 +1,292 @@
+"""A cache of reads, on every database and in both worlds: what is in it, and what empties it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import pytest
+from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy.orm import selectinload
+
+from hermetic import Cache, Database
+from tests.models import Order, User
+from tests.worlds import World
+
+CACHED = {"cache": True}
+
+
+class Name(NamedTuple):
+    id: int
+    username: str
+
+
+def cached_database(world: World, **options: Any) -> Database:
+    return world.database(cache=Cache(entities=(User,), **options))
+
+
+async def filled(world: World) -> None:
+    """Ann and Bob, each read once by their key, and so in the cache."""
+    async with world.session() as session:
+        session.sync_session.add_all([User(id=1, username="ann"), User(id=2, username="bob")])
+    for key in (1, 2):
+        assert await name_of(world, key) in ("ann", "bob")
+
+
+async def name_of(world: World, key: int = 1) -> str | None:
+    async with world.session(readonly=True) as session:
+        found = await session.get(User, key)
+        return None if found is None else str(found.username)
+
+
+async def sent(world: World, key: int = 1) -> tuple[str | None, int]:
+    """Somebody's name, and how many statements it took."""
+    async with world.session(readonly=True) as session:
+        found = await session.get(User, key)
+        return None if found is None else found.username, session.scope.statements
+
+
+async def test_what_was_read_once_is_not_asked_for_again(world: World) -> None:
+    cached_database(world)
+    await filled(world)
+
+    async with world.session(readonly=True) as session:
+        found = await session.get(User, 1)
+        again = await session.get(User, 1)
+
+        assert (found.username, found is again) == ("ann", True)
+        assert found in session.sync_session
+        assert (session.scope.statements, session.scope.connection) == (0, None)
+        assert session.cache_hits == 1
+    assert world.db.snapshot().cache["hits"] == 1
+
+
+async def test_what_is_found_is_tracked_and_can_be_changed(world: World) -> None:
+    cached_database(world)
+    await filled(world)
+
+    async with world.session(isolation=None) as session:
+        found = (await session.scalars(select(User).where(User.id == 1))).one()
+        found.username = "anna"
+    await name_of(world)
+
+    assert world.usernames() == ["anna", "bob"]
+    assert await name_of(world) == "anna"
+
+
+async def test_a_commit_empties_what_it_has_changed_and_no_sooner(world: World) -> None:
+    cached_database(world)
+    await filled(world)
+
+    async with world.session() as session:
+        (await session.get(User, 1)).username = "anna"
+        await session.flush()
+        inside = world.db.cache.counters().get("invalidations", 0)
+    after = world.db.cache.counters()["invalidations"]
+
+    assert after == inside + 1
+    assert await sent(world) == ("anna", 1)
+    assert await sent(world) == ("anna", 0)
+
+
+async def test_a_rollback_empties_nothing(world: World) -> None:
+    cached_database(world)
+    await filled(world)
+
+    async with world.session() as session:
+        (await session.get(User, 1)).username = "anna"
+        await session.flush()
+        session.rollback_only()
+
+    assert await sent(world) == ("ann", 0)
+
+
+async def test_a_scope_reads_what_it_has_changed_itself(world: World) -> None:
+    cached_database(world)
+    await filled(world)
+
+    async with world.session() as session:
+        await session.execute(update(User).where(User.id == 1).values(username="anna"))
+        session.sync_session.expire_all()
+        found = await session.get(User, 1)
+        assert found.username == "anna"
+        session.rollback_only()
+
+    # and what it has read then is not kept
+    assert await sent(world) == ("ann", 0)
+
+
+async def test_pending_changes_are_written_before_a_read(world: World) -> None:
+    cached_database(world)
+    async with world.session() as session:
+        session.sync_session.add(User(id=1, username="ann"))
+    everybody = select(User).order_by(User.id)
+    async with world.session(readonly=True) as session:
+        assert len((await session.scalars(everybody)).all()) == 1
+
+    async with world.session() as session:
+        session.sync_session.add(User(id=2, username="bob"))
+        found = (await session.scalars(everybody)).all()
+
+    assert [each.username for each in found] == ["ann", "bob"]
+
+
+async def test_bulk_statements_empty_it(world: World) -> None:
+    cached_database(world)
+    await filled(world)
+
+    async with world.session() as session:
+        await session.execute(insert(User), [{"id": 3, "username": "cy"}])
+        await session.execute(delete(User).where(User.id == 2))
+
+    assert await name_of(world, 2) is None
+    assert await name_of(world, 3) == "cy"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE users SET username = 'anna' WHERE id = 1",
+        "WITH a AS (SELECT 1 AS b) UPDATE users SET username = 'anna' WHERE id = (SELECT b FROM a)",
+    ],
+    ids=["plain", "with"],
+)
+async def test_raw_sql_empties_it(world: World, sql: str) -> None:
+    if world.backend.family == "mariadb" and sql.startswith("WITH"):
+        pytest.skip("this server has no WITH before UPDATE")
+    cached_database(world)
+    await filled(world)
+
+    async with world.session() as session:
+        await session.execute(sql)
+
+    assert await name_of(world) == "anna"
+
+
+async def test_a_write_outside_of_any_scope_empties_it(world: World) -> None:
+    cached_database(world)
+    await filled(world)
+
+    if world.is_async:
+        async with world.db.async_engine.begin() as connection:
+            await connection.execute(text("UPDATE users SET username = 'anna' WHERE id = 1"))
+    else:
+        with world.db.engine.begin() as plain:
+            plain.execute(text("UPDATE users SET username = 'anna' WHERE id = 1"))
+
+    assert await name_of(world) == "anna"
+
+
+async def test_a_scope_without_a_transaction_empties_it_with_each_statement(world: World) -> None:
+    cached_database(world)
+    await filled(world)
+
+    async with world.session(propagation="not_supported") as session:
+        await session.execute("UPDATE users SET username = 'anna' WHERE id = 1")
+        assert await name_of(world) == "anna"
+
+
+async def test_statements_of_any_form_are_cached_where_they_say_so(world: World) -> None:
+    cached_database(world)
+    await filled(world)
+    statements: list[Any] = [
+        select(User.id, User.username).order_by(User.id),
+        select(func.count()).select_from(User),
+        select(User, Order).outerjoin(Order, Order.user_id == User.id).order_by(User.id),
+        "SELECT id, username FROM users ORDER BY id",
+    ]
+
+    for statement in statements:
+        found = []
+        for _ in range(2):
+            async with world.session(readonly=True) as session:
+                rows = (await session.execute(statement, execution_options=CACHED)).all()
+                found.append([tuple(getattr(v, "username", v) for v in row) for row in rows])
+                statements_sent = session.scope.statements
+        assert found[0] == found[1]
+        assert statements_sent == 0
+
+
+async def test_plain_objects_come_from_the_cache_too(world: World) -> None:
+    cached_database(world)
+    await filled(world)
+    statement = select(User.id, User.username).order_by(User.id)
+
+    for _ in range(2):
+        async with world.session(readonly=True) as session:
+            found = (
+                await session.rows(statement, into=Name, execution_options=CACHED)
+                if (world.is_async)
+                else session.sync_session.rows(statement, into=Name, execution_options=CACHED)
+            )
+            statements_sent = session.scope.statements
+
+    assert found == [Name(1, "ann"), Name(2, "bob")]
+    assert statements_sent == 0
+
+
+async def test_loader_options_do_what_they_do(world: World) -> None:
+    cached_database(world)
+    await filled(world)
+    async with world.session() as session:
+        session.sync_session.add(Order(id=1, user_id=1, item="tea"))
+    statement = select(User).options(selectinload(User.orders)).order_by(User.id)
+
+    for _ in range(3):
+        async with world.session(readonly=True) as session:
+            found = (await session.scalars(statement, execution_options=CACHED)).all()
+            items = [[order.item for order in user.orders] for user in found]
+            assert items == [["tea"], []]
+
+
+async def test_a_named_level_above_read_committed_is_not_answered(world: World) -> None:
+    cached_database(world)
+    await filled(world)
+
+    async with world.session(readonly=True, isolation="SERIALIZABLE") as session:
+        await session.get(User, 1)
+        assert session.cache_hits == 0
+
+
+async def test_locks_are_taken(world: World) -> None:
+    cached_database(world)
+    await filled(world)
+
+    async with world.session() as session:
+        statement = select(User).where(User.id == 1).with_for_update()
+        await session.scalars(statement, execution_options=CACHED)
+        assert session.cache_hits == 0
+        assert session.scope.statements == 1
+
+
+async def test_one_says_no_for_a_statement(world: World) -> None:
+    cached_database(world)
+    await filled(world)
+
+    async with world.session(readonly=True) as session:
+        statement = select(User).where(User.id == 1).execution_options(cache=False)
+        for _ in range(2):
+            (await session.scalars(statement)).one()
+        assert session.cache_hits == 0
+
+
+async def test_what_another_program_has_written_is_told(world: World) -> None:
+    cached_database(world)
+    await filled(world)
+    world.do("UPDATE users SET username = 'anna' WHERE id = 1")
+    before = await name_of(world)
+
+    world.db.cache.invalidate(User)
+
+    assert (before, await name_of(world)) == ("ann", "anna")
+
+
+async def test_many_who_ask_for_the_same_send_it_once(world: World) -> None:
+    cached_database(world)
+    await filled(world)
+    world.db.cache.invalidate()
+    misses = world.db.snapshot().cache["fills"]
+
+    found = await world.together(*[lambda: name_of(world)] * 8)
+
+    assert found == ["ann"] * 8
+    assert world.db.snapshot().cache["fills"] - misses <= 2
