@@ -115,6 +115,8 @@ LAYERS: Final[Mapping[str, int]] = {
     # Edges
     "__main__": 6,
     "cli": 6,
+    "commands": 6,
+    "doctor": 6,
     "inspector": 6,
     "integrations": 6,
     "sinks": 6,

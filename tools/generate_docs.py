@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hermetic import DatabaseOptions, Retry, ScopeOptions
+from hermetic.doctor.examining import REGISTRIES
 from hermetic.options import RETRYABLE_KINDS
 from tests.architecture import LAYERS, PACKAGE
 from tests.fire.hermitage import anomalies_table, isolation_table
@@ -153,6 +154,23 @@ def _first_sentence(path: Path) -> str:
     return re.split(r"(?<=[.!?]) (?=[A-Z])", paragraph)[0]
 
 
+# The doctor
+
+
+def findings() -> str:
+    """A table for each registry of checks: what may be found, how bad that is, how it is known."""
+    parts = []
+    for checks in REGISTRIES:
+        rows = [
+            f"| `{check.code}` | {check.severity} | {_markdown(check.title)} | "
+            f"{_markdown(check.why)} | {_markdown(check.source)} |"
+            for check in checks
+        ]
+        head = ["| code | severity | found | why it matters | source |", "|---|---|---|---|---|"]
+        parts.append("\n".join([f"### {checks.name}", "", *head, *rows, ""]))
+    return "\n".join(parts)
+
+
 # The ledger
 
 
@@ -171,6 +189,7 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "retried-kinds": retried_kinds,
     "modules": modules_table,
     "counts": counts,
+    "findings": findings,
     "isolation": isolation_table,
     "anomalies": anomalies_table,
 }

@@ -30,11 +30,11 @@ KNOWN_DRIVERS = frozenset(
     for name in (driver.name, f"{driver.name}_async")
 )
 # drivers that SQLAlchemy knows, and hermetic would not use
-_UNSOUND = {
+UNSOUND = {
     "aiomysql": "it can hand the rows of a statement that was cancelled to the next one "
     "(aiomysql #88, #783); use asyncmy"
 }
-_SQLALCHEMY = (2, 1, 7)
+SQLALCHEMY = (2, 1, 7)
 _BY_SCHEME: dict[str, Family] = {scheme: f for f in FAMILIES for scheme in f.schemes}
 
 
@@ -191,11 +191,11 @@ def _installed(module: str) -> bool:
 @lru_cache
 def _check_soundness(name: str, *, asynchronous: bool) -> None:
     """Warn, once, of what no version of a driver, or an old SQLAlchemy, has mended."""
-    if name in _UNSOUND:
-        warnings.warn(f"{name}: {_UNSOUND[name]}.", RuntimeWarning, stacklevel=4)
+    if name in UNSOUND:
+        warnings.warn(f"{name}: {UNSOUND[name]}.", RuntimeWarning, stacklevel=4)
     text = importlib.metadata.version("sqlalchemy")
-    if asynchronous and _numbers(text) < _SQLALCHEMY:
-        wanted = ".".join(map(str, _SQLALCHEMY))
+    if asynchronous and numbers(text) < SQLALCHEMY:
+        wanted = ".".join(map(str, SQLALCHEMY))
         warnings.warn(
             f"SQLAlchemy {text} is older than {wanted}: a task that is cancelled while the pool "
             "resets its connection loses the place (#13699). Upgrade it.",
@@ -204,7 +204,7 @@ def _check_soundness(name: str, *, asynchronous: bool) -> None:
         )
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
@@ -217,7 +217,7 @@ def _check_version(driver: Driver) -> None:
         text = importlib.metadata.version(driver.module)
     except importlib.metadata.PackageNotFoundError:
         return
-    if _numbers(text) < driver.minimum:
+    if numbers(text) < driver.minimum:
         wanted = ".".join(map(str, driver.minimum))
         why = f": {driver.why}" if driver.why else ""
         warnings.warn(

@@ -1,0 +1,1 @@
+"""The commands, a file for each, as far as they need no more than that."""

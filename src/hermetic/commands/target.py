@@ -1,0 +1,20 @@
+"""What a command was told to work on, by ``module:attribute``."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def named(name: str, default: str) -> Any:
+    """What an application calls so, or what its function of that name gives.
+
+    :param default: the attribute where only the module is named.
+    :raises ImportError: there is no such module.
+    """
+    module, _, attribute = name.partition(":")
+    sys.path.insert(0, str(Path.cwd()))
+    found = getattr(importlib.import_module(module), attribute or default, None)
+    return found() if callable(found) else found

@@ -1,0 +1,41 @@
+"""What an examination is about: whose server it is, by which options, under how many processes."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+
+from sqlalchemy import URL
+
+from ..options import DatabaseOptions
+
+PRIMARY = "primary"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """One server of one Database.
+
+    :param server: ``"primary"``, or the name of a replica.
+    :param workers: processes of one program.
+    :param processes: how many such programs there are.
+    :param prepares: whether a group prepares transactions on it.
+    """
+
+    database: str
+    server: str
+    url: URL
+    options: DatabaseOptions
+    today: datetime.date
+    workers: int = 1
+    processes: int = 1
+    prepares: bool = False
+
+    @property
+    def is_replica(self) -> bool:
+        return self.server != PRIMARY
+
+    @property
+    def programs(self) -> int:
+        """How many processes have a Database like this one."""
+        return self.workers * self.processes
