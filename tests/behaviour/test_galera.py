@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from hermetic import CommitUnknown, Database, Deadlock, FaultError, NodeNotReady, Outcome, Retry
+from hermetic.doctor import examine
 from tests.backends import Backend
 from tests.behaviour.aftermath import on, on_mariadb
 from tests.behaviour.cluster import PORT, known_as
@@ -340,3 +341,23 @@ def test_nothing_is_lost_with_a_node_that_is_killed(galera: GaleraCluster) -> No
     assert [int(row[0][0]) for row in sums] == [100 * Bank.accounts]  # type: ignore[call-overload]
     permitted = PERMITTED["mariadb", "REPEATABLE READ"]
     assert check_appends(bank.history, final, permitted=permitted) == []
+
+
+# ---------------------------------------------------------------- the doctor
+
+
+def test_the_doctor_sees_a_node_that_is_cut_off(galera: GaleraCluster) -> None:
+    node = galera.nodes[2]
+    url = galera.url("mysql+pymysql", 2)
+    with Database(url) as database:
+        whole = {each.code for each in examine(database).findings}
+        node.isolate()
+        try:
+            cut_off = {each.code for each in examine(database).findings}
+        finally:
+            node.reconnect()
+
+    galera.heal()
+    assert "node-reads-stale" in whole
+    assert not whole & {"node-not-ready", "node-settings", "cluster-small"}
+    assert "node-not-ready" in cut_off

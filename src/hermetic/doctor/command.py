@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from ..commands.target import named
@@ -70,7 +71,7 @@ def _doctor(given: argparse.Namespace) -> int:
 
 def _subject(given: argparse.Namespace) -> Database | Group:
     if given.toml:
-        table, _ = table_from_toml(given.toml, given.table)
+        table, _ = table_from_toml(Path(given.toml), given.table)
         kind: Any = Group if "databases" in table else Database
         made: Database | Group = kind.from_toml(given.toml, given.table)
         return made

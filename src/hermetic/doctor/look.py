@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,10 +25,13 @@ _REACHING = ("creator", "module")
 
 
 @contextmanager
-def connected(server: Server, until: float) -> Iterator[Connection]:
+def connected(
+    server: Server, until: float, tame: Callable[[Any], None] = lambda dbapi: None
+) -> Iterator[Connection]:
     """A connection that is made as those of the Database are, and left as the server gives it.
 
     :param until: monotonic seconds; its socket is shut then.
+    :param tame: what a driver's new connection is told, before anything is sent on it.
     """
     engine = _engine(server, until)
     family, driver = server.family, driver_of(engine.url)
@@ -38,6 +41,7 @@ def connected(server: Server, until: float) -> Iterator[Connection]:
         break_off = family.breaker(dbapi, driver)
         if break_off is not None:
             alarms.append(watchdog.arm(until, break_off))
+        tame(dbapi)
 
     # before SQLAlchemy's own first look at the server
     event.listen(engine, "connect", watch, insert=True)

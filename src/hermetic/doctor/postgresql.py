@@ -162,7 +162,7 @@ def read(
     server: Server, about: About, until: float
 ) -> tuple[PostgreSQLFacts, list[tuple[str, str]]]:
     """The facts of a server, and what it would not tell."""
-    with connected(server, until) as connection:
+    with connected(server, until, _tame) as connection:
         look = _look(connection, server, until)
         found = {**_of_server(look, connection), **_of_role(look), **_of_sessions(look)}
         found |= _of_replication(look, recovering=found["in_recovery"])
@@ -170,6 +170,13 @@ def read(
         if found["pooled"]:
             found["shared"] = _shares(server, look, until)
         return PostgreSQLFacts(about=about, **found), look.refused
+
+
+def _tame(dbapi: Any) -> None:
+    """Have psycopg begin nothing that could write, and prepare nothing: a pooler may be there."""
+    for name, value in (("read_only", True), ("readonly", True), ("prepare_threshold", None)):
+        if hasattr(dbapi, name):
+            setattr(dbapi, name, value)
 
 
 def _look(connection: Connection, server: Server, until: float) -> Look:
@@ -265,7 +272,7 @@ def _shares(server: Server, first: Look, until: float) -> bool:
     is where a pooler lends for a transaction, and in no other mode (PgBouncer 1.18).
     """
     question = "SELECT pg_backend_pid()"
-    with connected(server, until) as connection:
+    with connected(server, until, _tame) as connection:
         second = _look(connection, server, until)
         for _ in range(3):
             pids = [look.row("the backend", question) for look in (first, second)]
