@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -26,7 +26,7 @@ _CASES: list[tuple[Checks[Any], Planted]] = [
     *((SQLITE, case) for case in planted.SQLITE_CASES),
     *((CLIENT, case) for case in planted.CLIENT_CASES),
 ]
-_WELL = {
+_WELL: dict[str, tuple[Checks[Any], Callable[..., Any]]] = {
     "postgresql": (POSTGRESQL, planted.postgresql),
     "standby": (POSTGRESQL, planted.standby),
     "mysql": (MYSQL, planted.mysql),

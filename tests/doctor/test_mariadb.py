@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pymysql
 import pytest
@@ -156,11 +157,16 @@ def test_transactions_that_are_open_and_prepared_are_read(
     well: MariaDBPrimary, replica: MariaDBReplica
 ) -> None:
     url = make_url(as_user(well))
-    arguments = {"host": url.host, "port": url.port, "user": url.username, "database": "app"}
+    arguments: dict[str, Any] = {
+        "host": url.host,
+        "port": url.port,
+        "user": url.username,
+        "password": url.password,
+    }
     database = Database(url)
     about = About(database="app", server=PRIMARY, url=url, options=database.options, today=TODAY)
     well._query("CREATE TABLE app.some (id INT PRIMARY KEY)")
-    prepares = pymysql.connect(**arguments, password=url.password, autocommit=True)
+    prepares = pymysql.connect(**arguments, database="app", autocommit=True)
     for statement in ("XA START 'left'", "INSERT INTO some VALUES (1)", "XA END 'left'"):
         prepares.cursor().execute(statement)
     prepares.cursor().execute("XA PREPARE 'left'")
