@@ -348,8 +348,7 @@ def test_nothing_is_lost_with_a_node_that_is_killed(galera: GaleraCluster) -> No
 
 def test_the_doctor_sees_a_node_that_is_cut_off(galera: GaleraCluster) -> None:
     node = galera.nodes[2]
-    url = galera.url("mysql+pymysql", 2)
-    with Database(url) as database:
+    with Database(node.url("app", "mysql+pymysql")) as database:
         whole = {each.code for each in examine(database).findings}
         node.isolate()
         try:

@@ -13,12 +13,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import exc as sa_exc
+
 from ..engine import Server
 from .about import About
 from .look import Look, connected, secrets_of
 
 LONG_SECONDS = 900.0
 PREPARED_SECONDS = 300.0
+
+# a node that is not of its cluster
+_NOT_READY = 1047
 
 _GLOBAL = "SHOW GLOBAL VARIABLES"
 _SESSION = "SHOW SESSION VARIABLES"
@@ -113,10 +118,22 @@ class MySQLFacts:
 
 def read(server: Server, about: About, until: float) -> tuple[MySQLFacts, list[tuple[str, str]]]:
     """The facts of a server, and what it would not tell."""
-    with connected(server, until) as connection:
-        look = Look(connection, secrets_of(server), "START TRANSACTION READ ONLY")
-        found = {**_of_server(look), **_of_database(look, server), **_of_others(look)}
-        return MySQLFacts(about=about, **found), look.refused
+    try:
+        with connected(server, until) as connection:
+            look = Look(connection, secrets_of(server), "START TRANSACTION READ ONLY")
+            found = {**_of_server(look), **_of_database(look, server), **_of_others(look)}
+            return MySQLFacts(about=about, **found), look.refused
+    except sa_exc.DBAPIError as error:
+        if getattr(error.orig, "args", (0,))[0] != _NOT_READY:
+            raise
+        return _not_ready(about), [("everything else", "the node refuses it (1047)")]
+
+
+def _not_ready(about: About) -> MySQLFacts:
+    """What is known of a node that refuses even ROLLBACK (MariaDB 10.11, Galera 26.4)."""
+    status = {"wsrep_ready": "OFF", "wsrep_cluster_status": "unknown"}
+    session = {"wsrep_sync_wait": "1"}
+    return MySQLFacts(about=about, variables={"wsrep_on": "ON"}, session=session, status=status)
 
 
 def _of_server(look: Look) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def _no_deadline(seen: MySQLFacts) -> Iterator[Sign]:
     if options.statement_timeout is not None or options.scope.timeout is not None:
         return
     name = "max_statement_time" if seen.mariadb else "max_execution_time"
-    if float(seen.session.get(name, "0") or 0) == 0:
+    if float(seen.session.get(name, "1")) == 0:
         told = f"no timeout, no statement_timeout, and {name} is 0"
         yield Sign(told, "Database(…, timeout=30.0, statement_timeout=30.0)")
 
@@ -116,7 +116,7 @@ def _no_idle_timeout(seen: MySQLFacts) -> Iterator[Sign]:
     name = "idle_transaction_timeout"
     if not seen.mariadb or seen.about.options.idle_in_transaction_timeout is not None:
         return
-    if seen.session.get(name, "0") == "0":
+    if seen.session.get(name) == "0":
         change = option("idle_in_transaction_timeout", 60.0)
         yield Sign(f"no idle_in_transaction_timeout, and {name} is 0", change)
 
@@ -406,7 +406,7 @@ def _commit_table(seen: MySQLFacts) -> Iterator[Sign]:
 )
 def _two_phase(seen: MySQLFacts) -> Iterator[Sign]:
     oldest = (10, 5) if seen.mariadb else (5, 7, 7)
-    if seen.about.prepares and seen.numbers < oldest:
+    if seen.about.prepares and seen.numbers and seen.numbers < oldest:
         yield Sign(f"version {seen.version}", f"{versions.shown(oldest)} or later")
 
 

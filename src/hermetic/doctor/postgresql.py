@@ -73,8 +73,8 @@ _FOLLOWERS = (
 # what has been received and is not shown yet; the time alone grows where nothing is written
 _BEHIND = (
     "SELECT CASE WHEN pg_last_wal_receive_lsn() IS NOT DISTINCT FROM pg_last_wal_replay_lsn() "
-    "THEN 0 ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) "
-    "END::float8, "
+    "THEN 0 ELSE extract(epoch FROM clock_timestamp() - "
+    "coalesce(pg_last_xact_replay_timestamp(), pg_postmaster_start_time())) END::float8, "
     "(SELECT count(*) FROM pg_catalog.pg_stat_wal_receiver)"
 )
 _ENCRYPTED = "SELECT ssl FROM pg_catalog.pg_stat_ssl WHERE pid = pg_backend_pid()"
