@@ -70,6 +70,7 @@ check: $(DEV)
 
 bench: $(BENCH)
 	$(BIN)/python bench/run.py $(BENCH_ARGS)
+	$(if $(strip $(BENCH_ARGS)),,$(BIN)/python bench/many.py)
 
 soak: $(DEV)
 	scripts/install-servers

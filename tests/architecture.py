@@ -28,6 +28,7 @@ LAYERS: Final[Mapping[str, int]] = {
     "blending": 0,
     "replica": 0,
     "seen": 0,
+    "row_errors": 0,
     "shard_errors": 0,
     "tenancy": 0,
     # Knowledge
@@ -87,6 +88,8 @@ LAYERS: Final[Mapping[str, int]] = {
     "routes": 3,
     "tenant_servers": 3,
     "rows": 3,
+    "bulk": 3,
+    "many": 3,
     "conflicts": 3,
     "sealed": 3,
     "session": 3,

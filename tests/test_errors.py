@@ -15,7 +15,7 @@ from sqlalchemy import exc as sa_exc
 from sqlalchemy.orm import exc as orm_exc
 
 import hermetic
-from hermetic import blending, errors
+from hermetic import blending, errors, row_errors
 from hermetic.blending import FAULT_CLASSES, fault_error
 from hermetic.errors import (
     FaultError,
@@ -32,7 +32,7 @@ FAULT = Fault(FaultKind.UNIQUE, "23505", Rerun.NEVER, Transaction.DOOMED, constr
 
 CLASSES: dict[str, type[HermeticError]] = {
     name: value
-    for name, value in vars(errors).items()
+    for name, value in {**vars(errors), **vars(row_errors)}.items()
     if inspect.isclass(value) and issubclass(value, HermeticError)
 }
 
@@ -48,6 +48,7 @@ DATA: dict[str, dict[str, Any]] = {
         "hint": "try 1",
     },
     "MissingDriver": {"extra": "mysql"},
+    "InvalidRow": {"row": 3, "field": "username"},
     "ForeignOwner": {"owner": "thread 'a'", "user": "thread 'b'"},
     "ConcurrentUse": {"owner": "thread 'a'", "user": "thread 'b'"},
     "ForkedScope": {"owner": "thread 'a'", "user": "thread 'b'"},

@@ -29,6 +29,7 @@ _WAITING_METHODS = frozenset(
     (
         *("execute", "scalar", "scalars", "get", "get_one", "flush", "refresh", "delete", "merge"),
         *("commit", "rollback", "close", "reset", "connection", "invalidate"),
+        *("insert_many", "update_many", "delete_many"),
     )
 )
 

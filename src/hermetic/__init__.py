@@ -109,6 +109,7 @@ from .proof import CommitProof
 from .recovery import Recovery
 from .registry import Scope
 from .replica import Replica
+from .row_errors import InvalidRow
 from .seen import Finding, FindingError, SeenScope, Step, Watch
 from .session import Session
 from .tenancy import NO_TENANT, DatabasePerTenant, RowSecurity, SchemaPerTenant
@@ -161,6 +162,7 @@ __all__ = [
     "IntegrityViolation",
     "InvalidData",
     "InvalidOption",
+    "InvalidRow",
     "InvalidStatement",
     "InvalidURL",
     "Isolation",

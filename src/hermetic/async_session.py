@@ -11,6 +11,7 @@ from sqlalchemy import Select
 from .errors import Outcome
 from .fast import flush_async, lean, lean_async
 from .loan import Loan
+from .many import AsyncManySession
 from .registry import Scope
 from .rows import AsyncRowsSession
 from .session import Session
@@ -21,7 +22,7 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
-class AsyncSession(AsyncRowsSession, AsyncStringSession):
+class AsyncSession(AsyncRowsSession, AsyncManySession, AsyncStringSession):
     """SQLAlchemy's AsyncSession over a hermetic Session."""
 
     sync_session_class = Session

@@ -6,6 +6,7 @@
     ├── ConfigurationError            a wrong value, refused when it is given
     │   ├── InvalidOption
     │   ├── InvalidURL
+    │   ├── InvalidRow                one of many, in row_errors
     │   └── MissingDriver
     ├── ScopeError                    a scope or session used in a way it does not allow
     │   ├── NoScope                   nothing is open here
@@ -428,12 +429,14 @@ class FaultError(HermeticError):
     It is raised as an instance of SQLAlchemy's own class as well, with ``statement``, ``orig`` and
     the rest of it, so that code which catches ``sqlalchemy.exc`` goes on working. ``fault`` is the
     classification (``None`` on one that an application raised itself); ``outcome`` is set once the
-    transaction has ended.
+    transaction has ended. ``row`` is the position of the row that was refused, from 0, where many
+    were written at once and it is known.
     """
 
     kind: ClassVar[FaultKind] = FaultKind.OTHER
     fault: Fault | None = None
     outcome: Outcome | None = None
+    row: int | None = None
 
 
 class SerializationConflict(FaultError):

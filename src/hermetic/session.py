@@ -14,12 +14,12 @@ from sqlalchemy import Select, orm, text
 from sqlalchemy.orm import SessionTransaction, SessionTransactionOrigin
 from sqlalchemy.orm.state import InstanceState
 
+from .bulk.admission import stray_write
 from .current import current_scope
 from .errors import (
     ConcurrentUse,
     NoScope,
     Outcome,
-    ReadOnlyScope,
     ScopeControls,
     ScopeError,
     StaleInstance,
@@ -34,6 +34,7 @@ from .fast.lean import get as shortly_get
 from .fast.seam import quicken
 from .hooks import Hook, HookKind, add_hook
 from .loan import Loan
+from .many import ManySession
 from .owner import Owner, current_task, describe_current
 from .place import Place, user_frame
 from .redaction import redacted
@@ -95,7 +96,7 @@ _begin, _commit, _rollback, _close, _reset, _merge, _flush = (
 _added_all = exclusive(_add_all)
 
 
-class Session(RowsSession, StringSession, TenantSession):
+class Session(RowsSession, ManySession, StringSession, TenantSession):
     """A SQLAlchemy session that knows whose it is.
 
     It behaves as ``sqlalchemy.orm.Session`` does, takes the same arguments, and besides: it takes a
@@ -306,7 +307,7 @@ class Session(RowsSession, StringSession, TenantSession):
         if scope is not None:
             scope.check_statement()
             if scope.readonly and getattr(statement, "is_dml", False):
-                raise _stray_write(scope, f"the statement {str(statement).strip()!r}")
+                raise stray_write(scope, f"the statement {str(statement).strip()!r}")
             result = super()._execute_internal(statement, *args, **kwargs)
             return quicken(result, kwargs.get("execution_options"))
         outermost = self._enter_use()
@@ -335,7 +336,7 @@ class Session(RowsSession, StringSession, TenantSession):
         if scope.readonly:
             changed = self._first_change()
             if changed is not None:
-                raise _stray_write(scope, changed)
+                raise stray_write(scope, changed)
         try:
             _written(self, objects)
         except BaseException as error:
@@ -570,12 +571,3 @@ def _party(party: _Party) -> str:
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     thread = f"thread {names.get(ident, ident)!r}"
     return thread if task is None else f"task {task.get_name()!r} of {thread}"
-
-
-def _stray_write(scope: Scope, subject: str) -> ReadOnlyScope:
-    return ReadOnlyScope(
-        f"The scope is read-only, and {subject} would be written.",
-        subject=subject,
-        scope=scope.ref,
-        hint="Open the scope without readonly=True.",
-    )

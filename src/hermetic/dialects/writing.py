@@ -24,3 +24,45 @@ def says_conflicts(database: str) -> str | None:
     if database in ("mysql", "mariadb"):
         return "on duplicate key"
     return None
+
+
+def copies(database: str, driver: str) -> bool:
+    """Whether rows are best sent by COPY.
+
+    :param database: the family's name, or SQLAlchemy's.
+    """
+    return database == "postgresql" and driver in ("psycopg", "psycopg_async", "asyncpg")
+
+
+def unnests(database: str, driver: str) -> bool:
+    """Whether a statement may be given an array for each column, by the driver's own types."""
+    return copies(database, driver)
+
+
+def wants_alike(driver: str) -> bool:
+    """Whether all values of an array have to be of one Python type."""
+    return driver in ("psycopg", "psycopg_async")
+
+
+def takes_many(driver: str) -> bool:
+    """Whether the driver's ``executemany`` is its best way to insert rows, given as tuples."""
+    return driver in ("pysqlite", "aiosqlite", "pymysql", "asyncmy", "mysqldb")
+
+
+def goes_one_by_one(driver: str) -> bool:
+    """Whether ``executemany`` takes rows from an iterator, and stops at the one that is refused."""
+    return driver in ("pysqlite", "aiosqlite")
+
+
+def survives_refusal(database: str) -> bool:
+    """Whether a statement that is refused leaves its transaction as it was before, so that the row
+    in question can be looked for.
+    """
+    return database in ("sqlite", "mysql", "mariadb")
+
+
+def joins_rows(database: str) -> bool:
+    """Whether many UPDATEs by key are one with a derived table, as the driver would send each by
+    itself.
+    """
+    return database in ("mysql", "mariadb")

@@ -1,0 +1,319 @@
+"""Many rows updated or deleted by their keys: which way the rows of each shape go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import BindParameter, Column, and_, select, tuple_, union_all
+
+from ..dialects.writing import joins_rows, takes_many, unnests, wants_alike
+from ..fast.private_flush import compile_once, parameter_names, why_not_compiled
+from .columns import Columns, alike, defaults_of, element_of
+from .given import Run
+from .inserting import rows_from
+from .sending import Said, Sender
+from .target import Target
+
+_KEY = "hermetic_key_"
+
+
+class Changing:
+    """One call of ``update_many`` or ``delete_many``.
+
+    :ivar matched: how many rows of the table were found, as far as the driver tells.
+    """
+
+    def __init__(self, sender: Sender, target: Target, keys: tuple[str, ...]) -> None:
+        self.sender = sender
+        self.target = target
+        self.keys = keys
+        self.matched = 0
+        self.changed: set[tuple[Any, ...]] = set()
+        self._shapes: dict[tuple[str, ...], Any] = {}
+
+    def send(self, run: Run) -> None:
+        shape = self._shapes.get(run.names)
+        if shape is None:
+            if len(self._shapes) >= 500:
+                self._shapes.clear()
+            shape = self._shapes[run.names] = self._shape(run.names)
+        self.matched += max(0, shape.send(run))
+        if self.sender.session.identity_map:
+            places = [run.names.index(key) for key in self.keys]
+            self.changed.update(tuple([row[at] for at in places]) for row in run.rows)
+
+    def _shape(self, names: tuple[str, ...]) -> Any:
+        raise NotImplementedError
+
+
+class Updating(Changing):
+    def _shape(self, names: tuple[str, ...]) -> Any:
+        return UpdateShape(self, names)
+
+
+class Deleting(Changing):
+    def _shape(self, names: tuple[str, ...]) -> Any:
+        return DeleteShape(self, names)
+
+
+class _Shape:
+    """What updating and deleting have in common."""
+
+    def __init__(self, call: Changing, names: tuple[str, ...]) -> None:
+        self.sender = sender = call.sender
+        self.target = target = call.target
+        self.keys = target.columns(call.keys)
+        self.key_places = [names.index(key) for key in call.keys]
+        self.dialect = sender.dialect
+        self.criteria: list[Any] = []
+        if target.mapper is not None and target.mapper.single:
+            self.criteria.append(target.mapper._single_table_criterion)
+        self._said: Said | None = None
+        self._order: list[int] = []
+        self._statement: Any = None
+
+    def found(self, values: Sequence[Any]) -> Any:
+        """A condition: the row has this key."""
+        pairs = zip(self.keys, values, strict=True)
+        return and_(*(column == value for column, value in pairs), *self.criteria)
+
+    def named_keys(self) -> list[Any]:
+        return [
+            BindParameter(f"{_KEY}{at}", type_=column.type) for at, column in enumerate(self.keys)
+        ]
+
+    def compiled(self, statement: Any, values: list[str]) -> bool:
+        """Make a statement for one row of values; whether it is nothing but its text and these.
+
+        :param values: the names of the parameters.
+        """
+        compiled = compile_once(statement, self.dialect, values, many=True)
+        names = parameter_names(compiled)
+        plain = not why_not_compiled(compiled) and compiled.positional
+        if not plain or sorted(names) != sorted(values):
+            return False
+        self._said = Said(compiled.string, compiled, statement)
+        self._order = [values.index(name) for name in names]
+        return True
+
+    def by_many(self, run: Run, columns: list[Any]) -> int:
+        """By the driver's ``executemany``."""
+        assert self._said is not None
+        rows = list(zip(*[columns[at] for at in self._order], strict=True))
+        return self.sender.many(self._said, rows, run)
+
+    def by_arrays(self, run: Run, columns: list[Any], names: Sequence[str]) -> int | None:
+        """With an array for each column; ``None`` where the values make none."""
+        if wants_alike(self.sender.driver):
+            columns = [alike(column) for column in columns]
+            if None in columns:
+                return None
+        parameters = {f"c{at}": list(column) for at, column in enumerate(columns)}
+        matched: int = self.sender.core(self._statement, parameters, run, names).rowcount
+        return matched
+
+
+class UpdateShape(_Shape):
+    """Rows that have new values for the same columns."""
+
+    def __init__(self, call: Updating, names: tuple[str, ...]) -> None:
+        super().__init__(call, names)
+        others = [c for c in self.target.table.c if c not in self.target.columns(names)]
+        self.defaults = defaults_of(others, {}, "onupdate")
+        self.columns = Columns(names, self.target.named, self.defaults.made, self.dialect)
+        self.send = self._way()
+
+    def _way(self) -> Callable[[Run], int]:
+        sender = self.sender
+        self._made = [at for at in range(len(self.columns.columns)) if at not in self.key_places]
+        if sender.aside or self.columns.aside or self.defaults.aside:
+            return self._by_sqlalchemy
+        if unnests(sender.database, sender.driver):
+            elements = [element_of(column, self.dialect) for column in self.columns.columns]
+            if None not in elements:
+                self._statement = self._joined(rows_from([each for each in elements if each]))
+                return self._by_arrays
+        elif joins_rows(sender.database) and self._joins_plainly():
+            return self._by_join
+        elif takes_many(sender.driver) and self._compile():
+            return lambda run: self.by_many(run, self._columns(run))
+        return self._by_sqlalchemy
+
+    def _joins_plainly(self) -> bool:
+        """Whether the statement of a derived table has the rows' values as parameters alone."""
+        self._width = len(self.columns.columns)
+        self._joins: dict[int, Said] = {}
+        compiled = compile_once(self._union(1), self.dialect, [], many=False)
+        names = [f"r0_{at}" for at in range(self._width)]
+        plain = not why_not_compiled(compiled) and compiled.positional
+        return bool(plain) and parameter_names(compiled) == names
+
+    def _columns(self, run: Run) -> list[Any]:
+        return self.columns.processed(self.columns.across(run), run)
+
+    def _set(self) -> list[Column[Any]]:
+        return [self.columns.columns[at] for at in self._made]
+
+    def _compile(self) -> bool:
+        statement = self.target.table.update().where(self.found(self.named_keys()))
+        names = [column.key for column in self.columns.columns]
+        for number, at in enumerate(self.key_places):
+            names[at] = f"{_KEY}{number}"
+        return self.compiled(statement, names)
+
+    def _joined(self, given: Any) -> Any:
+        """``UPDATE … FROM`` what is given, as columns ``c0``, ``c1``, …"""
+        keys = [given.c[f"c{at}"] for at in self.key_places]
+        values = {self.columns.columns[at].key: given.c[f"c{at}"] for at in self._made}
+        return self.target.table.update().where(self.found(keys)).values(values)
+
+    def _by_arrays(self, run: Run) -> int:
+        run = self._last_of_each(run)
+        matched = self.by_arrays(run, self._columns(run), self.columns.names)
+        return self._by_sqlalchemy(run) if matched is None else matched
+
+    def _by_join(self, run: Run) -> int:
+        """The rows as a derived table, some at a time: a statement for each would be a round trip
+        for each.
+        """
+        run = self._last_of_each(run)
+        columns = self._columns(run)
+
+        def send(start: int, end: int) -> int:
+            matched = 0
+            for first in range(start, end, _JOINED):
+                last = min(end, first + _JOINED)
+                said = self._join_of(last - first)
+                values = [column[first:last] for column in columns]
+                flat = [value for row in zip(*values, strict=True) for value in row]
+                matched += self.sender.one(said, tuple(flat))
+            return matched
+
+        return self.sender.parts(send, run)
+
+    def _join_of(self, count: int) -> Said:
+        """The statement for so many rows, whose parameters are the values in their order."""
+        found = self._joins.get(count)
+        if found is None:
+            statement = self._union(count)
+            names = [f"r{row}_{at}" for row in range(count) for at in range(self._width)]
+            compiled = compile_once(statement, self.dialect, names, many=False)
+            if parameter_names(compiled) != names or why_not_compiled(compiled):
+                raise AssertionError(compiled.string)
+            if len(self._joins) > _REMEMBERED:
+                self._joins.clear()
+            found = self._joins[count] = Said(compiled.string, compiled, statement)
+        return found
+
+    def _union(self, count: int) -> Any:
+        rows = [
+            select(
+                *(
+                    BindParameter(f"r{number}_{at}", type_=column.type).label(f"c{at}")
+                    for at, column in enumerate(self.columns.columns)
+                )
+            )
+            for number in range(count)
+        ]
+        return self._joined((union_all(*rows) if count > 1 else rows[0]).subquery("given"))
+
+    def _last_of_each(self, run: Run) -> Run:
+        """Of several rows with one key the last one counts, as it would one after the other."""
+        places = self.key_places
+        last = {tuple([row[at] for at in places]): n for n, row in enumerate(run.rows)}
+        if len(last) == len(run.rows):
+            return run
+        numbers = sorted(last.values())
+        rows = [run.rows[number] for number in numbers]
+        return Run(run.names, rows, run.first, [run.given[number] for number in numbers])
+
+    def _by_sqlalchemy(self, run: Run) -> int:
+        statement = self.target.table.update().where(self.found(self.named_keys()))
+        given = len(run.names)
+        keys = [column.key for column in self.columns.columns[:given]]
+        for number, at in enumerate(self.key_places):
+            keys[at] = f"{_KEY}{number}"
+        parameters = [dict(zip(keys, row, strict=True)) for row in run.rows]
+        names = self.columns.names[:given]
+        matched: int = self.sender.core(statement, parameters, run, names).rowcount
+        return matched
+
+
+# rows of one derived table, and for how many numbers of rows the statement is kept
+_JOINED = 500
+_REMEMBERED = 20
+
+
+class DeleteShape(_Shape):
+    """Keys of rows that are deleted."""
+
+    def __init__(self, call: Deleting, names: tuple[str, ...]) -> None:
+        super().__init__(call, names)
+        self.columns = Columns(call.keys, self.target.named, (), self.dialect)
+        self.send = self._way()
+
+    def _way(self) -> Callable[[Run], int]:
+        sender = self.sender
+        if sender.aside or self.columns.aside:
+            return self._by_sqlalchemy
+        if unnests(sender.database, sender.driver):
+            elements = [element_of(column, self.dialect) for column in self.keys]
+            if None not in elements:
+                given = rows_from([each for each in elements if each])
+                found = self.found([given.c[f"c{at}"] for at in range(len(self.keys))])
+                self._statement = self.target.table.delete().where(found)
+                return self._by_arrays
+        elif joins_rows(sender.database):
+            return self._by_list
+        elif takes_many(sender.driver) and self._compile():
+            return lambda run: self.by_many(self._keys(run), self._values(self._keys(run)))
+        return self._by_sqlalchemy
+
+    def _keys(self, run: Run) -> Run:
+        """The keys of a run alone."""
+        places = self.key_places
+        if places == list(range(len(run.names))):
+            return run
+        rows = [tuple([row[at] for at in places]) for row in run.rows]
+        return Run(tuple(run.names[at] for at in places), rows, run.first, run.given)
+
+    def _values(self, run: Run) -> list[Any]:
+        return self.columns.processed(self.columns.across(run), run)
+
+    def _compile(self) -> bool:
+        statement = self.target.table.delete().where(self.found(self.named_keys()))
+        return self.compiled(statement, [f"{_KEY}{at}" for at in range(len(self.keys))])
+
+    def _by_arrays(self, run: Run) -> int:
+        keys = self._keys(run)
+        matched = self.by_arrays(keys, self._values(keys), self.columns.names)
+        return self._by_sqlalchemy(run) if matched is None else matched
+
+    def _by_list(self, run: Run) -> int:
+        """``DELETE … WHERE key IN (…)``."""
+        keys = self._keys(run)
+        single = len(self.keys) == 1
+        subject = self.keys[0] if single else tuple_(*self.keys)
+        values = [row[0] if single else row for row in keys.rows]
+        statement = self._listed(subject)
+
+        def send(start: int, end: int) -> int:
+            matched: int = self.sender.execute(statement, {"keys": values[start:end]}).rowcount
+            return matched
+
+        return self.sender.parts(send, keys)
+
+    def _listed(self, subject: Any) -> Any:
+        listed: Any = BindParameter("keys", expanding=True, type_=subject.type)
+        if self._statement is None:
+            criteria = and_(subject.in_(listed), *self.criteria)
+            self._statement = self.target.table.delete().where(criteria)
+        return self._statement
+
+    def _by_sqlalchemy(self, run: Run) -> int:
+        keys = self._keys(run)
+        statement = self.target.table.delete().where(self.found(self.named_keys()))
+        parameters = [{f"{_KEY}{at}": value for at, value in enumerate(row)} for row in keys.rows]
+        matched: int = self.sender.core(statement, parameters, keys, self.columns.names).rowcount
+        return matched
