@@ -416,7 +416,7 @@ _PSYCOPG2: Final = Driver("psycopg2", "psycopg2", "")
 
 
 def _installed(driver: Driver, version: str) -> Installed:
-    return Installed(driver=driver, version=version, asynchronous=False)
+    return Installed(driver=driver, version=version, asynchronous=False, least=driver.minimum)
 
 
 def client(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hermetic import Budget
+from hermetic import Budget, DatabasePerTenant
 from hermetic.doctor.capacity import demand
 from hermetic.doctor.checks import Checks, Sign
 from hermetic.doctor.examining import REGISTRIES
@@ -88,6 +88,19 @@ def test_a_budget_bounds_what_is_asked_for() -> None:
 
     assert demand(within.about).whole == 30
     assert list(POSTGRESQL.run(within)) == []
+
+
+def test_tenants_databases_on_the_same_server_count() -> None:
+    here = DatabasePerTenant(url="postgresql+psycopg://app@127.0.0.1/t_{tenant}", connections=70)
+    elsewhere = DatabasePerTenant(url="postgresql+psycopg://app@two.example/t_{tenant}")
+    wanted = [
+        demand(planted.postgresql(given={"tenants": each}).about).whole
+        for each in (here, elsewhere, None)
+    ]
+
+    assert wanted == [90, 20, 20]
+    (finding,) = POSTGRESQL.run(planted.postgresql(given={"tenants": here, "pool_size": 20}))
+    assert "70 of tenants' databases" in finding.seen
 
 
 def test_readers_are_asked_of_replicas_too() -> None:

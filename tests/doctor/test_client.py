@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from hermetic import Database
-from hermetic.doctor import Severity, examine
+from hermetic.doctor import Severity, client, examine
+from hermetic.doctor.about import PRIMARY, About
 from hermetic.fast.modules import uncompiled
 from hermetic.fast.switch import ON
+from tests.doctor.planted import TODAY
 from tests.doctor.seen import codes, examined, one
 
 _ABSENT = "postgresql+psycopg://app@127.0.0.1:1/app"
@@ -34,6 +36,22 @@ def test_recommended_options_have_nothing_wrong_with_them(tmp_path: Path) -> Non
     hints = {"fast-paths-off"} if not ON else set()
     hints |= {"not-compiled"} if uncompiled() else set()
     assert codes(report, server="client") == hints
+
+
+def test_the_least_versions_are_those_of_the_extras() -> None:
+    with Database("mysql+pymysql://app@127.0.0.1:1/app") as database:
+        about = About(
+            database="app",
+            server=PRIMARY,
+            url=database.server.url,
+            options=database.options,
+            today=TODAY,
+        )
+        facts = client.read(database.server, about, 1, 0.0)
+
+    least = {each.driver.name: each.least for each in facts.installed}
+    assert least["pymysql"] == (1, 2)
+    assert least["asyncmy"] == (0, 2, 13)
 
 
 def test_few_files_are_noticed() -> None:

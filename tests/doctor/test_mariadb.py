@@ -133,6 +133,16 @@ def test_a_well_configured_server_has_nothing_wrong(
     assert len(report.looked) == 2
 
 
+@pytest.mark.parametrize("scheme", ["mysql", "mysql+asyncmy"])
+def test_any_driver_shows_the_same(
+    well: MariaDBPrimary, replica: MariaDBReplica, scheme: str
+) -> None:
+    report = examined(as_user(well).replace("mysql+pymysql", scheme), pool_size=80)
+
+    assert codes(report, Severity.WARNING) == {"pool-over-limit"}
+    assert report.unseen == ()
+
+
 def test_a_user_that_sees_little_is_told_what_was_not_looked_at(
     well: MariaDBPrimary, replica: MariaDBReplica
 ) -> None:

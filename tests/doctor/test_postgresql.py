@@ -120,6 +120,15 @@ def test_a_well_configured_server_has_nothing_wrong(
     assert {each.server for each in report.looked} == {PRIMARY, f"127.0.0.1:{replica.port}/app"}
 
 
+@pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg_async", "postgresql+asyncpg"])
+def test_any_driver_shows_the_same(well: PostgreSQLServer, scheme: str) -> None:
+    url = as_role(well).replace("postgresql+psycopg", scheme)
+    report = examined(url, pool_size=60)
+
+    assert codes(report, Severity.WARNING) == {"pool-over-limit"}
+    assert report.unseen == ()
+
+
 def test_a_group_that_prepares_is_told_where_it_cannot(
     bad: PostgreSQLServer, well: PostgreSQLServer
 ) -> None:
@@ -322,8 +331,11 @@ def bouncers(well: PostgreSQLServer) -> Iterator[dict[str, str]]:
         pytest.skip(str(error))
 
 
-def test_a_pooler_that_lends_for_a_transaction_is_recognised(bouncers: dict[str, str]) -> None:
-    report = examined(bouncers["transaction"], workers=50)
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+def test_a_pooler_that_lends_for_a_transaction_is_recognised(
+    bouncers: dict[str, str], driver: str
+) -> None:
+    report = examined(bouncers["transaction"].replace("psycopg", driver), workers=50)
 
     assert one(report, "pooler-untold").severity is Severity.ERROR
     assert "pool-over-limit" not in codes(report)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ..tenancy import DatabasePerTenant
 from .about import About
 from .checks import Sign
 from .findings import Severity
@@ -20,14 +21,16 @@ class Demand:
     writers: int
     readers: int
     apart: int
+    tenants: int = 0
 
     @property
     def whole(self) -> int:
-        return self.writers + self.readers + self.apart
+        return self.writers + self.readers + self.apart + self.tenants
 
     def __str__(self) -> str:
         parts = [f"{self.writers} writers"] if self.writers else []
         parts += [f"{self.readers} readers"] if self.readers else []
+        parts += [f"{self.tenants} of tenants' databases"] if self.tenants else []
         parts += [f"{self.apart} beside the pools"] if self.apart else []
         return " + ".join(parts)
 
@@ -54,7 +57,17 @@ def demand(about: About) -> Demand:
         return _within(about, Demand(0, readers, _PROBE))
     # with replicas, readers come to the primary where none of those will do
     comes = readers if options.replica_fallback or not options.replicas else 0
-    return _within(about, Demand(options.pool_size, comes, apart))
+    return _within(about, Demand(options.pool_size, comes, apart, _of_tenants(about)))
+
+
+def _of_tenants(about: About) -> int:
+    """What their databases may have on the same server; of a function's URLs nothing is known."""
+    tenants = about.options.tenants
+    if not isinstance(tenants, DatabasePerTenant) or callable(tenants.url):
+        return 0
+    theirs = tenants.url_of("t")
+    same = (theirs.host, theirs.port) == (about.url.host, about.url.port)
+    return tenants.connections if same else 0
 
 
 def _within(about: About, wanted: Demand) -> Demand:
@@ -62,7 +75,7 @@ def _within(about: About, wanted: Demand) -> Demand:
     if budget is None or budget.limit >= wanted.writers + wanted.readers:
         return wanted
     writers = min(wanted.writers, budget.limit)
-    return Demand(writers, budget.limit - writers, wanted.apart)
+    return Demand(writers, budget.limit - writers, wanted.apart, wanted.tenants)
 
 
 def over(about: About, limits: Sequence[Limit]) -> Iterator[Sign]:
@@ -91,7 +104,7 @@ def doubled(about: About, limits: Sequence[Limit]) -> Iterator[Sign]:
     """
     each = demand(about)
     once = each.whole * about.programs
-    twice = (2 * (each.writers + each.readers) + each.apart) * about.programs
+    twice = (each.whole + each.writers + each.readers) * about.programs
     for limit in limits:
         if once <= limit.allowed < twice:
             seen = f"threads and asyncio of a process keep up to {twice} together; {limit.told}"
@@ -104,8 +117,8 @@ def _asked(about: About, each: Demand) -> str:
 
 
 def _change(about: About, room: int, limit: Limit) -> str:
-    apart = demand(about).apart
-    share = room // about.programs - apart
+    each = demand(about)
+    share = room // about.programs - each.apart - each.tenants
     pools = 1 if about.is_replica else 2
     name = "reader_pool_size" if about.is_replica else "pool_size"
     if share < pools:

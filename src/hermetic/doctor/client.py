@@ -6,17 +6,21 @@ import contextlib
 import importlib.metadata
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..dialects.drivers import driver_of, mysqldb_is_pymysql, url_for
+from ..dialects.drivers import mysqldb_is_pymysql, numbers
 from ..dialects.family import Driver
 from ..engine import Server
-from ..errors import HermeticError
 from ..fast import switch
 from ..fast.modules import COMPILED, uncompiled
 from .about import About
+from .look import taken as drivers_of
+
+# psycopg[binary]>=3.3.8; extra == "postgresql"
+_REQUIRED = re.compile(r"(?P<name>[\w.-]+)(\[[\w,-]+\])?\s*>=\s*(?P<least>[\d.]+)")
 
 # what psycopg needs to send statements together
 PIPELINES = 140_000
@@ -24,11 +28,15 @@ PIPELINES = 140_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installed:
-    """A driver that is there."""
+    """A driver that is there.
+
+    :param least: the version that hermetic's extra asks for.
+    """
 
     driver: Driver
     version: str
     asynchronous: bool
+    least: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +67,8 @@ class ClientFacts:
 
 def read(server: Server, about: About, servers: int, jumped: float) -> ClientFacts:
     """The facts of this process, for one Database."""
-    taken = {}
-    for world, asynchronous in (("threads", False), ("asyncio", True)):
-        with contextlib.suppress(HermeticError):
-            taken[world] = driver_of(url_for(server.url, asynchronous=asynchronous))
+    worlds = zip(("threads", "asyncio"), drivers_of(server), strict=True)
+    taken = {world: name for world, name in worlds if name is not None}
     return ClientFacts(
         about=about,
         installed=tuple(_installed(server)),
@@ -80,13 +86,29 @@ def read(server: Server, about: About, servers: int, jumped: float) -> ClientFac
 
 
 def _installed(server: Server) -> Iterator[Installed]:
-    family = server.family
+    family, wanted = server.family, _wanted()
     for asynchronous, drivers in ((False, family.sync_drivers), (True, family.async_drivers)):
         for driver in drivers:
             with contextlib.suppress(importlib.metadata.PackageNotFoundError):
                 name = "mysqlclient" if driver.module == "MySQLdb" else driver.module
                 version = importlib.metadata.version(name)
-                yield Installed(driver=driver, version=version, asynchronous=asynchronous)
+                yield Installed(
+                    driver=driver,
+                    version=version,
+                    asynchronous=asynchronous,
+                    least=max(driver.minimum, wanted.get(name.lower(), ())),
+                )
+
+
+def _wanted() -> dict[str, tuple[int, ...]]:
+    """The least versions in hermetic's own extras, by the names of their packages."""
+    found = {}
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        for line in importlib.metadata.requires("hermetic") or ():
+            match = _REQUIRED.match(line)
+            if match is not None:
+                found[match["name"].lower()] = numbers(match["least"])
+    return found
 
 
 def _libpq(taken: dict[str, str]) -> int | None:

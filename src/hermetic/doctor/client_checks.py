@@ -30,9 +30,9 @@ _JUMP_SECONDS = 1.0
 def _old(seen: ClientFacts) -> Iterator[Sign]:
     for each in seen.installed:
         driver = each.driver
-        if driver.name in seen.taken.values() and numbers(each.version) < driver.minimum:
+        if driver.name in seen.taken.values() and numbers(each.version) < each.least:
             why = f": {driver.why}" if driver.why else ""
-            wanted = shown(driver.minimum)
+            wanted = shown(each.least)
             told = f"{driver.module} {each.version} is older than {wanted}{why}"
             yield Sign(told, f"pip install '{driver.module}>={wanted}'")
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from sqlalchemy.util import greenlet_spawn
 
 from ..checking import Checker
 from ..database import Database
@@ -18,7 +21,7 @@ from . import client, mysql, postgresql, sqlite
 from .about import PRIMARY, About
 from .checks import Checks
 from .findings import Finding, Looked, Report, Unseen
-from .look import reason, secrets_of
+from .look import reason, secrets_of, takes_asyncio
 from .mysql_standing import MYSQL
 from .options import CLIENT
 from .postgresql_standing import POSTGRESQL
@@ -56,13 +59,21 @@ class _Visit:
 
     def run(self, read: Callable[[Server, About, float], Any], until: float) -> None:
         try:
-            facts, refused = read(self.server, self.about, until)
+            if takes_asyncio(self.server):
+                facts, refused = asyncio.run(_bridged(read, self.server, self.about, until))
+            else:
+                facts, refused = read(self.server, self.about, until)
         except Exception as error:
             # a driver's, hermetic's, SQLAlchemy's; psycopg and a database of SQL_ASCII even meet
             # in a TypeError. Whatever it is, the other servers are looked at
             self.failure = reason(error, secrets_of(self.server))
         else:
             self.facts, self.refused, self.failure = facts, tuple(refused), None
+
+
+async def _bridged(read: Callable[..., Any], *arguments: Any) -> Any:
+    """Have a driver of asyncio read on SQLAlchemy's bridge."""
+    return await greenlet_spawn(read, *arguments)
 
 
 def examine(

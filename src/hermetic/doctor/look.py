@@ -12,16 +12,49 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy import exc as sa_exc
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from ..credentials import Credentials
 from ..dialects.drivers import driver_of, url_for
 from ..engine import Server
+from ..errors import HermeticError
 from ..redaction import is_secret, without_secrets
 from ..watchdog import watchdog
 
 # of the application's own engine, what says how to reach the server
-_REACHING = ("creator", "module")
+_REACHING = ("creator", "async_creator", "module")
+# a pooler that nobody was told of may be there: without a name a statement meets no other's
+_UNPREPARED: dict[str, dict[str, Any]] = {
+    "asyncpg": {
+        "statement_cache_size": 0,
+        "prepared_statement_cache_size": 0,
+        "prepared_statement_name_func": str,
+    }
+}
+
+
+def takes_asyncio(server: Server) -> bool:
+    """Whether a server is reached by asyncio: by the driver that the URL names, or for want of
+    another. It is looked at on SQLAlchemy's bridge then.
+    """
+    threads, asyncio = taken(server)
+    if threads is None:
+        return asyncio is not None
+    # SQLAlchemy also takes psycopg_async, for psycopg in its asyncio form
+    named = server.url.drivername.partition("+")[2].removesuffix("_async")
+    return named != threads and named == asyncio
+
+
+def taken(server: Server) -> tuple[str | None, str | None]:
+    """The driver of threads and that of asyncio, where there is one."""
+    found: list[str | None] = []
+    for asynchronous in (False, True):
+        try:
+            found.append(driver_of(url_for(server.url, asynchronous=asynchronous)))
+        except HermeticError:
+            found.append(None)
+    return found[0], found[1]
 
 
 @contextmanager
@@ -56,26 +89,30 @@ def connected(
 
 def _engine(server: Server, until: float) -> Engine:
     options, family = server.options, server.family
-    url = url_for(server.url, asynchronous=False)
+    asynchronous = takes_asyncio(server)
+    url = url_for(server.url, asynchronous=asynchronous)
     driver = driver_of(url)
-    settings = family.engine_settings(url, driver, options, reader=False, asynchronous=False)
+    settings = family.engine_settings(url, driver, options, reader=False, asynchronous=asynchronous)
     bare, secrets = without_secrets(url)
     reaching = {
         name: options.engine_options[name] for name in _REACHING if name in options.engine_options
     }
-    engine = create_engine(
+    make: Any = create_async_engine if asynchronous else create_engine
+    told = {**_UNPREPARED.get(driver, {}), **secrets, **settings.connect_args}
+    made = make(
         bare,
         poolclass=NullPool,
-        connect_args={**secrets, **settings.connect_args, **options.connect_args},
+        connect_args={**told, **options.connect_args},
         hide_parameters=True,
         **reaching,
     )
+    engine: Engine = made.sync_engine if asynchronous else made
     dialect: Any = engine.dialect
     plain = dialect.connect
     dialect.connect = lambda *args, **kwargs: family.connect(plain, driver, args, kwargs)
     if options.credentials is not None:
         dialect.connect = Credentials(
-            options.credentials, family.name, dialect.connect, asynchronous=False
+            options.credentials, family.name, dialect.connect, asynchronous=asynchronous
         ).connect
 
     def bound(_dialect: Any, _record: Any, _args: Any, kwargs: dict[str, Any]) -> None:

@@ -192,7 +192,7 @@ def _of_server(look: Look, connection: Connection) -> dict[str, Any]:
     settings = dict(look.rows("settings", _SETTINGS) or ())
     raw: Any = connection.connection.driver_connection
     info = getattr(raw, "info", None)
-    told = getattr(info, "backend_pid", pid)
+    told = raw.get_server_pid() if info is None else info.backend_pid
     # behind a pooler the server's own view is of the pooler's connection
     encrypted = getattr(
         getattr(raw, "pgconn", None), "ssl_in_use", getattr(info, "ssl_in_use", None)
