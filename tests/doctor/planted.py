@@ -199,6 +199,9 @@ POSTGRESQL_CASES: Final = (
     _planted("tls-optional", postgresql, url=f"{REMOTE}?sslmode=prefer"),
     _planted("tls-unverified", postgresql, url=f"{REMOTE}?sslmode=require"),
     _planted("tls-unverified", postgresql, url=REMOTE, given={"tls": "require"}),
+    _planted(
+        "tls-unverified", postgresql, url=f"{REMOTE.replace('psycopg', 'asyncpg')}?ssl=require"
+    ),
     _planted("server-unsupported", postgresql, settings={"server_version_num": "130023"}),
     _planted("server-bug", postgresql, settings={"server_version_num": "150009"}),
     _planted("replica-is-primary", standby, in_recovery=False),

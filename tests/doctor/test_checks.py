@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import ssl
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -127,6 +128,40 @@ def test_the_pools_of_a_pooler_are_not_the_servers() -> None:
     facts = planted.postgresql(given={"pool_size": 500, "pooler": "transaction"}, pooled=True)
 
     assert list(POSTGRESQL.run(facts)) == []
+
+
+# ---------------------------------------------------------------- where the server is
+
+
+def test_the_environment_of_libpq_says_where_and_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = planted.postgresql(url="postgresql+psycopg://app@/app")
+    assert list(POSTGRESQL.run(facts)) == []
+
+    monkeypatch.setenv("PGHOST", "db.example")
+    monkeypatch.setenv("PGSSLMODE", "prefer")
+
+    (finding,) = POSTGRESQL.run(facts)
+    assert finding.code == "tls-optional"
+    assert finding.seen == "sslmode=prefer with db.example"
+
+
+@pytest.mark.parametrize(
+    ("told", "verified"),
+    [
+        ({"ssl": {"ca": "authority.pem"}}, True),
+        ({"ssl_ca": "authority.pem"}, True),
+        ({"ssl_mode": "VERIFY_IDENTITY"}, True),
+        ({"ssl_mode": "REQUIRED"}, False),
+        ({"ssl": ssl.create_default_context()}, True),
+        ({"ssl": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)}, True),
+        ({"ssl": {"check_hostname": False}}, False),
+    ],
+)
+def test_what_mariadbs_drivers_are_told_counts(told: dict[str, Any], verified: bool) -> None:
+    url = "mysql+pymysql://app@db.example/app"
+    found = {each.code for each in MYSQL.run(planted.mysql(url=url, given={"connect_args": told}))}
+
+    assert found == (set() if verified else {"tls-unverified"})
 
 
 # ---------------------------------------------------------------- releases

@@ -194,6 +194,23 @@ def threads(database: Database, about: About) -> list[int]:
     return [thread for thread, _ in facts.transactions or ()]
 
 
+def test_a_connection_to_another_host_without_tls_is_noticed(
+    well: MariaDBPrimary, replica: MariaDBReplica
+) -> None:
+    here = make_url(as_user(well))
+
+    def connect() -> Any:
+        return pymysql.connect(
+            host="127.0.0.1", port=well.port, user="app", password=_PASSWORD, database="app"
+        )
+
+    url = here.set(host="db.example").render_as_string(hide_password=False)
+    report = examined(url, engine_options={"creator": connect})
+
+    assert "the password of the URL" in one(report, "tls-off").seen
+    assert _PASSWORD not in repr(report)
+
+
 # ---------------------------------------------------------------- replication
 
 

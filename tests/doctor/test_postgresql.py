@@ -267,6 +267,34 @@ def test_a_replica_that_receives_nothing_is_noticed(
         replica._do("SELECT pg_reload_conf()")
 
 
+def test_a_standby_that_answers_nothing_at_its_own_level_is_told_so(
+    well: PostgreSQLServer, replica: PostgreSQLReplica
+) -> None:
+    replica._do("ALTER SYSTEM SET default_transaction_isolation = 'serializable'")
+    replica._do("SELECT pg_reload_conf()")
+    try:
+        assert wait_until(
+            lambda: (
+                "serializable-replica"
+                in codes(examined(as_role(well), replicas=[as_role(replica)]))
+            ),
+            10.0,
+        )
+    finally:
+        with psycopg.connect(replica.url("postgres").replace("+psycopg", "")) as admin:
+            admin.autocommit = True
+            admin.execute("SET default_transaction_isolation = 'read committed'")
+            admin.execute("ALTER SYSTEM RESET ALL")
+            admin.execute("SELECT pg_reload_conf()")
+        assert wait_until(
+            lambda: (
+                codes(examined(as_role(replica), replicas=[]), Severity.ERROR)
+                == {"primary-in-recovery"}
+            ),
+            10.0,
+        )
+
+
 # ---------------------------------------------------------------- who is at the other end
 
 
@@ -359,7 +387,8 @@ def test_a_pooler_in_session_mode_is_a_hint(bouncers: dict[str, str]) -> None:
 def test_it_sends_nothing_that_could_write(well: PostgreSQLServer) -> None:
     # psycopg asks for a type, at SQLAlchemy's first look, inside a savepoint
     allowed = re.compile(
-        r"(BEGIN READ ONLY|SET LOCAL statement_timeout|SELECT|SHOW|ROLLBACK|SAVEPOINT|RELEASE)\b",
+        r"(BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY|SET LOCAL statement_timeout|SELECT|SHOW|"
+        r"ROLLBACK|SAVEPOINT|RELEASE)\b",
         re.IGNORECASE,
     )
     with Proxy(as_role(well)) as proxy:

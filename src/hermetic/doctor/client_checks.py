@@ -83,7 +83,7 @@ def _disguised(seen: ClientFacts) -> Iterator[Sign]:
     HINT,
     "a libpq that cannot send statements together",
     why="BEGIN and limits take round trips of their own.",
-    source="PostgreSQL 14 docs, 34.5 (pipeline mode)",
+    source="libpq's pipeline mode, PostgreSQL 14 docs",
 )
 def _libpq(seen: ClientFacts) -> Iterator[Sign]:
     if seen.libpq is not None and seen.libpq < PIPELINES:

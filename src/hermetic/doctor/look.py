@@ -59,12 +59,12 @@ def taken(server: Server) -> tuple[str | None, str | None]:
 
 @contextmanager
 def connected(
-    server: Server, until: float, tame: Callable[[Any], None] = lambda dbapi: None
+    server: Server, until: float, tame: Callable[[Any, Any], None] = lambda dialect, dbapi: None
 ) -> Iterator[Connection]:
     """A connection that is made as those of the Database are, and left as the server gives it.
 
     :param until: monotonic seconds; its socket is shut then.
-    :param tame: what a driver's new connection is told, before anything is sent on it.
+    :param tame: gets the dialect and a driver's new connection, before anything is sent on that.
     """
     engine = _engine(server, until)
     family, driver = server.family, driver_of(engine.url)
@@ -74,7 +74,7 @@ def connected(
         break_off = family.breaker(dbapi, driver)
         if break_off is not None:
             alarms.append(watchdog.arm(until, break_off))
-        tame(dbapi)
+        tame(engine.dialect, dbapi)
 
     # before SQLAlchemy's own first look at the server
     event.listen(engine, "connect", watch, insert=True)
@@ -152,6 +152,16 @@ class Look:
             self.refuse(what, reason(error, self._secrets))
             return None
         return found
+
+    def needed(self, what: str, question: str) -> Any:
+        """The first row of an answer without which nothing else makes sense.
+
+        :raises HermeticError: it was refused.
+        """
+        found = self.rows(what, question)
+        if not found:
+            raise HermeticError(f"The server does not tell of {what}: {self.refused[-1][1]}")
+        return found[0]
 
     def row(self, what: str, question: str) -> Any:
         """The first row, or ``None``."""

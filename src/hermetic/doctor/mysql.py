@@ -29,7 +29,7 @@ _GLOBAL = "SHOW GLOBAL VARIABLES"
 _SESSION = "SHOW SESSION VARIABLES"
 _STATUS = "SHOW GLOBAL STATUS"
 _ENCRYPTED = "SHOW SESSION STATUS LIKE 'Ssl_cipher'"
-_SERVER = "SELECT version(), @@version_comment, DATABASE(), UNIX_TIMESTAMP(SYSDATE(6))"
+_SERVER = "SELECT version(), @@version_comment, UNIX_TIMESTAMP(SYSDATE(6))"
 # without PROCESS one's own are shown alone; this connection is not counted
 _OURS = (
     "SELECT count(*) FROM information_schema.processlist "
@@ -48,7 +48,9 @@ _TRANSACTIONS = (
     "SELECT trx_mysql_thread_id, TIMESTAMPDIFF(SECOND, trx_started, NOW()) "
     "FROM information_schema.innodb_trx"
 )
+# MySQL has other words for it since 8.0.22, and no others since 8.4
 _FOLLOWING = "SHOW SLAVE STATUS"
+_FOLLOWING_NOW = "SHOW REPLICA STATUS"
 _TABLE = (
     "SELECT count(*) FROM information_schema.tables "
     "WHERE table_schema = DATABASE() AND table_name = '{}'"
@@ -121,7 +123,8 @@ def read(server: Server, about: About, until: float) -> tuple[MySQLFacts, list[t
     try:
         with connected(server, until) as connection:
             look = Look(connection, secrets_of(server), "START TRANSACTION READ ONLY")
-            found = {**_of_server(look), **_of_database(look, server), **_of_others(look)}
+            found = {**_of_server(look), **_of_database(look, server)}
+            found |= _of_others(look, mariadb=found["mariadb"])
             return MySQLFacts(about=about, **found), look.refused
     except sa_exc.DBAPIError as error:
         if getattr(error.orig, "args", (0,))[0] != _NOT_READY:
@@ -138,7 +141,7 @@ def _not_ready(about: About) -> MySQLFacts:
 
 def _of_server(look: Look) -> dict[str, Any]:
     before = time.time()
-    version, comment, _, clock = look.row("the server", _SERVER)
+    version, comment, clock = look.needed("itself", _SERVER)
     middle = (before + time.time()) / 2
     cipher = look.row("TLS", _ENCRYPTED)
     return {
@@ -172,7 +175,7 @@ def _of_database(look: Look, server: Server) -> dict[str, Any]:
     return found
 
 
-def _of_others(look: Look) -> dict[str, Any]:
+def _of_others(look: Look, *, mariadb: bool) -> dict[str, Any]:
     found: dict[str, Any] = {}
     ours = look.row("connections", _OURS)
     if ours is not None:
@@ -180,16 +183,16 @@ def _of_others(look: Look) -> dict[str, Any]:
     transactions = look.rows("open transactions", _TRANSACTIONS)
     if transactions is not None:
         found["transactions"] = tuple((int(thread), float(age)) for thread, age in transactions)
-    rows = look.rows("replication", _FOLLOWING)
+    rows = look.rows("replication", _FOLLOWING if mariadb else _FOLLOWING_NOW)
     if rows is not None:
         found["following"] = _following(rows[0]._mapping) if rows else False
     return found
 
 
 def _following(row: Mapping[Any, Any]) -> Following:
-    late = row.get("Seconds_Behind_Master")
+    late = row.get("Seconds_Behind_Master", row.get("Seconds_Behind_Source"))
     return Following(
-        row.get("Slave_IO_Running") == "Yes",
-        row.get("Slave_SQL_Running") == "Yes",
+        row.get("Slave_IO_Running", row.get("Replica_IO_Running")) == "Yes",
+        row.get("Slave_SQL_Running", row.get("Replica_SQL_Running")) == "Yes",
         None if late is None else float(late),
     )

@@ -2,7 +2,7 @@
 
 Read on PostgreSQL 15; the views are those of 10 and later. ``pg_stat_activity`` shows everybody
 that a session is there and whose it is; what it does it shows to its own role, and to members of
-``pg_read_all_stats`` (PostgreSQL 15 docs, 28.2.3). ``pg_settings`` has the values of this very
+``pg_read_all_stats`` (PostgreSQL 15 docs). ``pg_settings`` has the values of this very
 session, with what ALTER ROLE and ALTER DATABASE say.
 """
 
@@ -172,22 +172,24 @@ def read(
         return PostgreSQLFacts(about=about, **found), look.refused
 
 
-def _tame(dbapi: Any) -> None:
-    """Have psycopg begin nothing that could write, and prepare nothing: a pooler may be there."""
-    for name, value in (("read_only", True), ("readonly", True), ("prepare_threshold", None)):
-        if hasattr(dbapi, name):
-            setattr(dbapi, name, value)
+def _tame(dialect: Any, dbapi: Any) -> None:
+    """Have nothing begun that could write, and nothing prepared: a pooler may be there. A standby
+    whose default is SERIALIZABLE answers nothing at all at that level (PostgreSQL 15, 0A000).
+    """
+    dialect.set_readonly(dbapi, True)
+    dialect.set_isolation_level(dbapi, "READ COMMITTED")
+    if hasattr(dbapi, "prepare_threshold"):
+        dbapi.prepare_threshold = None
 
 
 def _look(connection: Connection, server: Server, until: float) -> Look:
-    connection = connection.execution_options(postgresql_readonly=True)
     left = max(1, math.floor((until - time.monotonic()) * 1000))
     return Look(connection, secrets_of(server), f"SET LOCAL statement_timeout = {left}")
 
 
 def _of_server(look: Look, connection: Connection) -> dict[str, Any]:
     before = time.time()
-    in_recovery, pid, clock, version = look.row("the server", _SERVER)
+    in_recovery, pid, clock, version = look.needed("itself", _SERVER)
     middle = (before + time.time()) / 2
     settings = dict(look.rows("settings", _SETTINGS) or ())
     raw: Any = connection.connection.driver_connection
@@ -200,6 +202,8 @@ def _of_server(look: Look, connection: Connection) -> dict[str, Any]:
     if encrypted is None:
         row = look.row("TLS", _ENCRYPTED)
         encrypted = None if row is None else bool(row[0])
+    if told != pid:
+        look.refuse("pools against the pooler's limits", "its console alone tells of them")
     return {
         "in_recovery": in_recovery,
         "settings": settings,

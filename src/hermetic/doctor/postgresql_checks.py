@@ -51,7 +51,7 @@ def _limits(seen: PostgreSQLFacts) -> list[Limit]:
     ERROR,
     "pools that are larger than the server",
     why="Under load the last connections are refused (53300), in the middle of the rush.",
-    source="PostgreSQL 15 docs, 20.3.1; rolconnlimit and datconnlimit, 53.8 and 53.15",
+    source="max_connections, reserved connections, pg_roles and pg_database, PostgreSQL 15 docs",
 )
 def _over(seen: PostgreSQLFacts) -> Iterator[Sign]:
     yield from capacity.over(seen.about, _limits(seen))
@@ -62,7 +62,7 @@ def _over(seen: PostgreSQLFacts) -> Iterator[Sign]:
     WARNING,
     "pools for which others leave no room",
     why="Who comes last is refused (53300), which may be this application or the others.",
-    source="pg_stat_activity, PostgreSQL 15 docs, 28.2.3",
+    source="pg_stat_activity, PostgreSQL 15 docs",
 )
 def _crowded(seen: PostgreSQLFacts) -> Iterator[Sign]:
     yield from capacity.crowded(seen.about, _limits(seen))
@@ -86,7 +86,7 @@ def _doubled(seen: PostgreSQLFacts) -> Iterator[Sign]:
     WARNING,
     "nothing ends a statement that goes on for ever",
     why="A statement that was planned badly keeps its connection, its locks and its caller.",
-    source="statement_timeout, PostgreSQL 15 docs, 20.11",
+    source="statement_timeout, PostgreSQL 15 docs",
 )
 def _no_deadline(seen: PostgreSQLFacts) -> Iterator[Sign]:
     options = seen.about.options
@@ -101,7 +101,7 @@ def _no_deadline(seen: PostgreSQLFacts) -> Iterator[Sign]:
     WARNING,
     "nothing ends a wait for a lock",
     why="One forgotten transaction holds up everybody who needs its rows, and DDL everybody.",
-    source="lock_timeout, PostgreSQL 15 docs, 20.11",
+    source="lock_timeout, PostgreSQL 15 docs",
 )
 def _no_lock_timeout(seen: PostgreSQLFacts) -> Iterator[Sign]:
     if seen.about.options.lock_timeout is None and seen.whole("lock_timeout") == 0:
@@ -113,7 +113,7 @@ def _no_lock_timeout(seen: PostgreSQLFacts) -> Iterator[Sign]:
     WARNING,
     "nothing ends a transaction that nobody uses",
     why="It keeps its locks, and VACUUM from removing what is dead, until its client is gone.",
-    source="idle_in_transaction_session_timeout, PostgreSQL 15 docs, 20.11",
+    source="idle_in_transaction_session_timeout, PostgreSQL 15 docs",
 )
 def _no_idle_timeout(seen: PostgreSQLFacts) -> Iterator[Sign]:
     name = "idle_in_transaction_session_timeout"
@@ -127,7 +127,7 @@ def _no_idle_timeout(seen: PostgreSQLFacts) -> Iterator[Sign]:
     WARNING,
     "a server that closes connections which the pool still keeps",
     why="Each such connection costs a failed ping and a new connect when it is wanted next.",
-    source="idle_session_timeout, PostgreSQL 14 and later; 15 docs, 20.11",
+    source="idle_session_timeout, PostgreSQL 14 and later",
 )
 def _closes_idle(seen: PostgreSQLFacts) -> Iterator[Sign]:
     milliseconds = seen.whole("idle_session_timeout") or 0
@@ -165,7 +165,7 @@ def _skew(seen: PostgreSQLFacts) -> Iterator[Sign]:
     "a default level of isolation that hermetic does not count on",
     why="Scopes have the server's level: conflicts (40001) come where nobody tries again, and no "
     "BEGIN is put off.",
-    source="default_transaction_isolation, PostgreSQL 15 docs, 20.11",
+    source="default_transaction_isolation, PostgreSQL 15 docs",
 )
 def _isolation(seen: PostgreSQLFacts) -> Iterator[Sign]:
     level = seen.settings.get("default_transaction_isolation", "read committed")
@@ -180,7 +180,7 @@ def _isolation(seen: PostgreSQLFacts) -> Iterator[Sign]:
     ERROR,
     "SERIALIZABLE by default, and replicas",
     why="A hot standby refuses the level (0A000): every read there fails.",
-    source="PostgreSQL 15 docs, 27.4.6",
+    source="'cannot use serializable mode in a hot standby', PostgreSQL 15",
 )
 def _serializable_replica(seen: PostgreSQLFacts) -> Iterator[Sign]:
     level = seen.settings.get("default_transaction_isolation")
@@ -197,7 +197,7 @@ def _serializable_replica(seen: PostgreSQLFacts) -> Iterator[Sign]:
     ERROR,
     "a server that may lose everything in a crash",
     why="After a power loss or a crash of the system the data may be corrupted beyond repair.",
-    source="fsync and full_page_writes, PostgreSQL 15 docs, 20.5.1",
+    source="fsync and full_page_writes, PostgreSQL 15 docs",
 )
 def _durability(seen: PostgreSQLFacts) -> Iterator[Sign]:
     for name in ("fsync", "full_page_writes"):
@@ -210,7 +210,7 @@ def _durability(seen: PostgreSQLFacts) -> Iterator[Sign]:
     WARNING,
     "commits that a crash undoes",
     why="A COMMIT is answered before it is on disk: what was told to be committed may be gone.",
-    source="synchronous_commit, PostgreSQL 15 docs, 20.5.1",
+    source="synchronous_commit, PostgreSQL 15 docs",
 )
 def _synchronous(seen: PostgreSQLFacts) -> Iterator[Sign]:
     if seen.is_off("synchronous_commit"):
@@ -224,7 +224,7 @@ def _synchronous(seen: PostgreSQLFacts) -> Iterator[Sign]:
     ERROR,
     "a server that goes on over damage",
     why="Damaged pages are read as empty or as they are: rows vanish without an error.",
-    source="zero_damaged_pages and ignore_checksum_failure, PostgreSQL 15 docs, 20.17",
+    source="zero_damaged_pages and ignore_checksum_failure, PostgreSQL 15 docs",
 )
 def _damage(seen: PostgreSQLFacts) -> Iterator[Sign]:
     for name in ("zero_damaged_pages", "ignore_checksum_failure"):
@@ -237,7 +237,7 @@ def _damage(seen: PostgreSQLFacts) -> Iterator[Sign]:
     WARNING,
     "nobody cleans up",
     why="Tables grow without end, plans go by old figures, and transaction numbers run out.",
-    source="autovacuum and track_counts, PostgreSQL 15 docs, 20.10",
+    source="autovacuum and track_counts, PostgreSQL 15 docs",
 )
 def _autovacuum(seen: PostgreSQLFacts) -> Iterator[Sign]:
     for name in ("autovacuum", "track_counts"):
@@ -250,7 +250,7 @@ def _autovacuum(seen: PostgreSQLFacts) -> Iterator[Sign]:
     WARNING,
     "transaction numbers that run out (an error from 1.6 thousand million on)",
     why="Close to 2 thousand million the server takes no more writes, until it was vacuumed.",
-    source="PostgreSQL 15 docs, 25.1.5",
+    source="datfrozenxid, and routine vacuuming in the PostgreSQL 15 docs",
 )
 def _wraparound(seen: PostgreSQLFacts) -> Iterator[Sign]:
     if seen.oldest is not None and seen.oldest[1] > _AGEING:
@@ -268,7 +268,7 @@ def _wraparound(seen: PostgreSQLFacts) -> Iterator[Sign]:
     WARNING,
     "transactions that are open, and that nobody uses",
     why="They keep their locks, and VACUUM from removing what is dead.",
-    source="pg_stat_activity, PostgreSQL 15 docs, 28.2.3",
+    source="pg_stat_activity, PostgreSQL 15 docs",
 )
 def _idle(seen: PostgreSQLFacts) -> Iterator[Sign]:
     for each in seen.sessions or ():
@@ -284,7 +284,7 @@ def _idle(seen: PostgreSQLFacts) -> Iterator[Sign]:
     WARNING,
     "transactions that go on for a quarter of an hour and more",
     why="VACUUM removes nothing that died since they began, in the whole database.",
-    source="pg_stat_activity, PostgreSQL 15 docs, 28.2.3",
+    source="pg_stat_activity, PostgreSQL 15 docs",
 )
 def _long(seen: PostgreSQLFacts) -> Iterator[Sign]:
     for each in seen.sessions or ():
@@ -300,7 +300,7 @@ def _long(seen: PostgreSQLFacts) -> Iterator[Sign]:
     WARNING,
     "prepared transactions that nobody ends",
     why="They keep their locks, through restarts too, and VACUUM from removing what is dead.",
-    source="pg_prepared_xacts, PostgreSQL 15 docs, 54.16",
+    source="pg_prepared_xacts, PostgreSQL 15 docs",
 )
 def _prepared(seen: PostgreSQLFacts) -> Iterator[Sign]:
     for each in seen.prepared or ():
@@ -318,7 +318,7 @@ def _prepared(seen: PostgreSQLFacts) -> Iterator[Sign]:
     ERROR,
     "a group that prepares, on a server that does not (a warning where there are too few places)",
     why="Every unit that touches two databases is refused.",
-    source="max_prepared_transactions, PostgreSQL 15 docs, 20.4.1",
+    source="max_prepared_transactions, PostgreSQL 15 docs",
 )
 def _two_phase(seen: PostgreSQLFacts) -> Iterator[Sign]:
     most = seen.whole("max_prepared_transactions")
@@ -380,7 +380,7 @@ def _status_failover(seen: PostgreSQLFacts) -> Iterator[Sign]:
     WARNING,
     "an application that is a superuser",
     why="Nothing holds it back: row security, ownership, files of the server's machine.",
-    source="PostgreSQL 15 docs, 22.2",
+    source="role attributes, PostgreSQL 15 docs",
 )
 def _superuser(seen: PostgreSQLFacts) -> Iterator[Sign]:
     if seen.superuser:
@@ -392,7 +392,7 @@ def _superuser(seen: PostgreSQLFacts) -> Iterator[Sign]:
     WARNING,
     "a search_path that leads nowhere (a hint where a part of it does)",
     why="Tables without a schema's name are not found, or are made in another place.",
-    source="PostgreSQL 15 docs, 5.9.3",
+    source="search_path and current_schemas, PostgreSQL 15 docs",
 )
 def _search_path(seen: PostgreSQLFacts) -> Iterator[Sign]:
     path = seen.settings.get("search_path")
@@ -414,7 +414,7 @@ def _search_path(seen: PostgreSQLFacts) -> Iterator[Sign]:
     "a schema public in which everybody may create",
     why="Any role can put a function or table of its own where the application looks "
     "(CVE-2018-1058).",
-    source="PostgreSQL 15 release notes; 15 docs, 5.9.6",
+    source="PostgreSQL 15 release notes, which took the right away by default",
 )
 def _public(seen: PostgreSQLFacts) -> Iterator[Sign]:
     if seen.public_writable and "public" in (seen.schemas or ()):
@@ -428,7 +428,7 @@ def _public(seen: PostgreSQLFacts) -> Iterator[Sign]:
     WARNING,
     "a database without a character set",
     why="SQL_ASCII takes any bytes: what one client writes another cannot read.",
-    source="PostgreSQL 15 docs, 24.3",
+    source="character sets, PostgreSQL 15 docs",
 )
 def _encoding(seen: PostgreSQLFacts) -> Iterator[Sign]:
     if seen.settings.get("server_encoding") == "SQL_ASCII":
@@ -440,7 +440,7 @@ def _encoding(seen: PostgreSQLFacts) -> Iterator[Sign]:
     WARNING,
     "backslashes that escape in ordinary strings",
     why="What was quoted by the standard's rules is read otherwise, up to injection.",
-    source="standard_conforming_strings, PostgreSQL 15 docs, 20.13.1",
+    source="standard_conforming_strings, PostgreSQL 15 docs",
 )
 def _strings(seen: PostgreSQLFacts) -> Iterator[Sign]:
     if seen.is_off("standard_conforming_strings"):
@@ -453,7 +453,7 @@ def _strings(seen: PostgreSQLFacts) -> Iterator[Sign]:
     ERROR,
     "a connection to another host without TLS",
     why="Everybody on the way can read and change what is sent.",
-    source="PostgreSQL 15 docs, 34.19",
+    source="libpq's ssl_in_use, or pg_stat_ssl, PostgreSQL 15 docs",
 )
 def _plain(seen: PostgreSQLFacts) -> Iterator[Sign]:
     yield from secured.plain(seen.about, seen.encrypted)
@@ -464,7 +464,7 @@ def _plain(seen: PostgreSQLFacts) -> Iterator[Sign]:
     WARNING,
     "TLS where it is offered",
     why="Who stands in the way offers none, and is talked to without.",
-    source="sslmode, PostgreSQL 15 docs, 34.19",
+    source="sslmode, PostgreSQL 15 docs",
 )
 def _optional(seen: PostgreSQLFacts) -> Iterator[Sign]:
     yield from secured.optional(seen.about, seen.encrypted)
@@ -475,7 +475,7 @@ def _optional(seen: PostgreSQLFacts) -> Iterator[Sign]:
     WARNING,
     "a certificate that nobody looks at",
     why="Whoever stands in the way can be at the other end.",
-    source="sslmode, PostgreSQL 15 docs, 34.19",
+    source="sslmode, PostgreSQL 15 docs",
 )
 def _unverified(seen: PostgreSQLFacts) -> Iterator[Sign]:
     yield from secured.unverified(seen.about, seen.encrypted)

@@ -20,7 +20,7 @@ HINT, WARNING, ERROR = Severity.HINT, Severity.WARNING, Severity.ERROR
     ERROR,
     "a replica that takes writes of its own",
     why="It follows nobody: reads there show another history, and positions are never reached.",
-    source="pg_is_in_recovery, PostgreSQL 15 docs, 9.27.4",
+    source="pg_is_in_recovery, PostgreSQL 15 docs",
 )
 def _replica_is_primary(seen: PostgreSQLFacts) -> Iterator[Sign]:
     if seen.about.is_replica and not seen.in_recovery:
@@ -32,7 +32,7 @@ def _replica_is_primary(seen: PostgreSQLFacts) -> Iterator[Sign]:
     ERROR,
     "a primary that is a standby",
     why="Every write is refused (25006).",
-    source="pg_is_in_recovery, PostgreSQL 15 docs, 9.27.4",
+    source="pg_is_in_recovery, PostgreSQL 15 docs",
 )
 def _primary_in_recovery(seen: PostgreSQLFacts) -> Iterator[Sign]:
     if not seen.about.is_replica and seen.in_recovery:
@@ -45,7 +45,7 @@ def _primary_in_recovery(seen: PostgreSQLFacts) -> Iterator[Sign]:
     ERROR,
     "a primary whose transactions are read-only by default",
     why="Every write is refused (25006).",
-    source="default_transaction_read_only, PostgreSQL 15 docs, 20.11",
+    source="default_transaction_read_only, PostgreSQL 15 docs",
 )
 def _read_only(seen: PostgreSQLFacts) -> Iterator[Sign]:
     if not seen.about.is_replica and seen.is_on("default_transaction_read_only"):
@@ -59,7 +59,7 @@ def _read_only(seen: PostgreSQLFacts) -> Iterator[Sign]:
     ERROR,
     "a standby that receives nothing",
     why="It shows what was, and falls further behind.",
-    source="pg_stat_wal_receiver, PostgreSQL 15 docs, 28.2.6",
+    source="pg_stat_wal_receiver, PostgreSQL 15 docs",
 )
 def _stopped(seen: PostgreSQLFacts) -> Iterator[Sign]:
     if seen.about.is_replica and seen.in_recovery and seen.receiving is False:
@@ -71,7 +71,7 @@ def _stopped(seen: PostgreSQLFacts) -> Iterator[Sign]:
     WARNING,
     "a replica that is late",
     why="It gets no scopes until it has caught up; reads go to the primary meanwhile.",
-    source="pg_last_xact_replay_timestamp, PostgreSQL 15 docs, 9.27.4",
+    source="pg_last_xact_replay_timestamp, PostgreSQL 15 docs",
 )
 def _lag(seen: PostgreSQLFacts) -> Iterator[Sign]:
     limit = seen.about.options.replica_lag
@@ -86,7 +86,7 @@ def _lag(seen: PostgreSQLFacts) -> Iterator[Sign]:
     HINT,
     "standbys that nobody reads from",
     why="Read-only scopes could go there.",
-    source="pg_stat_replication, PostgreSQL 15 docs, 28.2.4",
+    source="pg_stat_replication, PostgreSQL 15 docs",
 )
 def _unused(seen: PostgreSQLFacts) -> Iterator[Sign]:
     if seen.followers and not seen.about.options.replicas and not seen.about.is_replica:
@@ -100,7 +100,7 @@ def _unused(seen: PostgreSQLFacts) -> Iterator[Sign]:
     "reads on a standby that the primary's cleaning ends",
     why="A read that takes longer than max_standby_streaming_delay is cancelled (40001) when the "
     "primary has vacuumed what it sees.",
-    source="hot_standby_feedback, PostgreSQL 15 docs, 20.6.3 and 27.4.2",
+    source="hot_standby_feedback, PostgreSQL 15 docs",
 )
 def _feedback(seen: PostgreSQLFacts) -> Iterator[Sign]:
     if seen.about.is_replica and seen.in_recovery and seen.is_off("hot_standby_feedback"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +12,7 @@ from .about import About
 from .checks import Sign
 
 # libpq's modes that take a connection without TLS, and those that look at no certificate
-# (PostgreSQL 15 docs, 34.19); without a root certificate "require" verifies nothing
+# (PostgreSQL 15 docs); without a root certificate "require" verifies nothing
 _MAY_BE_PLAIN = ("disable", "allow", "prefer")
 _UNVERIFIED = ("require", "disable", "allow", "prefer")
 _CHANGE = 'Database(…, tls="verify"), or tls="/path/to/authority.pem"'
@@ -22,8 +23,7 @@ def is_elsewhere(about: About) -> bool:
     told = tls.given(about.url, about.options)
     if told.get("unix_socket"):
         return False
-    hosts = tls.hosts_of(about.url, told, names=("host",))
-    return any(not tls.is_local(host) for host in hosts)
+    return any(not tls.is_local(host) for host in _hosts(about))
 
 
 def plain(about: About, encrypted: bool | None) -> Iterator[Sign]:
@@ -52,13 +52,28 @@ def unverified(about: About, encrypted: bool | None) -> Iterator[Sign]:
 
 
 def _host(about: About) -> str:
+    return ",".join(_hosts(about))
+
+
+def _hosts(about: About) -> list[str]:
     told = tls.given(about.url, about.options)
-    return ",".join(tls.hosts_of(about.url, told, names=("host",)))
+    found = tls.hosts_of(about.url, told, names=("host",))
+    if not found and _is_postgresql(about):
+        found = tls.hosts_of(about.url, os.environ, names=("PGHOST",))
+    return found
+
+
+def _is_postgresql(about: About) -> bool:
+    return about.url.get_backend_name().startswith("postgres")
 
 
 def _mode(about: About) -> str | None:
-    mode = tls.given(about.url, about.options).get("sslmode")
-    return str(mode) if mode is not None else None
+    """libpq's word for it; asyncpg takes the same as ``ssl``."""
+    told = tls.given(about.url, about.options)
+    mode = told.get("sslmode", told.get("ssl"))
+    if mode is None and _is_postgresql(about) and about.options.tls is None:
+        mode = os.environ.get("PGSSLMODE")
+    return mode if isinstance(mode, str) else None
 
 
 def _verifies(about: About) -> bool:
