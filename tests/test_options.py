@@ -279,6 +279,14 @@ def test_every_option_that_text_can_express_has_a_variable() -> None:
         assert getattr(Database.from_env(environ=environ).options, option) == 2.0
 
 
+def test_variables_of_hermetic_that_are_no_options_are_left_alone() -> None:
+    names = ("GROUP", "DISABLE_FAST", "DISABLE_COMPILED", "REQUIRE_COMPILED")
+    environ = {"HERMETIC_URL": "sqlite://", **{f"HERMETIC_{name}": "0" for name in names}}
+
+    with Database.from_env(environ=environ) as db:
+        assert db.options.pool_size == 10
+
+
 def test_an_environment_has_a_prefix_of_ones_own() -> None:
     environ = {"SHOP_URL": "sqlite:///shop.db", "SHOP_POOL_SIZE": "2", "HERMETIC_POOL_SIZE": "9"}
 

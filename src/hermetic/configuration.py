@@ -18,6 +18,11 @@ _NOT_FROM_TEXT = frozenset(
     {"poolclass", "connect_args", "engine_options", "session_options", "scope", "commit_on"}
     | {"budget", "credentials", "after", "tenant", "tenants"}
 )
+# what hermetic reads from the environment besides, in other places
+_NO_OPTIONS = frozenset(
+    {"HERMETIC_GROUP", "HERMETIC_DISABLE_FAST"}
+    | {"HERMETIC_DISABLE_COMPILED", "HERMETIC_REQUIRE_COMPILED"}
+)
 
 
 def options_from_environment(
@@ -38,7 +43,7 @@ def options_from_environment(
     found = {}
     for variable, content in variables.items():
         option = variable[len(prefix) :].lower()
-        if not variable.startswith(prefix) or option == "url":
+        if not variable.startswith(prefix) or option == "url" or variable in _NO_OPTIONS:
             continue
         place = f"environment variable {variable}"
         found[option] = _from_text(option, content, place=place)

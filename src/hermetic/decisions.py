@@ -45,7 +45,7 @@ _FENCED, _COMMITTED, _IDENTITY = 0, 1, 2
 _THE_LOG = "log"
 # digits of a unit that are its time, in milliseconds
 _TIME = 12
-_TABLE = "hermetic_units"
+TABLE = "hermetic_units"
 _MADE_BY = "the log of decisions is made by group.create_log()"
 _SOME = 500
 
@@ -82,7 +82,7 @@ class TableLog:
         with apart(self.server, until, asynchronous=asynchronous) as connection:
             commits, database = self.server.family.commits, self.server.url.database
             # a scope may have a search path of its own
-            schema = commits.schema(connection, _TABLE, database) if commits.searches else None
+            schema = commits.schema(connection, TABLE, database) if commits.searches else None
             self.table = _table(schema)
             found = select(self.table.c.log).where(self.table.c.unit == _THE_LOG)
             try:
@@ -294,7 +294,7 @@ def _aside(work: Callable[..., _T], *args: Any, asynchronous: bool) -> _T:
 
 def _table(schema: str | None) -> Table:
     return Table(
-        _TABLE,
+        TABLE,
         MetaData(),
         Column("unit", String(32), primary_key=True),
         Column("decision", SmallInteger, nullable=False),

@@ -176,7 +176,16 @@ POSTGRESQL_CASES: Final = (
         as_="warning",
     ),
     _planted(
-        "commit-table-missing", postgresql, given={"resolve_commits": "token"}, commit_table=False
+        "commit-table-missing",
+        postgresql,
+        given={"resolve_commits": "token"},
+        missing=frozenset({"hermetic_commits"}),
+    ),
+    _planted(
+        "decision-log-missing",
+        postgresql,
+        whose={"keeps_log": True},
+        missing=frozenset({"hermetic_units"}),
     ),
     _planted(
         "commit-status-missing",
@@ -346,7 +355,18 @@ MYSQL_CASES: Final = (
     _planted("packet-small", mysql, variables={"max_allowed_packet": "1048576"}),
     _planted("long-transaction", mysql, transactions=((7, 1000.0),)),
     _planted("prepared-left", mysql, transactions=((0, 400.0),)),
-    _planted("commit-table-missing", mysql, given={"resolve_commits": "token"}, commit_table=False),
+    _planted(
+        "commit-table-missing",
+        mysql,
+        given={"resolve_commits": "token"},
+        missing=frozenset({"hermetic_commits"}),
+    ),
+    _planted(
+        "decision-log-missing",
+        mysql,
+        whose={"keeps_log": True},
+        missing=frozenset({"hermetic_units"}),
+    ),
     _planted("two-phase-impossible", mysql, version="10.4.34-MariaDB", whose={"prepares": True}),
     _planted("tls-off", mysql, url="mysql+pymysql://app@db.example/app", encrypted=False),
     _planted("tls-unverified", mysql, url="mysql://app@db.example/app", given={"tls": "require"}),

@@ -6,6 +6,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +22,7 @@ from hermetic.doctor import postgresql as looking
 from hermetic.doctor.about import PRIMARY, About
 from tests.doctor.planted import RECOMMENDED, TODAY
 from tests.doctor.seen import codes, examined, one, sent_by
+from tests.faketime import FaketimeUnavailable, JumpingClock
 from tests.proxy import Proxy
 from tests.servers import PostgreSQLReplica, PostgreSQLServer, ServerAccess
 from tests.servers.certificates import Authority
@@ -139,8 +142,13 @@ def test_a_group_that_prepares_is_told_where_it_cannot(
     ) as group:
         report = examine(group)
 
+        assert one(report, "decision-log-missing").database == "main"
+        group.create_log()
+        assert "decision-log-missing" not in codes(examine(group))
+
     found = one(report, "two-phase-impossible")
     assert (found.database, found.severity) == ("audit", Severity.ERROR)
+    well._do("DROP TABLE hermetic_units", "app")
 
 
 def test_a_role_that_sees_little_is_told_what_was_not_looked_at(well: PostgreSQLServer) -> None:
@@ -453,3 +461,34 @@ def test_the_applications_own_pool_is_left_alone(well: PostgreSQLServer) -> None
         each.number for each in before
     ]
     database.close()
+
+
+_BY_A_JUMPING_CLOCK = """
+import sys
+from hermetic import Database
+from hermetic.doctor import examine
+database = Database(sys.argv[1])
+found = set()
+for _ in range(100):
+    found |= {each.code for each in examine(database).findings} & {"clock-skew", "clock-jumped"}
+    if len(found) == 2:
+        break
+print(*sorted(found))
+"""
+
+
+def test_a_clock_that_is_set_is_noticed(well: PostgreSQLServer, tmp_path: Path) -> None:
+    try:
+        clock = JumpingClock(tmp_path)
+    except FaketimeUnavailable as error:
+        pytest.skip(str(error))
+    with clock:
+        done = subprocess.run(
+            [sys.executable, "-c", _BY_A_JUMPING_CLOCK, as_role(well)],
+            env={**os.environ, **clock.environment},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+
+    assert done.stdout.split() == ["clock-jumped", "clock-skew"]

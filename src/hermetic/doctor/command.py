@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from ..configuration import table_from_toml
 from ..database import Database
 from ..errors import ConfigurationError
 from ..group import Group
-from .client import variables
 from .examining import examine
 from .findings import Report, Severity
 from .report import as_json, as_text
@@ -76,10 +74,7 @@ def _subject(given: argparse.Namespace) -> Database | Group:
         made: Database | Group = kind.from_toml(given.toml, given.table)
         return made
     if not given.subject:
-        # what is hermetic's own and no option of a Database
-        own = {*variables(), "HERMETIC_GROUP"}
-        kept = {name: value for name, value in os.environ.items() if name not in own}
-        return Database.from_env(environ=kept)
+        return Database.from_env()
     if "://" in given.subject:
         return Database(given.subject)
     found = named(given.subject, "db")

@@ -109,7 +109,7 @@ def examine(
 def _servers(
     subject: Database | Group, today: datetime.date, *, workers: int, processes: int
 ) -> Iterator[tuple[Server, About]]:
-    for database, prepares in _databases(subject):
+    for database, prepares, keeps_log in _databases(subject):
         for server in database._servers:
             yield (
                 server,
@@ -122,19 +122,21 @@ def _servers(
                     workers=workers,
                     processes=processes,
                     prepares=prepares,
+                    keeps_log=keeps_log,
                 ),
             )
 
 
-def _databases(subject: Database | Group) -> Iterator[tuple[Database, bool]]:
-    """Each Database, and whether transactions are prepared on it."""
+def _databases(subject: Database | Group) -> Iterator[tuple[Database, bool, bool]]:
+    """Each Database, whether transactions are prepared on it, and whether it has the log."""
     if isinstance(subject, Database):
-        yield subject, False
+        yield subject, False, False
         return
     coordinator = subject.coordinator
     for key, database in subject.databases.items():
+        keeps = coordinator is not None and coordinator.log.key == key
         # the part of the database that has the log is not prepared: its commit decides
-        yield database, coordinator is not None and getattr(coordinator.log, "key", None) != key
+        yield database, coordinator is not None and not keeps, keeps
 
 
 def _visit(visits: list[_Visit], until: float) -> None:

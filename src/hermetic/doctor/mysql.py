@@ -72,6 +72,7 @@ class MySQLFacts:
 
     :param variables: the server's, by their names in small letters.
     :param session: this session's, with what the account and ``init_connect`` made of them.
+    :param missing: tables of hermetic's own that have to be there, and are not.
     :param ours: connections that are there already of the same user.
     :param following: how it follows another server; ``False`` where it follows none.
     """
@@ -89,7 +90,7 @@ class MySQLFacts:
     transactions: tuple[tuple[int, float], ...] | None = None
     following: Following | bool | None = None
     skew: float | None = None
-    commit_table: bool | None = None
+    missing: frozenset[str] = frozenset()
 
     @property
     def product(self) -> str:
@@ -123,7 +124,7 @@ def read(server: Server, about: About, until: float) -> tuple[MySQLFacts, list[t
     try:
         with connected(server, until) as connection:
             look = Look(connection, secrets_of(server), "START TRANSACTION READ ONLY")
-            found = {**_of_server(look), **_of_database(look, server)}
+            found = {**_of_server(look), **_of_database(look, about)}
             found |= _of_others(look, mariadb=found["mariadb"])
             return MySQLFacts(about=about, **found), look.refused
     except sa_exc.DBAPIError as error:
@@ -159,7 +160,7 @@ def _pairs(rows: list[Any] | None) -> dict[str, str]:
     return {str(name).lower(): str(value) for name, value in rows or ()}
 
 
-def _of_database(look: Look, server: Server) -> dict[str, Any]:
+def _of_database(look: Look, about: About) -> dict[str, Any]:
     found: dict[str, Any] = {}
     tables = look.rows("tables", _TABLES)
     if tables is not None:
@@ -167,11 +168,11 @@ def _of_database(look: Look, server: Server) -> dict[str, Any]:
     schema = look.row("the database", _SCHEMA)
     if schema is not None:
         found["charset"] = str(schema[0])
-    options = server.options
-    if options.resolve_commits == "token" and server.replica is None:
-        # an identifier, which the option's check has made sure of
-        row = look.row("the table of commits", _TABLE.format(options.commit_table))
-        found["commit_table"] = None if row is None else bool(row[0])
+    # identifiers, which the option's check has made sure of
+    asked = {table: look.row(f"table {table}", _TABLE.format(table)) for table in about.tables}
+    found["missing"] = frozenset(
+        table for table, row in asked.items() if row is not None and not row[0]
+    )
     return found
 
 

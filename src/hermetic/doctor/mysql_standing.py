@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from .checks import Sign
 from .findings import Severity
 from .mysql import Following, MySQLFacts
-from .mysql_checks import MYSQL
+from .mysql_state import MYSQL
 
 __all__ = ["MYSQL"]
 

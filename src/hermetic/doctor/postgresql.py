@@ -108,6 +108,7 @@ class PostgreSQLFacts:
     :param pooled: whether a pooler stands before it.
     :param shared: whether two clients were given one backend, one after the other.
     :param skew: seconds by which the server's clock is ahead of this machine's.
+    :param missing: tables of hermetic's own that have to be there, and are not.
     :param ours: connections that are there already of the same role, database and application.
     """
 
@@ -135,7 +136,7 @@ class PostgreSQLFacts:
     replay_age: float | None = None
     receiving: bool | None = None
     skew: float | None = None
-    commit_table: bool | None = None
+    missing: frozenset[str] = frozenset()
 
     @property
     def number(self) -> int:
@@ -166,7 +167,7 @@ def read(
         look = _look(connection, server, until)
         found = {**_of_server(look, connection), **_of_role(look), **_of_sessions(look)}
         found |= _of_replication(look, recovering=found["in_recovery"])
-        found |= _of_schemas(look, server)
+        found |= _of_schemas(look, about)
         if found["pooled"]:
             found["shared"] = _shares(server, look, until)
         return PostgreSQLFacts(about=about, **found), look.refused
@@ -257,17 +258,17 @@ def _of_replication(look: Look, *, recovering: bool) -> dict[str, Any]:
     return {} if row is None else {"replay_age": row[0], "receiving": bool(row[1])}
 
 
-def _of_schemas(look: Look, server: Server) -> dict[str, Any]:
+def _of_schemas(look: Look, about: About) -> dict[str, Any]:
     found: dict[str, Any] = {}
     row = look.row("schemas", _SCHEMAS)
     if row is not None:
         found["schemas"], found["every_schema"] = tuple(row[0]), tuple(row[1])
         found["public_writable"] = row[2]
-    options = server.options
-    if options.resolve_commits == "token" and server.replica is None:
-        # an identifier, which the option's check has made sure of
-        row = look.row("the table of commits", _TABLE.format(options.commit_table))
-        found["commit_table"] = None if row is None else row[0] is not None
+    # identifiers, which the option's check has made sure of
+    asked = {table: look.row(f"table {table}", _TABLE.format(table)) for table in about.tables}
+    found["missing"] = frozenset(
+        table for table, row in asked.items() if row is not None and row[0] is None
+    )
     return found
 
 

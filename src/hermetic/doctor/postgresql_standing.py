@@ -8,7 +8,7 @@ from ..dialects import tls
 from .checks import Sign, option
 from .findings import Severity
 from .postgresql import PostgreSQLFacts
-from .postgresql_checks import POSTGRESQL
+from .postgresql_state import POSTGRESQL
 
 __all__ = ["POSTGRESQL"]
 

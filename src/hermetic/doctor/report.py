@@ -54,7 +54,7 @@ def as_text(report: Report) -> str:
     told = ", ".join(
         f"{number} {name}{'' if number == 1 else 's'}" for name, number in counts(report).items()
     )
-    return "\n".join([*lines, "", told])
+    return "\n".join([*lines, "", told]).lstrip("\n")
 
 
 def _finding(finding: Finding) -> list[str]:
