@@ -44,6 +44,11 @@ class AsyncSession(AsyncRowsSession, AsyncManySession, AsyncStringSession):
         return self.sync_session.tenant
 
     @property
+    def cache_hits(self) -> int:
+        """How many of its reads a cache has answered."""
+        return self.sync_session.cache_hits
+
+    @property
     def position(self) -> str | None:
         """As Session.position; no await, nothing is sent."""
         return self.sync_session.position

@@ -113,11 +113,19 @@ class _Work:
             except Exception as failed:
                 said = describe_error(failed)
             if said is None:
+                if commit:
+                    self._tell_cache(key)
                 return None
             why = said
             pause(wait, asynchronous=self.asynchronous)
             wait = min(2 * wait, _LAST_PAUSE)
         return why
+
+    def _tell_cache(self, key: str) -> None:
+        """What the dead process has written there, nobody knows any more."""
+        cache = self.coordinator.servers[key].options.cache
+        if cache is not None:
+            cache.invalidate()
 
     def _apart(self, key: str) -> AbstractContextManager[Connection]:
         server = self.coordinator.servers[key]

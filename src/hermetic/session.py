@@ -109,6 +109,8 @@ class Session(RowsSession, ManySession, StringSession, TenantSession):
     _maker: Owner | None = None
     _user: _Party | None = None
     _begun: tuple[Owner, Place, float] | None = None
+    # how many of its reads a cache has answered
+    cache_hits: int = 0
     # states of this unit's earlier attempts, which are refused, and of this one, while it may be
     # re-run
     _refused_states: Any = None

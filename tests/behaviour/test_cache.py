@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+import time
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import pytest
-from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy import delete, func, insert, literal, select, text, update
 from sqlalchemy.orm import selectinload
 
-from hermetic import Cache, Database
+from hermetic import Cache, Database, DeadlineExceeded, Isolation
+from hermetic.cache.store import Store
+from hermetic.touched import note
+from tests.backends import BACKENDS
 from tests.models import Order, User
+from tests.servers.process import wait_until
 from tests.worlds import World
 
 CACHED = {"cache": True}
+# for what does not differ from one database to the next
+FEW = pytest.mark.parametrize(
+    "backend",
+    [
+        pytest.param(backend, id=backend.name, marks=pytest.mark.postgresql)
+        for backend in BACKENDS
+        if backend.name in ("psycopg", "asyncpg")
+    ],
+    indirect=True,
+)
+
+
+SLOW = "SELECT pg_sleep(1)"
+
+
+async def pause(world: World) -> None:
+    """Give others a turn."""
+    if world.is_async:
+        await asyncio.sleep(0.005)
+    else:
+        threading.Event().wait(0.005)
 
 
 class Name(NamedTuple):
@@ -60,6 +89,7 @@ async def test_what_was_read_once_is_not_asked_for_again(world: World) -> None:
     assert world.db.snapshot().cache["hits"] == 1
 
 
+@FEW
 async def test_what_is_found_is_tracked_and_can_be_changed(world: World) -> None:
     cached_database(world)
     await filled(world)
@@ -88,6 +118,7 @@ async def test_a_commit_empties_what_it_has_changed_and_no_sooner(world: World) 
     assert await sent(world) == ("anna", 0)
 
 
+@FEW
 async def test_a_rollback_empties_nothing(world: World) -> None:
     cached_database(world)
     await filled(world)
@@ -100,6 +131,7 @@ async def test_a_rollback_empties_nothing(world: World) -> None:
     assert await sent(world) == ("ann", 0)
 
 
+@FEW
 async def test_a_scope_reads_what_it_has_changed_itself(world: World) -> None:
     cached_database(world)
     await filled(world)
@@ -115,6 +147,7 @@ async def test_a_scope_reads_what_it_has_changed_itself(world: World) -> None:
     assert await sent(world) == ("ann", 0)
 
 
+@FEW
 async def test_pending_changes_are_written_before_a_read(world: World) -> None:
     cached_database(world)
     async with world.session() as session:
@@ -130,6 +163,7 @@ async def test_pending_changes_are_written_before_a_read(world: World) -> None:
     assert [each.username for each in found] == ["ann", "bob"]
 
 
+@FEW
 async def test_bulk_statements_empty_it(world: World) -> None:
     cached_database(world)
     await filled(world)
@@ -206,6 +240,7 @@ async def test_statements_of_any_form_are_cached_where_they_say_so(world: World)
         assert statements_sent == 0
 
 
+@FEW
 async def test_plain_objects_come_from_the_cache_too(world: World) -> None:
     cached_database(world)
     await filled(world)
@@ -224,6 +259,7 @@ async def test_plain_objects_come_from_the_cache_too(world: World) -> None:
     assert statements_sent == 0
 
 
+@FEW
 async def test_loader_options_do_what_they_do(world: World) -> None:
     cached_database(world)
     await filled(world)
@@ -238,6 +274,7 @@ async def test_loader_options_do_what_they_do(world: World) -> None:
             assert items == [["tea"], []]
 
 
+@FEW
 async def test_a_named_level_above_read_committed_is_not_answered(world: World) -> None:
     cached_database(world)
     await filled(world)
@@ -247,6 +284,7 @@ async def test_a_named_level_above_read_committed_is_not_answered(world: World) 
         assert session.cache_hits == 0
 
 
+@FEW
 async def test_locks_are_taken(world: World) -> None:
     cached_database(world)
     await filled(world)
@@ -258,6 +296,7 @@ async def test_locks_are_taken(world: World) -> None:
         assert session.scope.statements == 1
 
 
+@FEW
 async def test_one_says_no_for_a_statement(world: World) -> None:
     cached_database(world)
     await filled(world)
@@ -269,6 +308,7 @@ async def test_one_says_no_for_a_statement(world: World) -> None:
         assert session.cache_hits == 0
 
 
+@FEW
 async def test_what_another_program_has_written_is_told(world: World) -> None:
     cached_database(world)
     await filled(world)
@@ -290,3 +330,111 @@ async def test_many_who_ask_for_the_same_send_it_once(world: World) -> None:
 
     assert found == ["ann"] * 8
     assert world.db.snapshot().cache["fills"] - misses <= 2
+
+
+@FEW
+async def test_a_waiter_waits_no_longer_than_its_deadline(world: World) -> None:
+    """Somebody reads what another wants to read, and is not done in time."""
+    db = cached_database(world, wait=30.0)
+    await filled(world)
+    reading = world.signal()
+
+    async def slow() -> None:
+        async with world.session() as session:
+            await session.execute(SLOW, execution_options={**CACHED, "depends": ["users"]})
+
+    async def impatient() -> float:
+        while not db.cache.fillings:
+            await pause(world)
+        reading.set()
+        begun = time.monotonic()
+        with pytest.raises(DeadlineExceeded):
+            async with world.session(timeout=0.3) as session:
+                await session.execute(SLOW, execution_options={**CACHED, "depends": ["users"]})
+        return time.monotonic() - begun
+
+    _, waited = await world.together(slow, impatient)
+
+    assert reading.is_set()
+    assert 0.25 < waited < 0.3 + 0.25
+
+
+@FEW
+async def test_a_function_of_ones_own_may_read_anything(world: World) -> None:
+    cached_database(world)
+    await filled(world)
+    world.do("CREATE FUNCTION first_name() RETURNS text LANGUAGE sql AS "
+             "'SELECT username FROM users WHERE id = 1'")  # fmt: skip
+
+    for _ in range(2):
+        async with world.session(readonly=True) as session:
+            await session.execute("SELECT first_name()", execution_options=CACHED)
+            assert session.cache_hits == 0
+    for hits in range(2):
+        async with world.session(readonly=True) as session:
+            options = {**CACHED, "depends": ["users"]}
+            await session.execute("SELECT first_name()", execution_options=options)
+            assert session.cache_hits == hits
+
+
+@FEW
+async def test_what_a_trigger_writes_is_declared(world: World) -> None:
+    cached_database(world)
+    await filled(world)
+    world.do("CREATE TABLE visits (id int)")
+
+    async with world.session() as session:
+        await session.execute("INSERT INTO visits VALUES (1)")
+    assert await sent(world) == ("ann", 0)
+    async with world.session() as session:
+        declared = {"touches": ["users"]}
+        await session.execute("INSERT INTO visits VALUES (2)", execution_options=declared)
+
+    assert await sent(world) == ("ann", 1)
+
+
+@FEW
+async def test_equal_parameters_of_other_types_are_others(world: World) -> None:
+    cached_database(world)
+    options = {**CACHED, "depends": ["users"]}
+
+    found = []
+    for value in (1, True, Decimal("1")):
+        async with world.session(readonly=True) as session:
+            statement = select(literal(value))
+            found.append(await session.scalar(statement, execution_options=options))
+
+    assert [type(each) for each in found] == [int, bool, Decimal]
+
+
+@FEW
+async def test_a_bulk_writer_that_passes_no_engine_says_what_it_writes(world: World) -> None:
+    cached_database(world)
+    await filled(world)
+
+    async with world.session() as session:
+        await session.run_sync(lambda plain: note(plain, User.__tablename__))
+
+    assert await sent(world) == ("ann", 1)
+
+
+async def test_a_scope_that_may_write_is_answered_at_read_committed_alone(world: World) -> None:
+    cached_database(world)
+    await filled(world)
+    strict = world.db.family.default_isolation is not Isolation.READ_COMMITTED
+
+    async with world.session() as session:
+        await session.get(User, 1)
+
+        assert session.cache_hits == (0 if strict else 1)
+
+
+def test_a_lost_answer_keeps_the_table_out_until_the_lease_is_over() -> None:
+    store = Store(Cache(lease=0.2), "a", alone=True)
+    asked = store.tokens.places(frozenset({"a"}))
+
+    store.lost(store.begin(frozenset({"a"})))
+    before = store.tokens.look(asked)
+
+    assert before is None
+    assert wait_until(lambda: store.tokens.look(asked) is not None, 5)

@@ -21,6 +21,8 @@ from .reads import Reads
 from .store import Entry
 from .wishes import wish_of
 
+# what a statement has in it besides what it says: options, and what compiling it has left there
+_LEFT_OUT = frozenset({"_execution_options", "_memoized_keys"})
 __all__ = ["executed", "get", "got_at_once", "scalars", "select", "selected_at_once"]
 
 # how many statements are remembered
@@ -140,10 +142,15 @@ def _bare(reads: Reads, statement: Any, more: Any) -> Any:
         return None
     parts = statement.__dict__
     own = parts.get("_execution_options")
-    if not own:
-        return statement
-    if not _IDLE.issuperset(own):
+    if own and not _IDLE.issuperset(own):
         return None
+    memoized = parts.get("_memoized_keys")
+    if not own and not memoized:
+        return statement
     bare = Select.__new__(Select)
-    bare.__dict__ = {name: parts[name] for name in parts if name != "_execution_options"}
+    bare.__dict__ = {
+        name: value
+        for name, value in parts.items()
+        if name not in _LEFT_OUT and (memoized is None or name not in memoized)
+    }
     return bare

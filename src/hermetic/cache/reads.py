@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import threading
 from collections.abc import Mapping
@@ -164,6 +165,10 @@ class Reads:
             else:
                 names.update(map(name_of, inspect(each).tables))
         self.store.forget(frozenset(names) if tables else frozenset({EVERYTHING}))
+
+    async def ainvalidate(self, *tables: Any) -> None:
+        """As ``invalidate``, without holding up the event loop."""
+        await asyncio.to_thread(self.invalidate, *tables)
 
     def counters(self) -> Mapping[str, int]:
         """How often what happened, in this process."""

@@ -21,8 +21,6 @@ class CachedSession(Session):
     """A Session that looks into the cache before it asks the database."""
 
     _reads: Reads
-    # how many of its reads the cache has answered
-    cache_hits: int = 0
 
     if not TYPE_CHECKING:  # the signatures are SQLAlchemy's
 
@@ -68,12 +66,6 @@ class CachedSession(Session):
 
 class AsyncCachedSession(AsyncSession):
     """An AsyncSession that looks into the cache before it asks the database."""
-
-    @property
-    def cache_hits(self) -> int:
-        """How many of its reads the cache has answered."""
-        hits: int = self.sync_session.cache_hits  # type: ignore[attr-defined]
-        return hits
 
     if not TYPE_CHECKING:  # the signatures are SQLAlchemy's
 

@@ -80,7 +80,7 @@ class Store:
         """
         if self._memory is not None:
             return (statement, tenant, parameters_key(parameters))
-        return f"hermetic:{self.identity}:{digest(*statement, tenant, parameters)}"
+        return f"hermetic:{{{self.identity}}}:{digest(*statement, tenant, parameters)}"
 
     # ------------------------------------------------------------ readers
 
@@ -91,13 +91,16 @@ class Store:
         try:
             if self._owed:
                 self._pay()
-            tokens = self.tokens.look(places)
+            if self._client is not None:
+                tokens, found = self._in_one_word(places, key)
+            else:
+                tokens, found = self.tokens.look(places), None
             if tokens is None:
                 return None, None, "being written"
-            if self._memory is None:
-                found = self.region.get(key, expiration_time=self.cache.expire)
-            else:
+            if self._memory is not None:
                 found = self._remembered(key)
+            elif self._client is None:
+                found = self.region.get(key, expiration_time=self.cache.expire)
         except Exception as failed:
             self._failed(failed)
             return None, None, "away"
@@ -106,6 +109,14 @@ class Store:
         if isinstance(found, tuple) and found[0] == tokens:
             return tokens, found if type(found) is Entry else Entry(*found), ""
         return tokens, None, ""
+
+    def _in_one_word(self, places: Any, key: str) -> tuple[Any, Any]:
+        """What Redis has of a key, which expires there by itself, with the versions."""
+        answer = self.tokens.look_for(places, key)
+        if answer is None:
+            return None, None
+        tokens, kept = answer
+        return tokens, None if kept is None else unpacked(kept)
 
     def _remembered(self, key: Any) -> Any:
         """As the region's ``get``, without its detours."""
@@ -126,7 +137,10 @@ class Store:
                 return None
         entry = Entry(tokens, described, kept)
         try:
-            self.region.set(key, entry if self._memory is not None else tuple(entry))
+            if self._client is not None:
+                self._client.set(key, packed(tuple(entry)), ex=int(self.cache.expire) + 1)
+            else:
+                self.region.set(key, entry if self._memory is not None else tuple(entry))
         except Exception as failed:
             self._failed(failed)
             return None
@@ -215,42 +229,33 @@ class Store:
 
 def _region_of(cache: Cache) -> tuple[Any, Any]:
     """The region, and the client of its Redis, if it is in one."""
-    from dogpile.cache import make_region
-
     given = cache.region
     if given is None:
+        from dogpile.cache import make_region
+
         region = make_region()
         kept = {"cache_dict": Bounded(cache.max_entries)}
         return region.configure("dogpile.cache.memory", arguments=kept), None
     if not isinstance(given, str):
         return given, getattr(given.actual_backend, "writer_client", None)
+    # a word and its answer in one, which dogpile's own way to Redis does not have
+    return None, _client_of(given, cache.timeout)
+
+
+def _client_of(url: str, seconds: float) -> Any:
+    from redis import Redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
     # its own retries would hold a scope for longer than its deadline has
-    own = {"retry": Retry(NoBackoff(), 0), "health_check_interval": 0}
-    arguments = {
-        "url": given,
-        "socket_timeout": cache.timeout,
-        "socket_connect_timeout": cache.timeout,
-        "redis_expiration_time": int(cache.expire) + 1,
-        "connection_kwargs": own,
-    }
-    region = make_region(serializer=_sure_packed, deserializer=unpacked)
-    region.configure("dogpile.cache.redis", arguments=arguments)
-    client: Any = region.actual_backend
-    return region, client.writer_client
-
-
-def _sure_packed(value: Any) -> bytes:
-    found = packed(value)
-    if found is None:
-        raise ValueError("it would not be the same again")
-    return found
+    retry = Retry(NoBackoff(), 0)
+    return Redis.from_url(url, socket_timeout=seconds, socket_connect_timeout=seconds, retry=retry)
 
 
 def _memory_of(region: Any) -> Any:
     """The dictionary of a region that is one of this process's, and takes any key."""
+    if region is None:
+        return None
     backend = region.backend
     plain = type(backend).__name__ == "MemoryBackend" and region.key_mangler is None
     return backend._cache if plain and region.expiration_time is None else None
