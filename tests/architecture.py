@@ -29,6 +29,7 @@ LAYERS: Final[Mapping[str, int]] = {
     "replica": 0,
     "seen": 0,
     "row_errors": 0,
+    "frame_errors": 0,
     "shard_errors": 0,
     "tenancy": 0,
     # Knowledge
@@ -410,13 +411,21 @@ def the_core_starts_without_optional_libraries(tree: Tree) -> list[str]:
 
 
 def _imported_late(tree: Tree) -> set[str]:
-    """Modules that are imported by others, and never while these are imported themselves."""
+    """Modules that are imported by others, and never while these are imported themselves; those
+    that only such ones import are none of the core's start either.
+    """
+    at_import_time: dict[str, set[str]] = {}
     late: set[str] = set()
-    early: set[str] = set()
     for module in tree.values():
         for each in imports_of(module, tree):
-            (early if each.at_import_time else late).add(each.target)
-    return late - early
+            late.add(each.target)
+            if each.at_import_time:
+                at_import_time.setdefault(module.name, set()).add(each.target)
+    while early := {t for name in tree if name not in late for t in at_import_time.get(name, ())}:
+        if not early & late:
+            break
+        late -= early
+    return late
 
 
 def lower_layers_use_only_the_facts_of_sqlalchemy(tree: Tree) -> list[str]:

@@ -102,6 +102,7 @@ from .events import (
 from .factories import async_scoped_session, async_sessionmaker, scoped_session, sessionmaker
 from .faults import Fault, FaultKind
 from .flow import Flow
+from .frame_errors import UnfitValue
 from .group import Group
 from .options import DatabaseOptions, Isolation, Propagation, Retry, ScopeOptions
 from .progress import Progress
@@ -222,6 +223,7 @@ __all__ = [
     "TooManyConnections",
     "TransactionAborted",
     "TransactionError",
+    "UnfitValue",
     "UniqueViolation",
     "Unit",
     "UnknownTenant",
