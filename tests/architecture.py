@@ -61,6 +61,7 @@ LAYERS: Final[Mapping[str, int]] = {
     "execution": 3,
     "limits": 3,
     "place": 3,
+    "streams": 3,
     "strings": 3,
     "explain": 3,
     "factories": 3,

@@ -30,6 +30,7 @@ from .parts import parts
 from .pool import RESTORE, connecting_until, demanded
 from .refusals import ended_by_hand, given_up, lost_by_pooler
 from .registry import Scope
+from .streams import OPEN, end_all
 from .vote import undo, vote_of
 from .watchdog import watchdog
 
@@ -216,6 +217,8 @@ class Execution:
         if connection is None or transaction is None:
             self._commit(dbapi)
             return
+        if OPEN:
+            end_all(connection.number)
         scope = connection.scope
         if transaction.failure is None and scope is not None and not scope.ending:
             transaction.fail(ended_by_hand(scope), None, gone=False)
@@ -245,6 +248,8 @@ class Execution:
         if connection is None or transaction is None:
             self._rollback(dbapi)
             return
+        if OPEN:
+            end_all(connection.number)
         if transaction.over and self._is_clean(dbapi):
             return  # the pool's reset of a connection that has nothing to reset
         scope = connection.scope

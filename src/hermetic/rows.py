@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from sqlalchemy import Executable, inspect, orm
 from sqlalchemy.ext import asyncio as sa_asyncio
 from sqlalchemy.util import EMPTY_DICT
 
-from .errors import ConfigurationError
+from .bulk.given import check_size
+from .errors import ConfigurationError, ScopeError
+from .execution import known
 from .fast.fields import Fields, fields_of
-from .fast.reading import Order, read
+from .fast.reading import Order, read, shaped
+from .streams import began, ended
 
 if TYPE_CHECKING:
     from sqlalchemy import Select
@@ -19,19 +23,48 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _Options = Mapping[str, Any]
 
+# rows of a stream that are held at a time
+BATCH = 1000
+
 
 class RowsSession(orm.Session):
     """A Session that gives rows as plain objects."""
 
+    @overload
     def rows(
         self,
         statement: Executable | str,
         params: Any = None,
         *,
         into: type[_T],
+        stream: Literal[False] = False,
+        batch: int = BATCH,
         execution_options: _Options = EMPTY_DICT,
         bind_arguments: dict[str, Any] | None = None,
-    ) -> list[_T]:
+    ) -> list[_T]: ...
+    @overload
+    def rows(
+        self,
+        statement: Executable | str,
+        params: Any = None,
+        *,
+        into: type[_T],
+        stream: Literal[True],
+        batch: int = BATCH,
+        execution_options: _Options = EMPTY_DICT,
+        bind_arguments: dict[str, Any] | None = None,
+    ) -> Generator[_T]: ...
+    def rows(
+        self,
+        statement: Executable | str,
+        params: Any = None,
+        *,
+        into: type[_T],
+        stream: bool = False,
+        batch: int = BATCH,
+        execution_options: _Options = EMPTY_DICT,
+        bind_arguments: dict[str, Any] | None = None,
+    ) -> list[_T] | Generator[_T]:
         """What a statement finds, each row an object of a class with a field for each column::
 
             class Name(NamedTuple):
@@ -46,6 +79,10 @@ class RowsSession(orm.Session):
         any order; columns without a field are left out, fields with a default may lack a column.
 
         :param into: a dataclass, a NamedTuple or a msgspec Struct.
+        :param stream: whether rows are fetched as they are gone through, some at a time, instead of
+            a list of all of them: for more rows than memory. It is over with the scope. On MariaDB
+            and MySQL no other statement can be sent before its end.
+        :param batch: of a stream, how many rows are held at a time. Default 1000.
         :raises ConfigurationError: it is none of these, or the statement has no column for one of
             its fields. Nothing was sent then, unless the statement is text.
         """
@@ -60,34 +97,135 @@ class RowsSession(orm.Session):
             if names is not None:
                 order_of(fields, names, into)
         session: Any = self
+        if stream:
+            check_size(batch)
+            execution_options = {**execution_options, "yield_per": batch}
         result = session.execute(
             statement, params, execution_options=execution_options, bind_arguments=bind_arguments
         )
+        if stream:
+            parts = parts_of(session, result, into, fields, batch)
+            return (row for part in parts for row in part)
         return read(result, into, fields, lambda names: order_of(fields, names, into))
 
 
 class AsyncRowsSession(sa_asyncio.AsyncSession):
     """An AsyncSession that gives rows as plain objects."""
 
-    async def rows(
+    @overload
+    def rows(
         self,
         statement: Executable | str,
         params: Any = None,
         *,
         into: type[_T],
+        stream: Literal[False] = False,
+        batch: int = BATCH,
         execution_options: _Options = EMPTY_DICT,
         bind_arguments: dict[str, Any] | None = None,
-    ) -> list[_T]:
-        """As Session.rows."""
-        return await self.run_sync(
+    ) -> Coroutine[Any, Any, list[_T]]: ...
+    @overload
+    def rows(
+        self,
+        statement: Executable | str,
+        params: Any = None,
+        *,
+        into: type[_T],
+        stream: Literal[True],
+        batch: int = BATCH,
+        execution_options: _Options = EMPTY_DICT,
+        bind_arguments: dict[str, Any] | None = None,
+    ) -> AsyncGenerator[_T]: ...
+    def rows(
+        self,
+        statement: Executable | str,
+        params: Any = None,
+        *,
+        into: type[_T],
+        stream: bool = False,
+        batch: int = BATCH,
+        execution_options: _Options = EMPTY_DICT,
+        bind_arguments: dict[str, Any] | None = None,
+    ) -> Coroutine[Any, Any, list[_T]] | AsyncGenerator[_T]:
+        """As Session.rows: awaited for a list, and with ``stream=True`` an asynchronous iterator.
+
+        One that is not gone through to its end is to be closed before its scope ends
+        (``contextlib.aclosing``).
+        """
+        more = {"execution_options": execution_options, "bind_arguments": bind_arguments}
+        if stream:
+            return self._streamed(statement, params, into=into, batch=batch, **more)
+        return self.run_sync(
             lambda session: session.rows(  # type: ignore[attr-defined]
-                statement,
-                params,
-                into=into,
-                execution_options=execution_options,
-                bind_arguments=bind_arguments,
+                statement, params, into=into, **more
             )
         )
+
+    async def _streamed(
+        self, statement: Any, params: Any, *, into: Any, batch: int, **more: Any
+    ) -> AsyncGenerator[Any]:
+        def begin(session: Any) -> Any:
+            return session.rows(statement, params, into=into, stream=True, batch=batch, **more)
+
+        def some(_: Any) -> list[Any]:
+            return list(islice(rows, batch))
+
+        rows = await self.run_sync(begin)
+        try:
+            while part := await self.run_sync(some):
+                for each in part:
+                    yield each
+        finally:
+            await self.run_sync(lambda _: rows.close())
+
+
+def parts_of(
+    session: Any, result: Any, into: type, fields: Fields, size: int
+) -> Generator[list[Any]]:
+    """The rows of a result that is not fetched yet, so many at a time."""
+    shape = shaped(list(result.keys()), into, fields, lambda names: order_of(fields, names, into))
+    record = known((getattr(result, "raw", None) or result).connection)
+    scope = session._scope
+    if record is not None:
+        # also of a stream that nobody begins to go through
+        began(record.number, result)
+    alone = scope is not None and record is not None and not record.family.reads_while_streaming
+    sent = scope.statements if alone else None
+    return _fetched(scope, result, shape, size, record, sent)
+
+
+def _fetched(
+    scope: Any,
+    result: Any,
+    shape: Callable[[list[Any]], list[Any]],
+    size: int,
+    record: Any,
+    sent: int | None,
+) -> Generator[list[Any]]:
+    try:
+        while True:
+            if scope is not None:
+                scope.check_statement()
+                if sent is not None and scope.statements != sent:
+                    raise _cut_short(scope)
+            # SQLAlchemy's rows are tuples of their own kind
+            part = [tuple(row) for row in result.fetchmany(size)]
+            if not part:
+                return
+            yield shape(part)
+    finally:
+        if record is None or ended(record.number, result):
+            result.close()
+
+
+def _cut_short(scope: Any) -> ScopeError:
+    return ScopeError(
+        "Another statement was sent while rows were streamed: the rest of them is lost, since a "
+        "connection of this database does one thing at a time.",
+        scope=scope.ref,
+        hint="Go through the rows first, take them as a list, or send the other statement in a "
+        "scope with propagation='requires_new'.",
+    )
 
 
 def order_of(fields: Fields, names: list[str], into: type) -> Order:

@@ -381,7 +381,11 @@ async def test_a_row_that_meets_another_of_the_same_call(world: World) -> None:
     async with world.session() as session:
         with pytest.raises(UniqueViolation) as caught:
             await session.insert_many(Thing, rows, batch=60)
-    assert caught.value.row == 127
+        assert caught.value.row == 127
+        # where the keys are asked for, the rows may go by another way
+        with pytest.raises(UniqueViolation) as caught:
+            await session.insert_many(Thing, rows, batch=60, returning=True)
+        assert caught.value.row == 127
     assert count(world) == 0
 
 

@@ -130,10 +130,23 @@ class Sender:
         :return: the keys; ``None`` if they are no row numbers: nothing is written then.
         """
         around = self.connection.begin_nested()
-        keys: list[Any] = []
+        try:
+            keys, last = self._one_by_one(said, rows, run, asks)
+        except BaseException:
+            around.rollback()
+            raise
+        if last is None or last[0] != keys[-1]:
+            around.rollback()
+            return None
+        around.commit()
+        return [(key,) for key in keys]
+
+    def _one_by_one(self, said: Said, rows: list[Any], run: Run, asks: str | None) -> Any:
+        """The numbers of the rows, and the key of the last one."""
         connection = self.connection
         sending = Sending(connection, said, said.sql, rows[0], False)
         cursor: Any = None
+        keys: list[Any] = []
         try:
             cursor = sending.cursor = connection._dbapi_connection.cursor()
             self.dialect.do_execute(cursor, said.sql, rows[0], sending)
@@ -144,19 +157,15 @@ class Sender:
             cursor.execute(asks, (keys[-1],))
             told = cursor.fetchone()
         except BaseException as error:
-            shown = shortened(said.sql)
             try:
+                shown = shortened(said.sql)
                 connection._handle_dbapi_exception(error, shown, rows, cursor, sending)
             except Exception as raised:
                 if is_of_a_row(raised):
                     tell(raised, run, len(keys), self.what)
                 raise
         connection._safe_close_cursor(cursor)
-        if told is None or told[0] != keys[-1]:
-            around.rollback()
-            return None
-        around.commit()
-        return [(key,) for key in keys]
+        return keys, told
 
     def copy(self, said: Said, rows: list[Any], run: Run, names: Any, copying: Copying) -> None:
         """By COPY."""
@@ -201,8 +210,8 @@ class Sender:
         around = self.connection.begin_nested() if searches else None
         try:
             answer = send(0, count)
-        except Exception as error:
-            if is_of_a_row(error):
+        except BaseException as error:
+            if isinstance(error, Exception) and is_of_a_row(error):
                 number = 0 if count == 1 else named_by_server(error, names, run.rows)
                 if around is not None:
                     around.rollback()

@@ -85,6 +85,8 @@ class Family:
     functions: ClassVar[frozenset[str]] = frozenset()
     # whether ``server_gave_up`` is nothing else than what a connection's ``probe`` denies
     told_by_probe: ClassVar[bool] = False
+    # whether other statements may be sent while rows are fetched as they are needed
+    reads_while_streaming: ClassVar[bool] = True
     # what is known of a transaction whose COMMIT was not answered
     commits: ClassVar[Commits] = Commits()
     # how its transactions are prepared; ``None`` where they cannot be

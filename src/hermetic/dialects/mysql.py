@@ -53,6 +53,7 @@ class MySQL(Family):
     schemes: ClassVar[tuple[str, ...]] = ("mysql", "mariadb")
     isolation_levels: ClassVar[frozenset[Isolation]] = frozenset(Isolation)
     default_isolation: ClassVar[Isolation] = Isolation.REPEATABLE_READ
+    reads_while_streaming: ClassVar[bool] = False
     sync_drivers: ClassVar[tuple[Driver, ...]] = (
         Driver("mysqldb", "MySQLdb", "mysqlclient"),
         Driver("pymysql", "pymysql", "mysql", (1, 1)),

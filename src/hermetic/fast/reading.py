@@ -33,6 +33,13 @@ def read(
     return found
 
 
+def shaped(
+    names: list[str], cls: Any, fields: Fields, order_of: Callable[[list[str]], Order]
+) -> Callable[[list[Any]], list[Any]]:
+    """What makes objects of a class of some rows, which are tuples of all columns."""
+    return _shaper(cls, fields, order_of(names)).shape
+
+
 def _shaper(
     cls: Any, fields: Fields, order: Order, booleans: frozenset[int] = frozenset()
 ) -> Shaper:
