@@ -54,6 +54,15 @@ def test_the_least_versions_are_those_of_the_extras() -> None:
     assert least["asyncmy"] == (0, 2, 13)
 
 
+def test_what_the_applications_own_code_raises_is_not_shown() -> None:
+    def credentials() -> str:
+        raise RuntimeError("s3cr3t-canary is no good any more")
+
+    report = examined(_ABSENT, credentials=credentials)
+
+    assert [each.why for each in report.unseen] == ["RuntimeError"]
+
+
 def test_few_files_are_noticed() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))

@@ -90,6 +90,17 @@ def test_what_an_application_has_is_looked_at(
     assert cli.main(["doctor", "no_such_app"]) == 2
 
 
+def test_an_application_that_fails_is_not_a_finding(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "its_broken_app.py").write_text(f"raise RuntimeError('{CANARY}')\n")
+
+    assert cli.main(["doctor", "its_broken_app"]) == 2
+    said = capsys.readouterr()
+    assert "it raises RuntimeError" in said.err
+    assert CANARY not in said.out + said.err
+
+
 def test_nothing_given_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["doctor"]) == 2
     assert "DATABASE_URL" in capsys.readouterr().err

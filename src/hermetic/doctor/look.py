@@ -24,6 +24,8 @@ from ..watchdog import watchdog
 
 # of the application's own engine, what says how to reach the server
 _REACHING = ("creator", "async_creator", "module")
+# whose text may be shown
+_TELLING = (sa_exc.SQLAlchemyError, HermeticError, OSError, ImportError)
 # a pooler that nobody was told of may be there: without a name a statement meets no other's
 _UNPREPARED: dict[str, dict[str, Any]] = {
     "asyncpg": {
@@ -174,7 +176,11 @@ class Look:
 
 
 def reason(error: BaseException, secrets: Sequence[str]) -> str:
-    """What an error says, in a line, where it has none of the secrets in it."""
+    """What an error says, in a line, where it has none of the secrets in it. Of one that is neither
+    a driver's nor hermetic's, as of a function that gives credentials, its class has to do.
+    """
+    if not isinstance(error, _TELLING):
+        return type(error).__name__
     inner: BaseException = getattr(error, "orig", None) or error
     # those of MariaDB's drivers are a number and a text
     arguments: tuple[object, ...] = inner.args
