@@ -35,7 +35,7 @@ from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from hermetic import Database, HermeticError
+from hermetic import Database, HermeticError, Watch
 
 # what can be spoilt after the work, each to make one check fail
 SABOTAGE = ("money", "twice", "retries", "cancel", "leak")
@@ -68,6 +68,8 @@ class Run:
             plan.url,
             name="bank",
             application_name=self.application,
+            # a busy machine is slow by itself
+            watch=Watch(slow=10.0, held=20.0, idle=20.0),
             retries_per_second=10_000,
             retry_burst=10_000,
         )
@@ -85,12 +87,14 @@ class Run:
         if plan.sabotage is not None:
             self._spoil(plan.sabotage, engine)
         last = self.db.snapshot()
+        self.db.watch.look()
+        seen = self.db.watch.findings()
         await self.db.aclose()
         found = Found.read(engine)
         left = await self._left(outside)
         if self.spoilt is not None:
             self.spoilt.close()
-        return list(checks(self.ledger, found, last, left)), seconds
+        return list(checks(self.ledger, found, last, left, seen)), seconds
 
     async def _work(self, threads: ThreadPoolExecutor, began: float) -> None:
         plan = self.plan

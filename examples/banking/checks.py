@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session as PlainSession
 
 from banking.ledger import Incident, Ledger
 from banking.model import FIRST_BALANCE, Account, Token
-from hermetic import Outcome, Snapshot
+from hermetic import Finding, Outcome, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,18 @@ class Found:
             return cls({row.id: row.balance for row in balances}, Counter(tokens.all()))
 
 
-def checks(ledger: Ledger, found: Found, last: Snapshot, left: dict[str, int]) -> Iterator[Check]:
+def checks(
+    ledger: Ledger,
+    found: Found,
+    last: Snapshot,
+    left: dict[str, int],
+    seen: Sequence[Finding],
+) -> Iterator[Check]:
     """All checks.
 
     :param last: the Database's own view, taken when all work was over.
     :param left: connections that are still there after the Database was closed, by who says so.
+    :param seen: what was found by watching.
     """
     yield _money(ledger, found)
     yield _exactly_once(ledger, found)
@@ -54,6 +61,8 @@ def checks(ledger: Ledger, found: Found, last: Snapshot, left: dict[str, int]) -
     yield _retries(ledger, last)
     yield _ended(last)
     yield _leaks(last, left)
+    misuse = "; ".join(each.message for each in seen)
+    yield Check("sessions used well", not seen, misuse or "nothing was found by watching")
 
 
 def _money(ledger: Ledger, found: Found) -> Check:
