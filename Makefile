@@ -28,6 +28,9 @@ VENV ?= .venv
 # Much of the time is waiting: one worker more than there are processors.
 WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 4 ] && echo $$((n + 1)) || echo 4)
 
+# The tests write much that nobody keeps.
+TEMP := $(shell scripts/fast-temp)
+
 export PYTHON VENV
 # By the environment, because a URL may hold characters that make and the shell read as theirs, and
 # a password that has no place in the echoed command.
@@ -49,13 +52,13 @@ demo: $(DEMO)
 
 test: $(DEV)
 	scripts/install-servers
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --ignore tests/fire/test_fire.py $(PYTEST_ARGS)
+	TMPDIR=$(TEMP) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --ignore tests/fire/test_fire.py $(PYTEST_ARGS)
 	$(if $(strip $(PYTEST_ARGS)),,$(MAKE) fire)
 
 # A part of the tests: all of them end with it, unless some were chosen.
 fire: $(DEV)
 	scripts/install-servers
-	$(BIN)/python -m pytest -v tests/fire/test_fire.py $(PYTEST_ARGS)
+	TMPDIR=$(TEMP) $(BIN)/python -m pytest -v tests/fire/test_fire.py $(PYTEST_ARGS)
 
 compat: $(DEV)
 	$(BIN)/python -m tools.compat -n $(WORKERS) $(PYTEST_ARGS)

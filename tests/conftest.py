@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
+import pymysql
 import pytest
 
 from tests.backends import ASYNC_BACKENDS, BACKENDS, FAMILY_SCHEMES, SYNC_BACKENDS, Backend
@@ -46,7 +47,26 @@ def in_ci() -> bool:
 # The run
 
 
+def _have_contexts_shared() -> None:
+    """PyMySQL has the system's authorities read, 20 ms of work, for every connection, though it
+    verifies nothing by them: of all that plain SQLAlchemy connects here that would be the most.
+    """
+    Connection: Any = pymysql.connections.Connection  # noqa: N806
+    made = Connection._create_ssl_ctx
+    shared: list[Any] = []
+
+    def create(self: Any, given: Any) -> Any:
+        if given:
+            return made(self, given)
+        if not shared:
+            shared.append(made(self, given))
+        return shared[0]
+
+    Connection._create_ssl_ctx = create
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    _have_contexts_shared()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # a shell starts what it puts into the background so, and the tests send it to themselves
         signal.signal(signal.SIGINT, signal.default_int_handler)

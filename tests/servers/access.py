@@ -39,6 +39,8 @@ class ServerAccess(ABC):
 
     family: str
     default_scheme: str
+    # whether it is the server of a whole run, that other tests use too
+    shared = False
 
     def __init__(self, address: ServerAddress | None) -> None:
         self._address = address
@@ -68,6 +70,9 @@ class ServerAccess(ABC):
     @property
     def password(self) -> str:
         return self.address.password
+
+    def close(self) -> None:  # noqa: B027 - most keep nothing
+        """Let go of what is kept between calls."""
 
     def url(self, database: str, scheme: str | None = None) -> str:
         """The URL of a database over TCP, with its password: never print it."""

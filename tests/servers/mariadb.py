@@ -31,6 +31,14 @@ _SETTINGS = {
 }
 
 
+# What is written reaches the disk some time: a crash of the process loses nothing by that.
+_UNDURABLE = {
+    "innodb-flush-log-at-trx-commit": "2",
+    "innodb-flush-method": "nosync",
+    "sync-frm": "0",
+}
+
+
 class MariaDBAccess(ServerAccess):
     family = "mariadb"
     default_scheme = "mysql+pymysql"
@@ -150,8 +158,7 @@ class MariaDBServer(LocalServer, MariaDBAccess):
             "port": str(self.port),
             "socket": str(self.socket_path),
             "pid-file": str(self.directory / "mariadb.pid"),
-            # 2: the log reaches the disk once a second instead of at each commit.
-            "innodb-flush-log-at-trx-commit": "1" if self.durable else "2",
+            **({} if self.durable else _UNDURABLE),
             **self.settings,
         }
         options = (f"--{name}={value}" for name, value in settings.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from collections.abc import Iterator, Mapping
@@ -33,6 +34,8 @@ _SETTINGS = {
 class PostgreSQLAccess(ServerAccess):
     family = "postgresql"
     default_scheme = "postgresql+psycopg"
+    # the administrator's connection of this process to a shared server
+    _kept: tuple[int, psycopg.Connection | None] = (0, None)
 
     def version(self) -> str:
         with self._admin() as admin:
@@ -87,17 +90,37 @@ class PostgreSQLAccess(ServerAccess):
             )
 
     def discard_prepared(self, database: str) -> list[str]:
-        with self._admin(database) as admin:
+        with self._admin() as admin:
             names = _scalars(
                 admin, "SELECT gid FROM pg_prepared_xacts WHERE database = %s", database
             )
-            for name in names:
-                admin.execute(sql.SQL("ROLLBACK PREPARED {}").format(sql.Literal(str(name))))
+        if names:
+            with self._admin(database) as admin:
+                for name in names:
+                    admin.execute(sql.SQL("ROLLBACK PREPARED {}").format(sql.Literal(str(name))))
         return [str(name) for name in names]
+
+    def close(self) -> None:
+        pid, kept = self._kept
+        if kept is not None and pid == os.getpid():
+            kept.close()
+        self._kept = (0, None)
 
     @contextmanager
     def _admin(self, database: str = "postgres") -> Iterator[psycopg.Connection]:
-        with psycopg.connect(
+        if not self.shared or database != "postgres":
+            with self._connected(database) as connection:
+                yield connection
+            return
+        # the server of a whole run, which nobody stops: SCRAM costs more than what is asked
+        pid, kept = self._kept
+        if kept is None or kept.broken or pid != os.getpid():
+            kept = self._connected(database)
+            self._kept = os.getpid(), kept
+        yield kept
+
+    def _connected(self, database: str) -> psycopg.Connection:
+        return psycopg.connect(
             host=self.host,
             port=self.port,
             user=self.user,
@@ -106,8 +129,7 @@ class PostgreSQLAccess(ServerAccess):
             autocommit=True,
             connect_timeout=5,
             application_name="hermetic-tests-admin",
-        ) as connection:
-            yield connection
+        )
 
 
 class PostgreSQLServer(LocalServer, PostgreSQLAccess):

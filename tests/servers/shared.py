@@ -60,6 +60,8 @@ class ServerSet:
         return json.dumps(answers)
 
     def stop(self) -> None:
+        for access in self._known.values():
+            access.close()
         # A test that forks leaves a child with a copy of this object.
         if os.getpid() != self._owner:
             return
@@ -83,7 +85,8 @@ class ServerSet:
             elif "failed" in answer:
                 self._refusals[family] = ServerFailed(answer["failed"])
             else:
-                self._known[family] = _ACCESS[family](ServerAddress(**answer))
+                self._known[family] = access = _ACCESS[family](ServerAddress(**answer))
+                access.shared = True
 
 
 def installed() -> dict[str, str | None]:

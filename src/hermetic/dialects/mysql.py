@@ -26,6 +26,7 @@ from .family import (
 )
 from .harmless import MYSQL
 from .positions import MySQLPositions, Positions, Sight
+from .pymysql_connecting import Reusing
 from .text import head
 from .two_phase import XA, TwoPhase
 
@@ -82,8 +83,14 @@ class MySQL(Family):
             # connect_timeout ends with TCP's handshake (PyMySQL 1.2); a server that accepts and
             # says nothing would be waited for without end. Taken back once it has answered
             settings["read_timeout"] = settings["write_timeout"] = settings["connect_timeout"]
-        apart = reader and self.reads_apart(options)
-        return EngineSettings(settings, {"isolation_level": "AUTOCOMMIT"} if apart else {})
+        engine: dict[str, Any] = {}
+        if reader and self.reads_apart(options):
+            engine["isolation_level"] = "AUTOCOMMIT"
+        if driver == "pymysql" and how is None and "module" not in options.engine_options:
+            import pymysql
+
+            engine["module"] = Reusing(pymysql)
+        return EngineSettings(settings, engine)
 
     def check(self, url: URL, options: DatabaseOptions) -> None:
         self.check_pooler(url, options)
