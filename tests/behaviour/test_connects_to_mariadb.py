@@ -45,9 +45,12 @@ def test_a_connect_reads_no_authorities(fresh_url: FreshUrl, read: list[str]) ->
 def test_what_a_user_says_of_tls_is_what_is_done(fresh_url: FreshUrl, read: list[str]) -> None:
     url = fresh_url(PYMYSQL)
     read.clear()
-    with Database(url, connect_args={"ssl_verify_cert": True}) as db:
-        with pytest.raises(Exception, match="SSL"), db.session() as session:
-            session.execute("SELECT 1")
+    with (
+        Database(url, connect_args={"ssl_verify_cert": True}) as db,
+        pytest.raises(Exception, match="SSL"),
+        db.session() as session,
+    ):
+        session.execute("SELECT 1")
 
     assert read != []
 

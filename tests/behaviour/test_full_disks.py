@@ -42,9 +42,6 @@ MEGABYTES = {"sqlite": 4, "postgresql": 120}
 # Nothing that a server could make smaller.
 BIG = [{"id": n, "body": random.Random(n).randbytes(500).hex()} for n in range(2000)]
 
-# seconds in which InnoDB's purge goes on
-_PURGED: Final = 0.3
-
 
 class SmallTablespace:
     """InnoDB's own file, with a greatest size: where a disk is full InnoDB ends its process."""
@@ -63,13 +60,17 @@ class SmallTablespace:
         # InnoDB goes on to purge what an earlier test has dropped: until nothing comes free
         fitted = True
         while fitted:
+            self._purged()
             fitted = False
             for chunk in (1000, 30):
                 with contextlib.suppress(pymysql.err.OperationalError):
                     while True:
                         self._server._query("USE app", f"INSERT INTO filler {rows}{chunk}")
                         fitted = True
-            time.sleep(_PURGED)
+
+    def _purged(self) -> None:
+        length = "SHOW GLOBAL STATUS LIKE 'Innodb_history_list_length'"
+        assert wait_until(lambda: str(self._server._query(length)[0][1]) == "0", PATIENCE)
 
     def free(self) -> None:
         self._server._query("DROP TABLE IF EXISTS app.filler")
@@ -83,7 +84,7 @@ class OnSmallDisk:
         self.server: LocalServer | None = None
         self.disk: SmallDisk | SmallTablespace
         if family == "mariadb":
-            mariadb = MariaDBServer(settings=SmallTablespace.settings)
+            mariadb = MariaDBServer(durable=True, settings=SmallTablespace.settings)
             self.server, self.disk = mariadb, SmallTablespace(mariadb)
         else:
             self.disk = ends.enter_context(SmallDisk(MEGABYTES[family]))
