@@ -15,6 +15,7 @@ from hermetic import Database
 from hermetic.doctor import Severity
 from hermetic.doctor import mysql as looking
 from hermetic.doctor.about import PRIMARY, About
+from tests.databases import FamilyUrl
 from tests.doctor.planted import TODAY
 from tests.doctor.seen import codes, examined, one, sent_by
 from tests.proxy import Proxy
@@ -223,6 +224,16 @@ def test_servers_that_changed_places_are_noticed(
     assert {"replica-is-primary", "replica-writable"} <= codes(
         report, server=f"127.0.0.1:{well.port}/app"
     )
+
+
+def test_a_primary_that_keeps_no_positions_is_noticed(
+    well: MariaDBPrimary, replica: MariaDBReplica, family_url: FamilyUrl
+) -> None:
+    # the run's own server has no binary log
+    url = family_url("mariadb").replace("mysql://", "mysql+pymysql://")
+    report = examined(url, replicas=[as_user(replica)])
+
+    assert {"binlog-missing", "gtid-lenient"} <= codes(report, server=PRIMARY)
 
 
 def test_a_replica_that_nobody_reads_from_is_a_hint(

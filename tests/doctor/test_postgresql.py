@@ -88,6 +88,8 @@ def test_a_badly_configured_server_is_told_so(bad: PostgreSQLServer) -> None:
         f"{bad.url('app')}?client_encoding=utf8",
         timeout=None,
         statement_timeout=None,
+        lock_timeout=None,
+        idle_in_transaction_timeout=None,
         workers=2,
         resolve_commits="token",
     )
@@ -95,6 +97,8 @@ def test_a_badly_configured_server_is_told_so(bad: PostgreSQLServer) -> None:
     assert codes(report, server=PRIMARY) == {
         "pool-over-limit",
         "no-deadline",
+        "no-lock-timeout",
+        "no-idle-timeout",
         "server-closes-idle",
         "isolation-differs",
         "durability-off",
@@ -158,6 +162,20 @@ def test_a_role_that_sees_little_is_told_what_was_not_looked_at(well: PostgreSQL
     assert codes(report, Severity.WARNING) == set()
     (unseen,) = report.unseen
     assert "pg_read_all_stats" in unseen.why
+
+
+def test_what_a_role_was_given_is_what_counts(well: PostgreSQLServer) -> None:
+    well._do("ALTER ROLE plain SET default_transaction_read_only = on")
+    well._do("ALTER ROLE plain SET search_path = gone, public")
+    well._do("GRANT CREATE ON SCHEMA public TO PUBLIC", "app")
+    try:
+        report = examined(as_role(well, "plain"))
+    finally:
+        well._do("ALTER ROLE plain RESET ALL")
+        well._do("REVOKE CREATE ON SCHEMA public FROM PUBLIC", "app")
+
+    assert codes(report, server=PRIMARY) >= {"primary-read-only", "search-path", "public-writable"}
+    assert "there is no gone" in one(report, "search-path").seen
 
 
 def test_limits_of_a_role_and_a_database_count(well: PostgreSQLServer) -> None:
@@ -381,6 +399,20 @@ def test_a_pooler_that_hermetic_was_told_of_has_nothing_wrong(bouncers: dict[str
     report = examined(bouncers["transaction"], pooler="transaction")
 
     assert {code for code in codes(report) if code.startswith("pooler")} == set()
+
+
+def test_what_prepares_behind_a_pooler_is_noticed(bouncers: dict[str, str]) -> None:
+    report = examined(
+        bouncers["transaction"], pooler="transaction", connect_args={"prepare_threshold": 5}
+    )
+
+    assert {code for code in codes(report) if code.startswith("pooler")} == {"pooler-prepares"}
+
+
+def test_a_pooler_that_is_not_there_is_a_hint(well: PostgreSQLServer) -> None:
+    report = examined(as_role(well), pooler="transaction")
+
+    assert {code for code in codes(report) if code.startswith("pooler")} == {"pooler-absent"}
 
 
 def test_a_pooler_in_session_mode_is_a_hint(bouncers: dict[str, str]) -> None:
