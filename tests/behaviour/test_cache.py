@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import os
 import threading
 import time
 from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import pytest
+from dogpile.cache import make_region
 from sqlalchemy import delete, func, insert, literal, select, text, update
 from sqlalchemy.orm import selectinload
 
-from hermetic import Cache, Database, DeadlineExceeded, Isolation
+from hermetic import Cache, Database, DeadlineExceeded, Group, Isolation, SchemaPerTenant
+from hermetic.cache.shared import SharedTokens
 from hermetic.cache.store import Store
+from hermetic.tenants import acreate_tenant, create_tenant
 from hermetic.touched import note
 from tests.backends import BACKENDS
-from tests.models import Order, User
+from tests.models import Base, Order, User
 from tests.servers.process import wait_until
 from tests.worlds import World
 
@@ -49,8 +57,14 @@ class Name(NamedTuple):
     username: str
 
 
+# by itself, the file would be where all of this user's are
+FOLDER = TemporaryDirectory(prefix="hermetic-cache-")
+atexit.register(FOLDER.cleanup)
+
+
 def cached_database(world: World, **options: Any) -> Database:
-    return world.database(cache=Cache(entities=(User,), **options))
+    shared = Path(FOLDER.name) / f"{uuid4()}.cache"
+    return world.database(cache=Cache(entities=(User,), shared=shared, **options))
 
 
 async def filled(world: World) -> None:
@@ -438,3 +452,108 @@ def test_a_lost_answer_keeps_the_table_out_until_the_lease_is_over() -> None:
 
     assert before is None
     assert wait_until(lambda: store.tokens.look(asked) is not None, 5)
+
+
+@FEW
+async def test_a_refresh_asks_the_database(world: World) -> None:
+    cached_database(world)
+    await filled(world)
+    async with world.session(readonly=True) as session:
+        found = await session.get(User, 1)
+        world.do("UPDATE users SET username = 'anna' WHERE id = 1")
+
+        await session.refresh(found)
+
+        assert found.username == "anna"
+
+
+@FEW
+async def test_tenants_do_not_see_each_others(world: World) -> None:
+    shared = Path(FOLDER.name) / f"{uuid4()}.cache"
+    db = world.database(cache=Cache(entities=(User,), shared=shared), tenants=SchemaPerTenant())
+    for tenant in ("ann", "bob"):
+        if world.is_async:
+            await acreate_tenant(db, tenant, Base.metadata)
+        else:
+            create_tenant(db, tenant, Base.metadata)
+        async with world.session(tenant=tenant) as session:
+            session.sync_session.add(User(id=1, username=f"{tenant}'s"))
+
+    found = []
+    for tenant in ("ann", "bob", "ann", "bob"):
+        async with world.session(tenant=tenant, readonly=True) as session:
+            user = await session.get(User, 1)
+            found.append((user.username, session.cache_hits))
+
+    assert found == [("ann's", 0), ("bob's", 0), ("ann's", 1), ("bob's", 1)]
+
+
+@FEW
+async def test_a_group_empties_the_caches_of_its_databases(world: World) -> None:
+    cached_database(world)
+    await filled(world)
+    other = world.database()
+    group: Any = Group(main=world.db, other=other)
+
+    async with world.session(group) as session:
+        await session.execute(update(User).where(User.id == 1).values(username="anna"))
+
+    assert await name_of(world) == "anna"
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("backend", ["dogpile.cache.memory", "dogpile.cache.memory_pickle"])
+def test_a_region_that_was_configured_elsewhere_will_do(backend: str, tmp_path: Path) -> None:
+    region = make_region(name="ours").configure(backend)
+    cache = Cache(region=region, entities=(User,), shared=tmp_path / "ours.cache")
+    with Database(f"sqlite:///{tmp_path}/users.db", cache=cache) as db:
+        Base.metadata.create_all(db.engine)
+        with db.session() as session:
+            session.add(User(id=1, username="ann"))
+        for hits in range(2):
+            with db.session(readonly=True) as session:
+                assert session.get_one(User, 1).username == "ann"
+                assert session.cache_hits == hits
+        with db.session() as session:
+            session.get_one(User, 1).username = "anna"
+        with db.session(readonly=True) as session:
+            assert session.get_one(User, 1).username == "anna"
+
+
+@pytest.mark.sqlite
+def test_a_file_that_is_deleted_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "shared.cache"
+    first, second = SharedTokens(path, 1.0), SharedTokens(path, 1.0)
+    places = first.places(frozenset({"a"}))
+    before = first.look(places)
+    path.unlink()
+
+    third = SharedTokens(path, 1.0)
+    third.forget(places)
+
+    assert wait_until(lambda: second.look(places) == third.look(places), 5)
+    assert second.look(places) != before
+    for each in (first, second, third):
+        each.close()
+
+
+@pytest.mark.sqlite
+def test_a_forked_child_tells_its_parent(tmp_path: Path) -> None:
+    cache = Cache(entities=(User,), shared=tmp_path / "shared.cache")
+    with Database(f"sqlite:///{tmp_path}/users.db", cache=cache) as db:
+        Base.metadata.create_all(db.engine)
+        with db.session() as session:
+            session.add(User(id=1, username="ann"))
+        for _ in range(2):
+            with db.session(readonly=True) as session:
+                assert session.get_one(User, 1).username == "ann"
+
+        child = os.fork()
+        if child == 0:
+            with db.session() as session:
+                session.get_one(User, 1).username = "anna"
+            os._exit(0)
+        os.waitpid(child, 0)
+
+        with db.session(readonly=True) as session:
+            assert session.get_one(User, 1).username == "anna"

@@ -206,11 +206,21 @@ def test_the_histories_find_a_board_that_forgets_to_renew() -> None:
         history.answer(history.readers[0])
 
 
+def test_nothing_is_kept_that_is_read_while_a_writer_may_be_killed() -> None:
+    history = Histories()
+    history.a_writer_announces("a")
+    history.a_reader_looks("a")
+
+    history.answer(history.readers[0])
+
+    assert history.readers == []
+
+
 def test_a_mark_ends_with_its_lease() -> None:
     board = Board([0] * CELLS * 7, _LEASE)
     places = board.places(("a",))
-    before = board.versions(places)
     board.begin(places, now=0)
+    before = board.versions(places)
 
     board.lapse(places, now=_LEASE)
     held = board.is_marked(places)

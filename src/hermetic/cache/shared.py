@@ -52,6 +52,9 @@ class SharedTokens:
         self._open()
 
     def _open(self) -> None:
+        before = getattr(self, "_file", None)
+        if before is not None:
+            before.close()
         self._file = None if self.path is None else _opened(self.path)
         if self._file is None:
             memory = mmap.mmap(-1, _LENGTH)
@@ -141,13 +144,17 @@ class SharedTokens:
             try:
                 yield
             finally:
-                fcntl.lockf(file, fcntl.LOCK_UN)
+                fcntl.flock(file, fcntl.LOCK_UN)
         finally:
             self._lock.release()
 
     def start_anew(self) -> None:
-        """In a forked child: a lock may have been held by a thread that is not here."""
+        """In a forked child: a lock may have been held by a thread that is not here, and the
+        file's is shared with the parent until it is opened again.
+        """
         self._lock = threading.Lock()
+        if self._file is not None:
+            self._open()
 
     def close(self) -> None:
         """Let go of the file; its memory goes with the last who looks at it."""
@@ -160,8 +167,9 @@ def _take(file: Any) -> None:
     until = time.monotonic() + _LOCK
     while True:
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
+            # of this opening of the file, not of the process: another one's end does not undo it
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             if time.monotonic() > until:
                 raise TimeoutError("the cache's file is locked by another process") from None
             time.sleep(_PAUSE)
@@ -181,7 +189,7 @@ def _opened(path: Path) -> Any:
         magic = int.from_bytes(os.pread(file.fileno(), 8, 0), "little")
         if magic != _MAGIC:
             raise OSError(f"{path} is no file of a cache's")
-        fcntl.lockf(file, fcntl.LOCK_UN)
+        fcntl.flock(file, fcntl.LOCK_UN)
     except BaseException:
         file.close()
         raise

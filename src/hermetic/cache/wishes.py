@@ -48,6 +48,9 @@ def wish_of(reads: Reads, statement: Any, given: Any) -> Wish | None:
     if not (isinstance(statement, str) or _only_reads(statement)):
         return None
     options = {**own, **given} if given else own
+    loading = options.get("_sa_orm_load_options") if options else None
+    if getattr(loading, "_refresh_state", None) is not None:
+        return None  # of one object, what the database has
     if options and any(options.get(name) for name in _PORTIONS):
         return None
     depends = options.get("depends") if options else None
