@@ -535,13 +535,18 @@ def watch(connection: ConnectionRecord, deadline: float | None, *, gently: bool 
     embedded = connection.family.embedded
 
     def strike() -> float | None:
+        # an interrupt may strike between any two steps of watching and calling off: what is not
+        # the connection's alarm any more must not shut it under somebody else
+        if connection.alarm is not alarm:
+            return None
         if not gently or not connection.at_rest:
             break_off()
         # SQLite's interrupt is lost on a statement that is only about to begin
         return AGAIN if embedded else None
 
     # a server is given time for its own limit
-    connection.alarm = watchdog.arm(deadline + (0.0 if embedded else GRACE), strike)
+    connection.alarm = alarm = watchdog.alarm(strike)
+    watchdog.start(alarm, deadline + (0.0 if embedded else GRACE))
 
 
 def rewatch(root: Scope) -> None:

@@ -28,8 +28,9 @@ def bound_first_look(dialect: Any, family: Family, driver: str, seconds: float) 
             return
         until = time.monotonic() + seconds
         bound = connect_bound(demanded())
-        alarm = watchdog.arm(until if bound is None else min(until, bound), break_off)
+        alarm = watchdog.alarm(break_off)
         try:
+            watchdog.start(alarm, until if bound is None else min(until, bound))
             look(connection)
         finally:
             alarm.cancel()

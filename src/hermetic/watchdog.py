@@ -94,19 +94,29 @@ class Watchdog:
 
     def arm(self, when: float, action: Callable[[], float | None]) -> Alarm:
         """Run ``action`` at ``when`` (monotonic seconds) unless it is cancelled before."""
-        alarm = Alarm(action, self._one_cancelled)
+        alarm = self.alarm(action)
+        self.start(alarm, when)
+        return alarm
+
+    def alarm(self, action: Callable[[], float | None]) -> Alarm:
+        """One that waits to be started: for whoever has to have it before it may fire."""
+        return Alarm(action, self._one_cancelled)
+
+    def start(self, alarm: Alarm, when: float) -> None:
+        """Have it fire at ``when`` (monotonic seconds) unless it is cancelled before."""
         if is_finalizing():
             # no thread runs any more that could fire it, and the interpreter may have stopped ours
             # where it had the lock
-            return alarm
+            return
         with self._lock:
             heapq.heappush(self._heap, (when, next(self._numbers), alarm))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                # an interrupt in between: better two that run than one that is waited for in vain
+                thread.start()
+                self._thread = thread
             elif self._heap[0][2] is alarm:
                 self._condition.notify()
-        return alarm
 
     def _one_cancelled(self) -> None:
         """Throw the cancelled ones out once they are the most."""
