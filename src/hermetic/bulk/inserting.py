@@ -13,11 +13,11 @@ from sqlalchemy.types import NullType
 from ..conflicts import Conflict, insert_into
 from ..dialects.writing import copies, knows_last_row, takes_many, unnests, wants_alike
 from ..errors import ConfigurationError
-from ..fast.private_flush import compile_once, parameter_names, rowid_text, why_not_compiled
+from ..fast.private_flush import compile_once, rowid_text
 from .columns import ArrayOf, Columns, Defaults, alike, defaults_of, element_of
 from .copying import Copying
 from .given import Run
-from .sending import Said, Sender
+from .sending import Said, Sender, positional
 from .target import Target
 
 # fewer rows than these are one statement with arrays: a COPY is two round trips, and has to know
@@ -129,10 +129,12 @@ class Shape:
                 hint="Ask for them without on_conflict, give the rows their primary key and let "
                 "that be the key of the conflict, or select them by the key afterwards.",
             )
-        aside = sender.aside or self.columns.aside or self.defaults.aside
-        if aside is None and unnests(sender.database, sender.driver) and self._elements():
+        special = self.columns.aside or self.defaults.aside
+        aside = sender.aside or special
+        if special is None and unnests(sender.database, sender.driver) and self._elements():
+            # SQLAlchemy sends arrays, whoever listens
             if not wants:
-                return self._by_copy if self._copies() else self._by_arrays
+                return self._by_copy if aside is None and self._copies() else self._by_arrays
             if call.keys and self._counts():
                 return self._by_arrays
         if aside is None and takes_many(sender.driver):
@@ -189,7 +191,7 @@ class Shape:
         if not self.call.returning or self.known_keys is not None:
             return self._keys_of(run, raw)
         # a key that counts up does so in the order of the SELECT
-        return sorted(result.all())
+        return [(key,) for key in sorted(result.scalars().all())]
 
     def _arrays_statement(self) -> Any:
         """``INSERT … SELECT … FROM unnest(…)``: an array for each column."""
@@ -212,10 +214,11 @@ class Shape:
         dialect = self.sender.dialect
         keys = [column.key for column in self.columns.columns]
         compiled = compile_once(self.construct, dialect, keys, many=True)
-        names = parameter_names(compiled)
-        if why_not_compiled(compiled) or sorted(names) != sorted(keys) or not compiled.positional:
+        found = positional(compiled)
+        if found is None or sorted(found[1]) != sorted(keys):
             return False
-        self._said = Said(compiled.string, compiled, self.construct)
+        sql, names = found
+        self._said = Said(sql, compiled, self.construct)
         self._order = None if names == keys else [keys.index(name) for name in names]
         return True
 

@@ -7,6 +7,7 @@ class and hermetic's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from operator import length_hint
 from typing import Any
@@ -15,7 +16,7 @@ from ..dialects.refusals import hide_rows
 from ..dialects.writing import goes_one_by_one, survives_refusal
 from ..execution import known
 from ..fast.over import Sending, why_not_connection
-from ..fast.private_flush import shortened
+from ..fast.private_flush import shortened, why_not_compiled
 from ..fast.switch import ON
 from ..touched import note
 from .copying import Copying
@@ -33,6 +34,26 @@ class Said:
         self.sql = sql
         self.compiled = compiled
         self.construct = construct
+
+
+def positional(compiled: Any) -> tuple[str, list[str]] | None:
+    """A statement's text for rows that are tuples, and the names of their values; ``None`` where
+    it is more than its text and one value for each name.
+    """
+    if why_not_compiled(compiled):
+        return None
+    if compiled.positional:
+        return compiled.string, list(compiled.positiontup)
+    if compiled.dialect.paramstyle != "pyformat":
+        return None
+    # the driver takes marks without names too; what is no mark has its "%" doubled
+    names = _NAMED.findall(compiled.string)
+    if sorted(names) != sorted(compiled.bind_names.values()):
+        return None
+    return _NAMED.sub("%s", compiled.string), names
+
+
+_NAMED = re.compile(r"(?<!%)%\((\w+)\)s")
 
 
 class Sender:
