@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -228,13 +229,14 @@ def test_a_redis_that_was_restarted_has_nothing_that_is_used(
 @pytest.mark.postgresql
 @pytest.mark.parametrize("where", ["memory", "redis"])
 def test_nothing_old_is_read_by_several_processes(
-    where: str, redis: RedisServer, family_url: FamilyUrl
+    where: str, redis: RedisServer, family_url: FamilyUrl, tmp_path: Path
 ) -> None:
     """A small form of bench/cache.py, which has the figures."""
     url = family_url("postgresql").replace("postgresql:", "postgresql+psycopg:")
     region = redis.url if where == "redis" else None
+    options = {"lease": 0.5, "shared": tmp_path / "crowd.cache", "on_failure": "refuse"}
 
-    tally = run(Crowd(url, 800, region, 2, writes=0.2, dying=0.2, kills=1, options={"lease": 0.5}))
+    tally = run(Crowd(url, 800, region, 2, writes=0.2, dying=0.2, kills=1, options=options))
 
     assert tally["stale"] == 0
     assert tally["hits"] > 0
@@ -242,9 +244,12 @@ def test_nothing_old_is_read_by_several_processes(
 
 
 @pytest.mark.postgresql
-def test_several_processes_find_commits_that_are_told_to_nobody(family_url: FamilyUrl) -> None:
+def test_several_processes_find_commits_that_are_told_to_nobody(
+    family_url: FamilyUrl, tmp_path: Path
+) -> None:
     url = family_url("postgresql").replace("postgresql:", "postgresql+psycopg:")
 
-    tally = run(Crowd(url, 600, processes=2, writes=0.2, forgetful=True))
+    options = {"shared": tmp_path / "crowd.cache"}
+    tally = run(Crowd(url, 600, processes=2, writes=0.2, forgetful=True, options=options))
 
     assert tally["stale"] > 0

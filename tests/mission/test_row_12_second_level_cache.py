@@ -5,11 +5,20 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from hermetic import Cache, Database
 from tests.dropin.ground import Ground
 from tests.models import User
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    """The file by which processes tell each other, which would be in shared memory by itself."""
+    return tmp_path / "shared.cache"
 
 
 def sent(session: Any) -> int:
@@ -31,8 +40,8 @@ def test_a_session_has_each_row_once(db: Database) -> None:
         assert statements == 1
 
 
-def test_sessions_share_what_was_read_until_somebody_commits(ground: Ground) -> None:
-    db = ground.database(cache=Cache(entities=(User,)))
+def test_sessions_share_what_was_read_until_somebody_commits(ground: Ground, shared: Path) -> None:
+    db = ground.database(cache=Cache(entities=(User,), shared=shared))
     with db.session() as session:
         session.add(User(id=1, username="ann"))
 
@@ -50,8 +59,8 @@ def test_sessions_share_what_was_read_until_somebody_commits(ground: Ground) -> 
     assert seen == [("ann", 1), ("ann", 0), ("ann", 0), ("anna", 1)]
 
 
-def test_a_commit_of_another_process_is_seen(ground: Ground) -> None:
-    db = ground.database(cache=Cache(entities=(User,)))
+def test_a_commit_of_another_process_is_seen(ground: Ground, shared: Path) -> None:
+    db = ground.database(cache=Cache(entities=(User,), shared=shared))
     with db.session() as session:
         session.add(User(id=1, username="ann"))
     for _ in range(2):
@@ -62,7 +71,7 @@ def test_a_commit_of_another_process_is_seen(ground: Ground) -> None:
         from hermetic import Cache, Database
         from tests.models import User
 
-        with Database({ground.url!r}, cache=Cache(entities=(User,))) as db:
+        with Database({ground.url!r}, cache=Cache(entities=(User,), shared={str(shared)!r})) as db:
             with db.session() as session:
                 session.get_one(User, 1).username = "anna"
     """

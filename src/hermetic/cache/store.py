@@ -34,10 +34,11 @@ class Entry(NamedTuple):
 
 
 class Commit(NamedTuple):
-    """A commit that was announced, or could not be."""
+    """A commit that was announced, or could not be: then ``struck`` is whether it was tried."""
 
     names: frozenset[str]
     claim: Any
+    struck: bool = False
 
 
 class Bounded(dict[Any, Any]):
@@ -154,8 +155,9 @@ class Store:
 
         :raises CacheAway: it cannot be, and the cache was told to refuse then.
         """
+        away = time.monotonic() < self._away_until
         try:
-            if time.monotonic() < self._away_until:
+            if away:
                 raise ConnectionError("it failed a moment ago")
             return Commit(names, self.tokens.begin(self.tokens.places(names)))
         except Exception as failed:
@@ -167,7 +169,7 @@ class Store:
                     " it is committed, and others may read what was there before for a while.",
                 ) from failed
             self._owed |= names
-            return Commit(names, None)
+            return Commit(names, None, struck=not away)
 
     def finish(self, commit: Commit) -> None:
         """It is over: what was read before is not good any more."""
@@ -177,8 +179,10 @@ class Store:
                 self.tokens.finish(commit.claim)
                 return
             self._owed |= commit.names
-            if time.monotonic() >= self._away_until:
+            # whom the first failure has struck tries once more: it may have been a moment's
+            if commit.struck or time.monotonic() >= self._away_until:
                 self._pay()
+                self._away_until = 0.0
         except Exception as failed:
             # where it was announced, the mark stays until its lease is over
             self._failed(failed)
