@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from ..async_session import AsyncSession
 from ..session import Session
 from .reading import read_frame
+from .streaming import AsyncStream, Stream, stream
 from .writing import write_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 
     from pandas import DataFrame
 
     from ..conflicts import Given
 
+    Form = Literal["pandas", "polars", "arrow"]
     IfExists = Literal["append", "replace", "fail"]
 
-__all__ = ["read", "write"]
+__all__ = ["batches", "read", "write"]
 
 
 @overload
@@ -82,6 +84,47 @@ def read(
     if isinstance(session, AsyncSession):
         return session.run_sync(read_frame, what, params, as_, options)
     return read_frame(session, what, params, as_, options)
+
+
+@overload
+def batches(
+    session: Session,
+    what: Any,
+    as_: Form = "pandas",
+    *,
+    size: int = 65_536,
+    params: Mapping[str, Any] | None = None,
+) -> Iterator[Any]: ...
+@overload
+def batches(
+    session: AsyncSession,
+    what: Any,
+    as_: Form = "pandas",
+    *,
+    size: int = 65_536,
+    params: Mapping[str, Any] | None = None,
+) -> AsyncIterator[Any]: ...
+def batches(
+    session: Session | AsyncSession,
+    what: Any,
+    as_: Form = "pandas",
+    *,
+    size: int = 65_536,
+    params: Mapping[str, Any] | None = None,
+) -> Any:
+    """As ``read``, in frames of some rows each, of which no more than one is in memory.
+
+    The statement is sent when the first is asked for. The frames have the same types, whatever is
+    in them: a numeric without precision has 38 decimal places (18 for polars). On PostgreSQL and
+    SQLite the session can be used in between; on MariaDB and MySQL not before the last frame, or
+    the iterator's ``close``. Nothing is left to read after the scope. With an AsyncSession it is
+    for ``async for``.
+
+    :param size: rows of a frame; default 65 536.
+    """
+    if isinstance(session, AsyncSession):
+        return AsyncStream(session, Stream(session.sync_session, what, params, as_, size))
+    return stream(session, what, params, as_, size)
 
 
 @overload

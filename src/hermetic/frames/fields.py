@@ -261,3 +261,13 @@ def _widest(found: set[Any]) -> Any:
     if whole + scale <= 38:
         return pa.decimal128(38, scale)
     return pa.decimal256(76, scale)
+
+
+def fixed_type(arrow: Any, *, narrow: bool) -> Any:
+    """The one type of a column whose later values are not known yet.
+
+    :param narrow: for polars, whose decimals have 38 digits at most.
+    """
+    if pa.types.is_list(arrow):
+        return pa.list_(fixed_type(arrow.value_type, narrow=narrow))
+    return pa.decimal128(38, 18) if narrow and arrow == LOOSE else arrow
