@@ -6,9 +6,18 @@ Every other driver's are read and written as SQLAlchemy does it.
 from __future__ import annotations
 
 # by SQLAlchemy's name of the driver
-READING: dict[str, str] = {"psycopg": "psycopg_reading", "asyncpg": "asyncpg_reading"}
+READING: dict[str, str] = {
+    "psycopg": "psycopg_reading",
+    "asyncpg": "asyncpg_reading",
+    "pymysql": "pymysql_reading",
+}
 
-WRITING: dict[str, str] = {"psycopg": "psycopg_writing", "asyncpg": "asyncpg_writing"}
+WRITING: dict[str, str] = {
+    "psycopg": "psycopg_writing",
+    "asyncpg": "asyncpg_writing",
+    "pymysql": "literal_writing",
+    "asyncmy": "literal_writing",
+}
 
 # by SQLAlchemy's name of the dialect: those that commit where a table is made
 COMMITS_BY_DDL = frozenset({"mysql", "mariadb"})

@@ -54,6 +54,7 @@ COMPILED: tuple[str, ...] = (
     "hermetic.frames.binary_writing",
     "hermetic.frames.gathering",
     "hermetic.frames.libpq",
+    "hermetic.frames.packets",
     "hermetic.frames.values",
     "hermetic.gate",
     "hermetic.owner",

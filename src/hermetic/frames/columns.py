@@ -86,6 +86,11 @@ def _column(name: str, arrow: Any, hint: Any, dialect: Any) -> Column:
     return Column(name, arrow, lambda values: [process(value) for value in values])
 
 
+def telling(hint: Any) -> bool:
+    """Whether SQLAlchemy's type says more than the database does."""
+    return isinstance(hint, _TELLING)
+
+
 def decorated(hint: Any) -> bool:
     """Whether an application makes something of the values itself."""
     return isinstance(hint, types.TypeDecorator) and not isinstance(hint, types.Interval)

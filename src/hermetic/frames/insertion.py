@@ -25,21 +25,30 @@ _EMPTY = memoryview(b"").cast("B")
 def write(connection: Any, given: Any, target: Any, conflict: Conflict | None) -> int:
     dialect = connection.dialect
     columns = target.written
-    arrows = [_arrow(column.type, dialect) for column in columns]
+    arrows = [arrow_for(column.type, dialect) for column in columns]
     fit = with_defaults(target, arrows, dialect)
     types_of = dict(zip(given.names, arrows, strict=False))
     batches = checked(given.batches(types_of), fit, given.whole)
     statement = insert_into(target.table, dialect, conflict, columns)
-    binds = {column: bindparam(column.key, type_=column.type) for column in columns}
-    compiled = statement.values(binds).compile(dialect=dialect)
-    names = compiled.positiontup or list(compiled.bind_names.values())
+    sql, names = compiled_for(statement, columns, dialect)
     order = [columns.index(target.table.columns[name]) for name in names]
     makers = [_maker(columns[at].type, dialect) for at in order]
     rows = _rows(order, makers, batches)
-    if not compiled.positional:
-        escaped = [compiled.escaped_bind_names.get(name, name) for name in names]
-        rows = (dict(zip(escaped, row, strict=True)) for row in rows)
-    return _by_driver(connection, str(compiled), rows)
+    if not dialect.positional:
+        rows = (dict(zip(names, row, strict=True)) for row in rows)
+    return _by_driver(connection, sql, rows)
+
+
+def compiled_for(statement: Any, columns: list[Any], dialect: Any) -> tuple[str, list[str]]:
+    """The text of an INSERT, and the keys of the columns in the order of its parameters."""
+    binds = {column: bindparam(column.key, type_=column.type) for column in columns}
+    compiled = statement.values(binds).compile(dialect=dialect)
+    return str(compiled), list(compiled.positiontup or compiled.bind_names.values())
+
+
+def is_processed(columns: list[Any], dialect: Any) -> bool:
+    """Whether SQLAlchemy makes something of the values that a literal of them would not be."""
+    return any(isinstance(column.type, types.Interval) for column in columns)
 
 
 class _Many(OwnCursor):
@@ -83,7 +92,7 @@ def _rows(order: list[int], makers: list[Any], batches: Iterator[Any]) -> Iterat
         first += batch.num_rows
 
 
-def _arrow(kind: Any, dialect: Any) -> Any:
+def arrow_for(kind: Any, dialect: Any) -> Any:
     """What a column takes; ``None`` for one of which SQLAlchemy does not tell."""
     if isinstance(kind, types.Integer) and dialect.name not in UNTYPED:
         return _whole(kind)

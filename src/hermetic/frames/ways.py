@@ -37,9 +37,16 @@ def _asyncpg_reading(connection: Any, statement: Any) -> Any:
     return reading(connection, statement)
 
 
+def _pymysql_reading(connection: Any, statement: Any) -> Any:
+    from .pymysql_reading import reading
+
+    return reading(connection, statement)
+
+
 _READING: dict[str, Callable[[Any, Any], Any]] = {
     "psycopg_reading": _psycopg_reading,
     "asyncpg_reading": _asyncpg_reading,
+    "pymysql_reading": _pymysql_reading,
 }
 
 
@@ -61,6 +68,12 @@ def _asyncpg_writing(*given: Any) -> int:
     return write(*given)
 
 
+def _literal_writing(*given: Any) -> int:
+    from .literal_writing import write
+
+    return write(*given)
+
+
 def _insertion(*given: Any) -> int:
     from .insertion import write
 
@@ -70,5 +83,6 @@ def _insertion(*given: Any) -> int:
 _WRITING: dict[str, Callable[..., int]] = {
     "psycopg_writing": _psycopg_writing,
     "asyncpg_writing": _asyncpg_writing,
+    "literal_writing": _literal_writing,
     "insertion": _insertion,
 }
