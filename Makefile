@@ -74,6 +74,7 @@ check: $(DEV)
 bench: $(BENCH)
 	$(BIN)/python bench/run.py $(BENCH_ARGS)
 	$(if $(strip $(BENCH_ARGS)),,$(BIN)/python bench/many.py)
+	$(if $(strip $(BENCH_ARGS)),,$(BIN)/python bench/frames.py)
 
 soak: $(DEV)
 	scripts/install-servers

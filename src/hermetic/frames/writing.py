@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 from sqlalchemy import delete, inspect
@@ -9,6 +10,7 @@ from sqlalchemy import delete, inspect
 from .. import touched
 from ..conflicts import Conflict, conflict_of
 from ..errors import ConfigurationError
+from ..execution import is_plain
 from .asking import connection_for, refuse_write
 from .forms import library
 from .ways import writer_for
@@ -44,12 +46,25 @@ def write_frame(session: Any, frame: Any, what: Any, if_exists: str, on_conflict
     target = target_of(what, table, given.names)
     conflict = conflict_of(on_conflict, table)
     touched.note(session, table)
-    if exists and if_exists == "replace":
-        connection.execute(delete(table))
     given.batches = in_time(session, given.batches)
-    count = _written(connection, given, target, conflict)
+    with _whole(session, connection):
+        if exists and if_exists == "replace":
+            connection.execute(delete(table))
+        count = _written(connection, given, target, conflict)
     _expire(session, table)
     return count
+
+
+def _whole(session: Any, connection: Any) -> Any:
+    """A savepoint, so that nothing is left of what fails in the middle.
+
+    Not for a session outside of a scope: with SQLite's driver as SQLAlchemy has it, the end of a
+    savepoint may be a commit.
+    """
+    scope = getattr(session, "_scope", None)
+    if scope is None or is_plain(scope):
+        return nullcontext()
+    return connection.begin_nested()
 
 
 def _written(connection: Any, given: Any, target: Any, conflict: Conflict | None) -> int:
