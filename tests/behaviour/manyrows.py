@@ -138,6 +138,9 @@ class LabelStruct(msgspec.Struct):
     size: int
 
 
+METADATA = Base.metadata
+
+
 def create(engine: Engine) -> None:
     Base.metadata.create_all(engine)
 

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sqlalchemy import Connection, func, insert, select, text
 from sqlalchemy.orm import Session
 
@@ -26,7 +28,9 @@ from hermetic import (
     UniqueViolation,
 )
 from tests.behaviour.manyrows import (
+    METADATA,
     Animal,
+    Colour,
     Counted,
     Dog,
     Label,
@@ -532,3 +536,67 @@ async def test_memory_does_not_grow_with_the_rows(world: World) -> None:
     await peak(400)
     few, many = await peak(800), await peak(8000)
     assert many < 1.5 * few
+
+
+# ---------------------------------------------------------------- rows at random
+
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "size": st.integers(-(2**31), 999),
+    "colour": st.none() | st.sampled_from(Colour),
+    "shouted": st.none()
+    | st.text(st.characters(codec="ascii", exclude_characters="\0"), max_size=20),
+    "ready": st.booleans(),
+    "weight": st.none() | st.floats(-1e9, 1e9, width=32),
+    "more": st.dictionaries(st.sampled_from("ab"), st.none() | st.integers(-9, 9)),
+    "raw": st.none() | st.binary(max_size=9),
+    "lower": st.none() | st.sampled_from(["x", "\\N", "NULL", "", "\t", "%s"]),
+}
+
+
+@st.composite
+def random_rows(draw: st.DrawFn) -> list[dict[str, Any]]:
+    shapes = st.lists(st.sets(st.sampled_from(sorted(VALUES))), min_size=1, max_size=3)
+    chosen = draw(shapes)
+    rows = draw(st.lists(st.sampled_from(range(len(chosen))), min_size=1, max_size=8))
+    return [
+        {"label": f"t{number}", **{name: draw(VALUES[name]) for name in sorted(chosen[shape])}}
+        for number, shape in enumerate(rows)
+    ]
+
+
+async def test_random_rows_are_those_that_sqlalchemy_would_write(world: World) -> None:
+    """Of several shapes at once, each row as if it had been inserted by itself."""
+    if world.backend.name not in ("sqlite", "psycopg", "asyncpg", "pymysql"):
+        pytest.skip("the same way of sending")
+    columns = [column for column in Thing.__table__.c if column.name not in ("id", "token")]
+    query = select(*columns).order_by(Thing.label)
+    examples: list[list[dict[str, Any]]] = []
+
+    @settings(max_examples=6, deadline=None, database=None, derandomize=True)
+    @given(random_rows())
+    def collect(rows: list[dict[str, Any]]) -> None:
+        examples.append(rows)
+
+    collect()
+    for rows in examples:
+        with Session(world.observer) as plain:
+            plain.execute(text("DELETE FROM things"))
+            for row in rows:
+                # Core's, for which None is NULL
+                named = {"name" if name == "label" else name: row[name] for name in row}
+                plain.execute(insert(METADATA.tables["things"]), named)
+            expected = plain.execute(query).all()
+            plain.rollback()
+        # enough of them for a COPY
+        for repeated in (1, 30):
+            many = [
+                {**row, "label": f"{row['label']}-{each}"}
+                for each in range(repeated)
+                for row in rows
+            ]
+            async with world.session() as session:
+                await session.execute(text("DELETE FROM things"))
+                await session.insert_many(Thing, many)
+            with Session(world.observer) as plain:
+                found = plain.execute(query.where(Thing.label.endswith("-0"))).all()
+            assert [row[1:] for row in found] == [row[1:] for row in expected]

@@ -9,7 +9,7 @@ from sqlalchemy import BindParameter, Column, and_, select, types
 
 from ..dialects.writing import joins_rows, takes_many, unnests, wants_alike
 from ..fast.private_flush import compile_once
-from .columns import Columns, alike, defaults_of, element_of
+from .columns import Columns, alike, defaults_of, element_of, in_order
 from .given import Run
 from .inserting import rows_from
 from .sending import Said, Sender, positional
@@ -97,11 +97,11 @@ class _Shape:
         self._order = [values.index(name) for name in names]
         return True
 
-    def by_many(self, run: Run, columns: list[Any]) -> int:
+    def by_many(self, run: Run, columns: Columns) -> int:
         """By the driver's ``executemany``."""
         assert self._said is not None
-        rows = list(zip(*[columns[at] for at in self._order], strict=True))
-        return self.sender.many(self._said, rows, run)
+        rows, _ = columns.rows(run)
+        return self.sender.many(self._said, in_order(rows, self._order), run)
 
     def counted(self, statement: Any, parameters: list[Any], run: Run, names: Sequence[str]) -> int:
         """By SQLAlchemy; one by one where the driver does not count for many rows at once."""
@@ -150,7 +150,7 @@ class UpdateShape(_Shape):
         elif joins_rows(sender.database) and self._joins_plainly():
             return self._by_join
         elif takes_many(sender.driver) and self._compile():
-            return lambda run: self.by_many(run, self._columns(run))
+            return lambda run: self.by_many(run, self.columns)
         return self._by_sqlalchemy
 
     def _joins_plainly(self) -> bool:
@@ -285,7 +285,7 @@ class DeleteShape(_Shape):
         elif joins_rows(sender.database) and not self.criteria:
             return self._by_list
         elif takes_many(sender.driver) and self._compile():
-            return lambda run: self.by_many(self._keys(run), self._values(self._keys(run)))
+            return lambda run: self.by_many(self._keys(run), self.columns)
         return self._by_sqlalchemy
 
     def _keys(self, run: Run) -> Run:

@@ -92,6 +92,14 @@ class Columns:
         )
 
 
+def in_order(rows: list[Any], order: list[int]) -> list[Any]:
+    """Rows with their values in another order."""
+    if order == list(range(len(order))):
+        return rows
+    # of more than one value, since one is always in order
+    return list(map(itemgetter(*order), rows))
+
+
 def _why_aside(columns: tuple[Column[Any], ...]) -> str | None:
     for column in columns:
         if column.type._has_bind_expression:

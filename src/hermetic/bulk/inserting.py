@@ -14,7 +14,7 @@ from ..conflicts import Conflict, insert_into
 from ..dialects.writing import copies, knows_last_row, takes_many, unnests, wants_alike
 from ..errors import ConfigurationError
 from ..fast.private_flush import compile_once, rowid_text
-from .columns import ArrayOf, Columns, Defaults, alike, defaults_of, element_of
+from .columns import ArrayOf, Columns, Defaults, alike, defaults_of, element_of, in_order
 from .copying import Copying
 from .given import Run
 from .sending import Said, Sender, positional
@@ -223,10 +223,7 @@ class Shape:
         return True
 
     def _ordered(self, rows: list[Any]) -> list[Any]:
-        order = self._order
-        if order is None:
-            return rows
-        return [tuple([row[at] for at in order]) for row in rows]
+        return rows if self._order is None else in_order(rows, self._order)
 
     def _by_many(self, run: Run) -> list[Any]:
         assert self._said is not None
