@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import BindParameter, Column, and_, select, types
@@ -233,9 +234,9 @@ class UpdateShape(_Shape):
     def _last_of_each(self, run: Run) -> Run:
         """Of several rows with one key the last one counts, as it would one after the other."""
         places = self.key_places
-        last = {tuple([row[at] for at in places]): n for n, row in enumerate(run.rows)}
-        if len(last) == len(run.rows):
+        if len(set(map(itemgetter(*places), run.rows))) == len(run.rows):
             return run
+        last = {tuple([row[at] for at in places]): n for n, row in enumerate(run.rows)}
         numbers = sorted(last.values())
         rows = [run.rows[number] for number in numbers]
         return Run(run.names, rows, run.first, [run.given[number] for number in numbers])
