@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import BindParameter, Column, and_, select, types
+from sqlalchemy import BindParameter, Column, and_, any_, cast, select, types
 
 from ..dialects.writing import joins_rows, takes_many, unnests, wants_alike
 from ..fast.private_flush import compile_once
-from .columns import Columns, alike, defaults_of, element_of, in_order
+from .columns import ArrayOf, Columns, alike, defaults_of, element_of, in_order
 from .given import Run
 from .inserting import rows_from
 from .sending import Said, Sender, positional
@@ -277,8 +277,13 @@ class DeleteShape(_Shape):
         if unnests(sender.database, sender.driver):
             elements = [element_of(column, self.dialect) for column in self.keys]
             if None not in elements:
-                given = rows_from([each for each in elements if each])
-                found = self.found([given.c[f"c{at}"] for at in range(len(self.keys))])
+                if len(self.keys) == 1:
+                    # which the server looks up by the index; a join may read the whole table
+                    array = BindParameter("c0", type_=types.NullType())
+                    found = self.found([any_(cast(array, ArrayOf(str(elements[0]))))])
+                else:
+                    given = rows_from([each for each in elements if each])
+                    found = self.found([given.c[f"c{at}"] for at in range(len(self.keys))])
                 self._statement = self.target.table.delete().where(found)
                 return self._by_arrays
         elif sender.aside:
