@@ -137,7 +137,9 @@ def _long_decimals(array: Any) -> Wire:
 
 def _digits(value: Decimal, scale: int) -> bytes:
     places = scale + -scale % 4
-    number = abs(int(value.scaleb(places))) if value else 0
+    # not by Decimal's own functions, which round to the digits of a context
+    _, digits, exponent = value.as_tuple()
+    number = int("".join(map(str, digits))) * 10 ** (places + int(exponent))
     groups = []
     while number:
         number, group = divmod(number, 10_000)

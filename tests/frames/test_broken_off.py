@@ -1,0 +1,62 @@
+"""A COPY that is broken off in the middle leaves nothing for the next user of its connection."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from hermetic import AsyncSession, Database, DeadlineExceeded
+from hermetic.frames import read, write
+from tests.behaviour.aftermath import on_servers
+from tests.databases import FamilyUrl
+from tests.frames.test_writing import USERS, call
+from tests.models import User
+from tests.worlds import World
+
+ENDLESS = {
+    "postgresql": "SELECT i, repeat('x', 50) AS t FROM generate_series(1, 1000000000) AS s (i)",
+    "mariadb": "SELECT seq AS i, repeat('x', 50) AS t FROM seq_1_to_1000000000",
+}
+
+
+@on_servers
+async def test_a_deadline_in_the_middle_of_rows(world: World) -> None:
+    db = world.database(pool_size=1)
+    with pytest.raises(DeadlineExceeded):
+        async with world.session(db, timeout=0.4) as session:
+            await call(read, session, ENDLESS[world.backend.family], "arrow")
+
+    async with world.session(db) as session:
+        await call(write, session, USERS, User)
+        table = await call(read, session, User, "arrow")
+
+    assert table.num_rows == 2
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+async def test_a_cancellation_in_the_middle_of_rows(family_url: FamilyUrl, driver: str) -> None:
+    url = family_url("postgresql").replace("postgresql://", f"postgresql+{driver}://")
+    begun = asyncio.Event()
+
+    async def unit(db: Database) -> Any:
+        async with db.session() as session:
+            assert isinstance(session, AsyncSession)
+            await session.execute("SELECT 1")
+            begun.set()
+            return await read(session, ENDLESS["postgresql"], "arrow")
+
+    async with Database(url, pool_size=1) as db:
+        task = asyncio.ensure_future(unit(db))
+        await begun.wait()
+        for _ in range(20):
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        async with db.session() as session:
+            table = await read(session, "SELECT 7 AS n", "arrow")
+
+    assert table["n"].to_pylist() == [7]
