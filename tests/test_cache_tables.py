@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from decimal import Decimal
+from typing import Any
+
 import pytest
 from sqlalchemy import (
     Column,
+    ColumnElement,
     ForeignKey,
+    ForeignKeyConstraint,
     Integer,
     MetaData,
     Table,
@@ -14,14 +20,20 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
+    make_url,
     select,
     text,
     update,
 )
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.expression import ClauseElement, Executable
 
 from hermetic.cache.raw_sql import reach_of_text
-from hermetic.cache.tables import Following, reach_of
+from hermetic.cache.tables import Following, Reach, reach_of
 from hermetic.cache.values import Unkeyable, digest, packed, parameters_key, unpacked
+from hermetic.cache.watch import Reaches
+from hermetic.dialects.drivers import family_of
 from hermetic.touched import EVERYTHING
 
 METADATA = MetaData()
@@ -83,11 +95,11 @@ def test_text_inside_a_statement_may_be_anything() -> None:
     ("sql", "dialect", "reads", "writes"),
     [
         ("SELECT * FROM a JOIN s.b ON a.id = b.id WHERE a.x = %(p)s", "postgresql", "ab", ""),
-        ("WITH c AS (SELECT 1 FROM a) SELECT * FROM c", "sqlite", "a", ""),
+        ("WITH c AS (SELECT 1 FROM a) SELECT * FROM c", "sqlite", "ac", ""),
         ("INSERT INTO a (id) VALUES (?)", "sqlite", "a", "a"),
         ("INSERT INTO a SELECT * FROM b", "mysql", "ab", "a"),
         ("UPDATE a SET x = %s", "mysql", "a", "a"),
-        ("WITH c AS (DELETE FROM a RETURNING *) SELECT * FROM c", "postgresql", "a", "a"),
+        ("WITH c AS (DELETE FROM a RETURNING *) SELECT * FROM c", "postgresql", "ac", "a"),
         ("SELECT 1; DELETE FROM a", "postgresql", "a", "a"),
         ('DELETE FROM "A"', "postgresql", "a", "a"),
         ("SET LOCAL x = 1", "postgresql", "", ""),
@@ -158,3 +170,131 @@ def test_nothing_but_values_comes_out_of_bytes() -> None:
     assert packed([Evil()]) is None
     with pytest.raises(pickle.UnpicklingError, match=r"builtins\.print"):
         unpacked(pickle.dumps(Evil()))
+
+
+class Copied(Executable, ClauseElement):
+    """A statement of somebody's own, which SQLAlchemy knows nothing of."""
+
+    inherit_cache = False
+
+
+class Special(ColumnElement[int]):
+    inherit_cache = True
+
+
+@compiles(Copied)
+def _copied(element: Copied, compiler: Any, **kwargs: Any) -> str:
+    return "INSERT INTO parent SELECT id FROM log"
+
+
+@compiles(Special)
+def _special(element: Special, compiler: Any, **kwargs: Any) -> str:
+    return "(SELECT count(*) FROM log)"
+
+
+def reached(statement: Any, dialect: Any = None) -> Reach:
+    reaches = Reaches(Following([METADATA]), family_of(make_url("sqlite://")), "sqlite")
+    if isinstance(statement, str):
+        return reaches.of(statement, None)
+    compiled = statement.compile(dialect=dialect or sqlite.dialect())
+    return reaches.of(str(compiled), compiled)
+
+
+def test_elements_of_ones_own_are_read_by_their_text_or_not_at_all() -> None:
+    assert reached(Copied()).writes == {"parent"}
+    assert not reached(select(PARENT.c.id, Special())).sure
+    assert reached(select(PARENT.c.id)).sure
+
+
+def test_a_lock_anywhere_in_a_statement_is_seen() -> None:
+    inner = select(CHILD.c.parent_id).with_for_update()
+
+    assert reached(select(PARENT).where(PARENT.c.id.in_(inner))).locks
+    assert reached("SELECT id FROM parent FOR NO KEY UPDATE").locks
+    assert reached("SELECT id FROM parent LOCK IN SHARE MODE").locks
+    assert not reached(select(PARENT)).locks
+
+
+def test_an_update_of_several_tables_writes_those_whose_columns_it_sets() -> None:
+    statement = update(PARENT).where(PARENT.c.id == LOG.c.id).values({LOG.c.parent_id: 1})
+
+    assert reach_of(statement, Following(())).writes == {"parent", "log"}
+
+
+@pytest.mark.parametrize(
+    ("sql", "dialect", "writes"),
+    [
+        ("DELETE FROM u USING a AS u JOIN b ON a.x = b.x", "mysql", {"u", "a", "b"}),
+        ("UPDATE a JOIN b ON a.x = b.x SET b.y = 1", "mysql", {"a", "b"}),
+        ("SET STATEMENT max_statement_time=5 FOR UPDATE a SET x = 1", "mysql", ALL),
+        ("SET LOCAL x = 1; UPDATE a SET x = 1", "postgresql", ALL),
+    ],
+)
+def test_text_that_writes_in_an_unusual_form(sql: str, dialect: str, writes: set[str]) -> None:
+    assert reach_of_text(sql, dialect).writes == writes
+
+
+def test_what_shows_the_servers_state_depends_on_no_table() -> None:
+    assert not reach_of_text("PRAGMA user_version", "sqlite").sure
+    assert not reach_of_text("SHOW search_path", "postgresql").sure
+    assert not reach_of_text("SELECT id FROM a WHERE id IN b", "sqlite").sure
+
+
+def test_a_common_table_expression_does_not_hide_the_table_of_its_name() -> None:
+    found = reach_of_text("WITH a AS (SELECT * FROM a) SELECT * FROM a", "sqlite")
+
+    assert found.reads == {"a"}
+
+
+def test_text_that_replaces_rows_deletes_them() -> None:
+    assert reach_of_text("INSERT OR REPLACE INTO a VALUES (1)", "sqlite").deletes
+    assert reached("INSERT OR REPLACE INTO parent VALUES (1)").writes > {"child"}
+
+
+def test_text_that_deletes_from_a_table_nobody_has_told_of_touches_everything() -> None:
+    assert reached("DELETE FROM unknown").writes == ALL
+    assert reached("INSERT INTO unknown VALUES (1)").writes == {"unknown"}
+
+
+def test_a_foreign_key_that_comes_later_is_followed_by_statements_seen_before() -> None:
+    metadata = MetaData()
+    first = Table("first", metadata, Column("id", Integer, primary_key=True))
+    second = Table("second", metadata, Column("id", Integer))
+    reaches = Reaches(Following([metadata]), family_of(make_url("sqlite://")), "sqlite")
+    compiled = delete(first).compile()
+    assert reaches.of(str(compiled), compiled).writes == {"first"}
+
+    second.append_constraint(ForeignKeyConstraint(["id"], ["first.id"], ondelete="CASCADE"))
+
+    assert reaches.of(str(compiled), compiled).writes == {"first", "second"}
+
+
+def test_parameters_that_are_equal_to_python_alone_have_keys_of_their_own() -> None:
+    noon = datetime(2020, 1, 1, 12, tzinfo=UTC)
+    pairs: list[tuple[Any, Any]] = [
+        (0.0, -0.0),
+        (Decimal("1.0"), Decimal("1.00")),
+        (noon, noon.astimezone(timezone(timedelta(hours=2)))),
+        (1, True),
+        (1, 1.0),
+    ]
+
+    for one, other in pairs:
+        assert one == other
+        assert parameters_key((one,)) != parameters_key((other,))
+        assert digest(one) != digest(other)
+
+
+def test_a_zone_of_somebodys_own_has_no_key() -> None:
+    class Zone(tzinfo):
+        def utcoffset(self, when: datetime | None) -> timedelta:
+            return timedelta(0)
+
+        def tzname(self, when: datetime | None) -> str:
+            return "own"
+
+        def dst(self, when: datetime | None) -> None:
+            return None
+
+    with pytest.raises(Unkeyable):
+        parameters_key((datetime(2020, 1, 1, tzinfo=Zone()),))

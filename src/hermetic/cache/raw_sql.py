@@ -10,15 +10,21 @@ from ..dialects.text import head
 from ..touched import name_of
 from .tables import NOTHING, UNKNOWN, Reach
 
-# what changes no row of any table
+# what changes no row of any table. MariaDB's SET STATEMENT has one behind it
 _HARMLESS = re.compile(
-    r"(SET|SHOW|SAVEPOINT|RELEASE|ROLLBACK|RESET|BEGIN|START\s+TRANSACTION|PRAGMA|DISCARD|LISTEN"
+    r"(SET(?!\s+STATEMENT\b)|SHOW|SAVEPOINT|RELEASE|ROLLBACK|RESET|BEGIN|START\s+TRANSACTION|PRAGMA|DISCARD|LISTEN"
     r"|UNLISTEN|NOTIFY|USE|DESCRIBE|DEALLOCATE|LOCK|UNLOCK|KILL|XA\s+(START|END|PREPARE|ROLLBACK"
     r"|RECOVER)|PREPARE\s+TRANSACTION|COMMIT(?!\s+PREPARED)|FETCH|CLOSE)\b",
     re.IGNORECASE,
 )
 # what the parser is asked about; of all else it would say no more than that it is a command
 _PARSED = re.compile(r"\(*\s*(SELECT|WITH|VALUES|INSERT|UPDATE|DELETE|MERGE)\b", re.IGNORECASE)
+_SEVERAL = re.compile(r";\s*\S")
+_LOCKS = re.compile(
+    r"\bFOR\s+(NO\s+KEY\s+)?(UPDATE|(KEY\s+)?SHARE)\b|\bLOCK\s+IN\s+SHARE\s+MODE\b|advisory"
+    r"|\bget_lock\b",
+    re.IGNORECASE,
+)
 _NAMED = re.compile(r"%\((\w+)\)s")
 
 
@@ -27,8 +33,9 @@ def reach_of_text(sql: str, dialect: str) -> Reach:
 
     :param dialect: SQLAlchemy's name of it.
     """
-    if _HARMLESS.match(head(sql)):
-        return NOTHING
+    if _HARMLESS.match(head(sql)) and not _SEVERAL.search(sql):
+        # what it tells is of the session or the server
+        return NOTHING._replace(sure=False, certain=False)
     if not _PARSED.match(head(sql)):
         return UNKNOWN
     from sqlglot import exp, parse
@@ -47,8 +54,8 @@ def reach_of_text(sql: str, dialect: str) -> Reach:
         if own is UNKNOWN:
             return UNKNOWN
         reach = Reach(
-            reach.reads | own.reads, reach.writes | own.writes, own.sure, own.certain,
-            reach.deletes or own.deletes,
+            reach.reads | own.reads, reach.writes | own.writes, reach.sure and own.sure,
+            reach.certain and own.certain, reach.deletes or own.deletes,
         )  # fmt: skip
     return reach
 
@@ -57,21 +64,31 @@ def _reach_of_tree(tree: Any, exp: Any) -> Reach:
     known = (exp.Query, exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Values)
     if not isinstance(tree, known) or tree.find(exp.Into, exp.Command) is not None:
         return UNKNOWN
-    common = {each.alias_or_name.lower() for each in tree.find_all(exp.CTE)}
+    # a common table expression may have the name of a table that it reads
     reads = {name_of(each.name) for each in tree.find_all(exp.Table) if each.name}
     writes: set[str] = set()
     deletes = False
     for each in tree.find_all(exp.Insert, exp.Update, exp.Delete, exp.Merge):
         targets = [each.this, *(each.args.get("tables") or ())]
-        if isinstance(each, exp.Update) or len(targets) > 1:
+        many = isinstance(each, exp.Update) or len(targets) > 1 or each.args.get("using")
+        if many:
             # of several tables, the text alone does not tell which
             targets += each.find_all(exp.Table)
         for target in targets:
             if target is not None:
                 writes |= {name_of(named.name) for named in target.find_all(exp.Table)}
-        plain = isinstance(each, exp.Insert) and not each.args.get("conflict")
-        deletes = deletes or not plain or bool(each.args.get("overwrite"))
+        plain = isinstance(each, exp.Insert) and not any(
+            each.args.get(name) for name in ("conflict", "overwrite", "alternative")
+        )
+        deletes = deletes or not plain
     if not writes and tree.find(exp.Insert, exp.Update, exp.Delete, exp.Merge) is not None:
         return UNKNOWN
     unknown = tree.find(exp.Anonymous) is not None
-    return Reach(frozenset(reads - common), frozenset(writes), True, not unknown, deletes)
+    # SQLite: ``x IN t`` reads the table t
+    sure = not any(each.args.get("field") for each in tree.find_all(exp.In))
+    return Reach(frozenset(reads), frozenset(writes), sure, not unknown, deletes)
+
+
+def locks_by(sql: str) -> bool:
+    """Whether a text may take locks that last."""
+    return _LOCKS.search(sql) is not None

@@ -90,6 +90,8 @@ class _Attempt:
         """The tables that it depends on; ``None`` where it is not to be cached."""
         reads, wish = self.reads, self.wish
         reach = reads.reaches.of(sql, context.compiled)
+        if reach.locks:
+            return None
         if not wish.named:
             # nobody has said so of this statement: it has to be beyond doubt
             sure = reach.sure and reach.certain and not reach.writes

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
-from sqlalchemy import MetaData, Table
+from sqlalchemy import ForeignKeyConstraint, MetaData, Table, event
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.elements import ColumnClause, TextClause
 from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.sql.selectable import TableClause, TextualSelect
+from sqlalchemy.sql.selectable import (
+    GenerativeSelect,
+    SelectBase,
+    TableClause,
+    TextualSelect,
+)
 
 from ..touched import EVERYTHING, name_of
 
@@ -31,7 +37,7 @@ class Reach(NamedTuple):
     """What a statement has to do with which tables.
 
     ``sure`` is whether ``reads`` has all of them, ``certain`` whether the same rows give the same
-    answer each time.
+    answer each time; ``locks`` whether it takes locks besides reading.
     """
 
     reads: frozenset[str] = frozenset()
@@ -39,10 +45,26 @@ class Reach(NamedTuple):
     sure: bool = True
     certain: bool = True
     deletes: bool = False
+    locks: bool = False
 
 
 NOTHING = Reach()
 UNKNOWN = Reach(frozenset(), frozenset({EVERYTHING}), sure=False, certain=False)
+
+
+class _Changes:
+    """How often a table or a foreign key has come to some MetaData."""
+
+    number = 0
+
+    @classmethod
+    def count(cls, *_: object) -> None:
+        cls.number += 1
+
+
+# a key may come to a table that was looked at before, by a module that is imported later
+event.listen(Table, "after_parent_attach", _Changes.count)
+event.listen(ForeignKeyConstraint, "after_parent_attach", _Changes.count)
 
 
 class Following:
@@ -50,13 +72,23 @@ class Following:
 
     def __init__(self, given: Iterable[MetaData]) -> None:
         self.known: WeakSet[MetaData] = WeakSet(given)
-        # by MetaData's number of tables, which is all that can change in it
         self._seen: tuple[int, ...] = ()
+        self._tables: frozenset[str] = frozenset()
         self._after: dict[str, set[str]] = {}
         self._behind: dict[str, set[str]] = {}
 
     def add(self, metadata: MetaData) -> None:
         self.known.add(metadata)
+
+    @property
+    def generation(self) -> tuple[int, int]:
+        """Changes whenever a write may reach further than before."""
+        return _Changes.number, len(self.known)
+
+    def knows(self, names: frozenset[str]) -> bool:
+        """Whether it was told of the foreign keys of these tables."""
+        self._look()
+        return names <= self._tables
 
     def written(self, names: frozenset[str], *, deletes: bool) -> frozenset[str]:
         """What changes where these tables are written.
@@ -89,8 +121,8 @@ class Following:
         return frozenset(found)
 
     def _look(self) -> None:
+        seen = self.generation
         metadatas = list(self.known)
-        seen = tuple(sorted(id(each) + len(each.tables) for each in metadatas))
         if seen == self._seen:
             return
         after: dict[str, set[str]] = {}
@@ -105,7 +137,8 @@ class Following:
             for name in _declared(table, "cache_touches"):
                 after.setdefault(own, set()).add(f"+{name}")
             behind.setdefault(own, set()).update(_declared(table, "cache_depends"))
-        self._after, self._behind, self._seen = after, behind, seen
+        self._after, self._behind = after, behind
+        self._tables, self._seen = frozenset(behind), seen
 
 
 def _referred(element: Any) -> str:
@@ -123,7 +156,7 @@ def reach_of(statement: Any, following: Following) -> Reach:
     reads: set[str] = set()
     writes: set[str] = set()
     sure = certain = True
-    deletes = False
+    deletes = locks = False
     seen: set[int] = set()
     todo = [statement]
     while todo:
@@ -132,8 +165,15 @@ def reach_of(statement: Any, following: Following) -> Reach:
             continue
         seen.add(id(top))
         for each in visitors.iterate(top):
+            if _is_foreign(each):
+                sure = certain = False
+            if isinstance(each, GenerativeSelect):
+                locks = locks or each._for_update_arg is not None
             if isinstance(each, UpdateBase):
                 writes |= _tables(each.table, following)
+                for column in _valued(each):
+                    # an UPDATE of several tables (MySQL), by the columns that are set
+                    writes |= _tables(column.table, following)
                 deletes = deletes or not each.is_insert or _may_replace(each)
                 todo.append(each.table)
             elif isinstance(each, TableClause):
@@ -146,7 +186,38 @@ def reach_of(statement: Any, following: Following) -> Reach:
                 if each.is_literal and each.name != "*":
                     sure = certain = False
                 todo.append(each.table)
-    return Reach(frozenset(reads), frozenset(writes), sure, certain, deletes)
+    return Reach(frozenset(reads), frozenset(writes), sure, certain, deletes, locks)
+
+
+@lru_cache(maxsize=1024)
+def _is_foreign_kind(kind: Any) -> bool:
+    """Whether the text of an element is somebody else's: by ``@compiles``, or a visitor's name that
+    is not SQLAlchemy's.
+    """
+    if hasattr(kind, "_compiler_dispatcher"):
+        return True
+    owner = next((each for each in kind.__mro__ if "__visit_name__" in each.__dict__), kind)
+    return not owner.__module__.startswith("sqlalchemy.")
+
+
+def _is_foreign(element: Any) -> bool:
+    kind: Any = type(element)
+    return _is_foreign_kind(kind)
+
+
+def is_foreign(statement: Any) -> bool:
+    """Whether it is only by its text that one can say what a statement does."""
+    if not isinstance(statement, (SelectBase, UpdateBase)):
+        return True
+    return _is_foreign(statement) or any(
+        isinstance(each, UpdateBase) and _is_foreign(each) for each in visitors.iterate(statement)
+    )
+
+
+def _valued(update: Any) -> list[Any]:
+    found: list[Any] = list(getattr(update, "_values", None) or ())
+    found += [pair[0] for pair in getattr(update, "_ordered_values", None) or ()]
+    return [each for each in found if getattr(each, "table", None) is not None]
 
 
 def _may_replace(insert: Any) -> bool:

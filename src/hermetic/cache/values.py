@@ -10,6 +10,7 @@ from decimal import Decimal
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 # no holder of one of these can change it for another
 _FIXED = frozenset(
@@ -18,6 +19,8 @@ _FIXED = frozenset(
         *(date, datetime, time, timedelta, Decimal, UUID),
     }
 )
+# of these, two that are equal may be told apart by a database: -0.0, '1.0' and '1.00', two offsets
+_EQUAL_AND_OTHERS = frozenset({float, complex, Decimal, datetime, time})
 # what is taken out of a pickle, and nothing else: who can write to Redis must not run code here
 _LOADED = frozenset(
     {
@@ -75,7 +78,7 @@ def parameters_key(parameters: Any) -> tuple[Any, ...]:
         names, values = (), tuple(parameters or ())
     kinds = tuple(map(type, values))
     # 1, 1.0, True and Decimal(1) are equal, and not the same to a database
-    if _FIXED.issuperset(kinds):
+    if _FIXED.issuperset(kinds) and _EQUAL_AND_OTHERS.isdisjoint(kinds):
         return (names, kinds, values)
     return (names, tuple(_told(value) for value in values))
 
@@ -96,6 +99,9 @@ def _told(value: Any) -> str:
     kind = type(value)
     if kind in _FIXED:
         # -0.0 and 0.0, or a datetime's fold: repr tells them apart
+        zone = getattr(value, "tzinfo", None)
+        if zone is not None and type(zone) not in (timezone, ZoneInfo):
+            raise Unkeyable(f"a time of a {type(zone).__name__}")
         return f"{kind.__name__}:{value!r}"
     if kind in (list, tuple):
         return f"{kind.__name__}[{','.join(map(_told, value))}]"

@@ -20,10 +20,10 @@ from ..dialects.classify import classify
 from ..execution import known
 from ..touched import EVERYTHING, TOUCHED, name_of, touched_by, watched_engines
 from ..vote import undo
-from .raw_sql import reach_of_text
+from .raw_sql import locks_by, reach_of_text
 from .replay import Cursor
 from .store import Commit, Store
-from .tables import UNKNOWN, Following, Reach, reach_of
+from .tables import UNKNOWN, Following, Reach, is_foreign, reach_of
 
 # the execution option by which a statement's rows are asked for, and how many statements are
 # remembered with what they reach
@@ -47,30 +47,43 @@ class Reaches:
         self._family = family
         self._dialect = dialect_name
         self._known: dict[str, Reach] = {}
+        # as of which foreign keys
+        self._generation: object = None
 
     def of(self, sql: str, compiled: Any) -> Reach:
         """What a statement reaches that is about to be sent."""
+        generation = self.following.generation
         found = self._known.get(sql)
-        if found is None:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            found = self._known[sql] = self._found(sql, compiled)
+        if found is None or self._generation != generation:
+            if len(self._known) >= _REMEMBERED or self._generation != generation:
+                self._known = {}
+            known, self._generation = self._known, generation
+            found = known[sql] = self._found(sql, compiled)
         return found
 
     def _found(self, sql: str, compiled: Any) -> Reach:
+        known = self._said(sql, compiled)
+        locks = known.locks or locks_by(sql)
+        if self._family.hides(sql):
+            return UNKNOWN._replace(locks=locks)  # it runs code that the text does not show
+        writes = self.following.written(known.writes, deletes=known.deletes)
+        if known.deletes and not self.following.knows(known.writes):
+            # nobody has told of the foreign keys that follow it
+            writes = frozenset({EVERYTHING})
+        return known._replace(writes=writes, reads=self.following.read(known.reads), locks=locks)
+
+    def _said(self, sql: str, compiled: Any) -> Reach:
+        """What the statement says of itself."""
         statement = None if compiled is None else core_of(compiled)
         if isinstance(statement, TextualSelect):
             statement = statement.element
         if isinstance(statement, TextClause):
-            known = reach_of_text(statement.text, self._dialect)
-        elif statement is None or getattr(statement, "is_ddl", False):
-            known = reach_of_text(sql, self._dialect)
-        else:
-            known = reach_of(statement, self.following)
-        if self._family.hides(sql):
-            return UNKNOWN  # it runs code that the text does not show
-        writes = self.following.written(known.writes, deletes=known.deletes)
-        return known._replace(writes=writes, reads=self.following.read(known.reads))
+            return reach_of_text(statement.text, self._dialect)
+        if statement is None or getattr(statement, "is_ddl", False):
+            return reach_of_text(sql, self._dialect)
+        if not is_foreign(statement):
+            return reach_of(statement, self.following)
+        return reach_of_text(sql, self._dialect)._replace(sure=False, certain=False)
 
 
 def core_of(compiled: Any) -> Any:
