@@ -21,6 +21,7 @@ from .errors import Outcome, PartialCommit
 from .events import ScopeFinished, ScopeInfo, ScopeOpened, emit, logger
 from .outcome import outcome_of, own_words
 from .registry import Registry, Scope, describe_error
+from .touched import announce
 from .vote import vote_of
 
 _COMMITTED, _NOT_COMMITTED, _UNKNOWN = Outcome.COMMITTED, Outcome.NOT_COMMITTED, Outcome.UNKNOWN
@@ -182,8 +183,10 @@ class Branches:
         if self.coordinator is not None and self.coordinator.commit(self, held, connect):
             return
         record = self.scope.transaction = Transaction()
-        record.commit_sent = True
         waiting = list(self.parts(held))
+        for _, connection, _ in waiting:
+            announce(connection)
+        record.commit_sent = True
         committed: list[Branch] = []
         while waiting:
             branch, _, transaction = waiting.pop(0)

@@ -28,6 +28,7 @@ from .events import logger
 from .outcome import outcome_of, own_words
 from .proof import new_token
 from .registry import describe_error
+from .touched import announce
 from .vote import Stage, Vote, vote_of
 
 if TYPE_CHECKING:
@@ -186,6 +187,8 @@ class Coordinator:
         branch, connection, _ = part
         vote = vote_of(branch)
         assert vote is not None
+        # while it can be refused; what is decided has to be committed, whoever is told of it
+        announce(connection)
         self.reached(f"preparing {branch.key}", unit)
         try:
             vote.prepare(connection.connection)

@@ -24,11 +24,13 @@ class Touched:
     forget more than it has to, and never less.
     """
 
-    __slots__ = ("names", "transaction")
+    __slots__ = ("announced", "names", "transaction")
 
     def __init__(self, transaction: Any) -> None:
         self.transaction = transaction
         self.names: set[str] = set()
+        # its commit, in parts, as the store of the cache knows it
+        self.announced: list[Any] = []
 
     def reaches(self, names: Iterable[str]) -> bool:
         """Whether it has written one of these tables."""
@@ -52,6 +54,19 @@ def note(session: Any, *tables: Table | str) -> None:
     touched = touched_by(connection.info, connection.info.get("hermetic"), make=True)
     assert touched is not None
     touched.names.update(map(name_of, tables) if tables else (EVERYTHING,))
+
+
+def announce(connection: Any) -> None:
+    """Tell the cache now that a connection's transaction is about to be committed.
+
+    For a unit of several: what one cache refuses must be known before any of them is prepared or
+    committed. A rollback takes it back. Without a cache it does nothing.
+
+    :param connection: SQLAlchemy's.
+    :raises CacheAway: the cache is away, and was told to refuse then.
+    """
+    if watched_engines and connection.engine in watched_engines:
+        connection.dialect.hermetic_announce(connection.connection)
 
 
 def name_of(table: Table | str) -> str:

@@ -18,8 +18,9 @@ from sqlalchemy.util import await_only
 from ..connection import ConnectionRecord
 from ..dialects.classify import classify
 from ..execution import known
-from ..touched import EVERYTHING, TOUCHED, name_of, touched_by, watched_engines
-from ..vote import undo
+from ..touched import EVERYTHING, TOUCHED, Touched, name_of, touched_by, watched_engines
+from ..vote import undo, vote_of
+from .away import CacheAway
 from .raw_sql import locks_by, reach_of_text
 from .replay import Cursor
 from .store import Commit, Store
@@ -29,6 +30,8 @@ from .tables import UNKNOWN, Following, Reach, is_foreign, reach_of
 # remembered with what they reach
 FILL = "_hermetic_fill"
 _REMEMBERED = 2000
+# the end of what was prepared: it was decided elsewhere
+_DECIDED = ("COMMIT PREPARED", "XA COMMIT")
 
 
 def called(store: Store, asynchronous: bool, function: Callable[..., Any], *args: Any) -> Any:
@@ -109,7 +112,10 @@ class Watch:
         self._send_many = dialect.do_executemany
         self._send_plain = dialect.do_execute_no_params
         self._commit = dialect.do_commit
-        for name in ("do_execute", "do_executemany", "do_execute_no_params", "do_commit"):
+        self._rollback = dialect.do_rollback
+        dialect.hermetic_announce = self.announce
+        for name in ("do_execute", "do_executemany", "do_execute_no_params", "do_commit",
+                     "do_rollback"):  # fmt: skip
             setattr(dialect, name, getattr(self, name))
         watched_engines.add(engine)
 
@@ -156,7 +162,8 @@ class Watch:
         touched.names |= names
         if record.transaction is None or record.transaction.plain:
             del info[TOUCHED]
-            self._alone(send, names)
+            decided = statement.lstrip()[:15].upper().startswith(_DECIDED)
+            self._alone(send, names, decided=decided)
         else:
             send()
 
@@ -171,9 +178,14 @@ class Watch:
         told = given if EVERYTHING in names else names | given
         return self._reaches.following.written(told, deletes=True)
 
-    def _alone(self, send: Callable[[], None], names: frozenset[str]) -> None:
+    def _alone(self, send: Callable[[], None], names: frozenset[str], *, decided: bool) -> None:
         """A statement that is committed by being executed."""
-        commit = self._begin(names)
+        try:
+            commit = self._begin(names)
+        except CacheAway:
+            if not decided:
+                raise
+            commit = Commit(names, None)
         try:
             send()
         except BaseException as error:
@@ -191,23 +203,73 @@ class Watch:
             self._commit(dbapi)
             return
         transaction = record.transaction
-        try:
-            commit = self._begin(frozenset(touched.names))
-        except BaseException:
-            # SQLAlchemy takes a transaction whose commit raised for ended, and sends nothing more
-            undo(dbapi, record.scope, self._execution._rollback)
-            if transaction is not None:
-                transaction.over = True
-            raise
+        vote = vote_of(record.scope)
+        decided = vote is not None and vote.prepared
+        struck = self._announced_late(dbapi, record, touched, decided=decided)
         try:
             self._commit(dbapi)
         except BaseException as error:
             sent = transaction is None or transaction.commit_sent
-            self._failed(commit, error, sent=sent and not getattr(transaction, "committed", False))
+            sent = sent and not getattr(transaction, "committed", False)
+            for commit in touched.announced:
+                self._failed(commit, error, sent=sent, decided=decided)
             raise
         finally:
             dbapi.info.pop(TOUCHED, None)
-        self._finish(commit)
+        for commit in touched.announced:
+            self._finish(commit)
+        if struck is not None:
+            raise struck
+
+    def announce(self, dbapi: Any) -> None:
+        """Announce the commit of the transaction that is open on a connection.
+
+        :raises CacheAway: it could not be.
+        """
+        touched = touched_by(dbapi.info, known(dbapi))
+        if touched is not None:
+            self._announce(touched)
+
+    def _announce(self, touched: Touched) -> None:
+        rest = _unannounced(touched)
+        if rest:
+            touched.announced.append(self._begin(rest))
+
+    def _announced_late(
+        self, dbapi: Any, record: ConnectionRecord, touched: Touched, *, decided: bool
+    ) -> BaseException | None:
+        """Announce what is not announced yet.
+
+        :param decided: it will be committed, whatever happens here.
+        :return: an interrupt that came where it is decided.
+        """
+        try:
+            self._announce(touched)
+        except BaseException as struck:
+            if decided:
+                touched.announced.append(Commit(_unannounced(touched), None))
+                return None if isinstance(struck, Exception) else struck
+            # SQLAlchemy takes a transaction whose commit raised for ended, and sends nothing more
+            undo(dbapi, record.scope, self._execution._rollback)
+            if record.transaction is not None:
+                record.transaction.over = True
+            self._take_back(dbapi, touched)
+            raise
+        return None
+
+    def do_rollback(self, dbapi: Any) -> None:
+        self._rollback(dbapi)
+        if known(dbapi) is None:
+            return
+        touched: Touched | None = dbapi.info.get(TOUCHED)
+        # a forked child's is not sent, and its transaction is not over: it is the parent's
+        if touched is not None and touched.announced and touched.transaction.over:
+            self._take_back(dbapi, touched)
+
+    def _take_back(self, dbapi: Any, touched: Touched) -> None:
+        dbapi.info.pop(TOUCHED, None)
+        for commit in touched.announced:
+            self._finish_soon(commit)
 
     def _begin(self, names: frozenset[str]) -> Commit:
         commit: Commit = called(self._store, self._asynchronous, self._store.begin, names)
@@ -222,17 +284,28 @@ class Watch:
         # a cancellation of the waiter's does not reach the work
         await_only(asyncio.shield(work))
 
-    def _failed(self, commit: Commit, error: BaseException, *, sent: bool) -> None:
+    def _failed(
+        self, commit: Commit, error: BaseException, *, sent: bool, decided: bool = False
+    ) -> None:
         """A commit that raised: it may have been carried out, or may yet be."""
         fault = classify(error) if isinstance(error, Exception) else None
-        if sent and (fault is None or fault.ambiguous_at_commit):
+        if decided or (sent and (fault is None or fault.ambiguous_at_commit)):
             self._store.lost(commit)
-        elif self._store.blocking and self._asynchronous:
-            # without a wait: an error is on its way out
+        else:
+            self._finish_soon(commit)
+
+    def _finish_soon(self, commit: Commit) -> None:
+        """Without a wait: an error is on its way out."""
+        if self._store.blocking and self._asynchronous:
             work = asyncio.get_running_loop().run_in_executor(None, self._store.finish, commit)
             work.add_done_callback(lambda done: done.exception())
         else:
             self._store.finish(commit)
+
+
+def _unannounced(touched: Touched) -> frozenset[str]:
+    """What it has written since it was announced."""
+    return frozenset(touched.names).difference(*(each.names for each in touched.announced))
 
 
 def touched_in(record: ConnectionRecord | None) -> Any:
