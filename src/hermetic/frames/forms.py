@@ -104,7 +104,7 @@ def _durations(name: str, column: Any) -> Any:
 def _as_pandas(table: Any, options: Mapping[str, Any]) -> Any:
     pandas = library("pandas")
     backend = options.get("dtype_backend")
-    frame = _frame(pandas, table, backend)
+    frame = _frame(pandas, table, backend, options.get("mixed") or {})
     if options.get("coerce_float", False):
         _coerce(frame)
     _parse_dates(pandas, frame, options.get("parse_dates"))
@@ -118,7 +118,7 @@ def _as_pandas(table: Any, options: Mapping[str, Any]) -> Any:
 OPTIONS = frozenset({"index_col", "parse_dates", "dtype", "coerce_float", "dtype_backend"})
 
 
-def _frame(pandas: Any, given: Any, backend: str | None) -> Any:
+def _frame(pandas: Any, given: Any, backend: str | None, mixed: Mapping[int, list[Any]]) -> Any:
     import pyarrow as pa
 
     table = _plain(given, keep_uuid=True)
@@ -143,6 +143,8 @@ def _frame(pandas: Any, given: Any, backend: str | None) -> Any:
     frame = table.to_pandas(types_mapper=mapper, split_blocks=True)
     for number, make in objects.items():
         values = make(table.column(number))
+        frame[str(number)] = pandas.Series(values, dtype=object, index=frame.index)
+    for number, values in mixed.items():
         frame[str(number)] = pandas.Series(values, dtype=object, index=frame.index)
     frame.columns = names
     return frame

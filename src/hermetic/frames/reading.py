@@ -12,6 +12,8 @@ from .by_pandas import read_by_pandas
 from .substitution import substituted
 from .ways import reading_cursor
 
+Mixed = dict[int, list[Any]]
+
 
 def read_frame(
     session: Any, what: Any, params: Mapping[str, Any] | None, as_: str, options: Mapping[str, Any]
@@ -19,11 +21,20 @@ def read_frame(
     forms.check(as_, options)
     if not forms.OPTIONS.issuperset(options):
         return read_by_pandas(session, what, params, options)
-    return forms.shaped(read_table(session, what, params), as_, options)
+    mixed: Mixed | None = {} if as_ == "pandas" else None
+    table = read_table(session, what, params, mixed)
+    return forms.shaped(table, as_, {**options, "mixed": mixed} if mixed else options)
 
 
-def read_table(session: Any, what: Any, params: Mapping[str, Any] | None) -> Any:
-    """:raises UnfitValue: a value that Arrow's type cannot hold."""
+def read_table(
+    session: Any, what: Any, params: Mapping[str, Any] | None, mixed: Mixed | None = None
+) -> Any:
+    """A table of Arrow's.
+
+    :param mixed: takes, by its number, the values of a column that Arrow has no type for: SQLite
+        keeps values of several types in one column, and pandas holds them as objects.
+    :raises UnfitValue: a value that Arrow's type cannot hold.
+    """
     statement: Any = statement_of(what)
     if getattr(statement, "is_dml", False):
         refuse_write(session, f"the statement {str(statement).strip()!r}")
@@ -39,14 +50,14 @@ def read_table(session: Any, what: Any, params: Mapping[str, Any] | None) -> Any
         raise ConfigurationError(
             "The statement has returned no rows.", hint="Use session.execute() for such ones."
         )
-    return _from_rows(result)
+    return _from_rows(result, mixed)
 
 
 # rows that are made into arrays at once
 _CHUNK = 16_384
 
 
-def _from_rows(result: Any) -> Any:
+def _from_rows(result: Any, mixed: Mixed | None) -> Any:
     import pyarrow as pa
 
     from .columns import columns_of
@@ -60,7 +71,7 @@ def _from_rows(result: Any) -> Any:
     known = all(column.arrow is not None for column in columns)
     if not known:
         # of what type a column is its values tell, all of them
-        chunks.append(transposed(strategy.fetchall(result, cursor), columns, 0))
+        chunks.append(transposed(strategy.fetchall(result, cursor), columns, 0, mixed))
     while known and (rows := strategy.fetchmany(result, cursor, _CHUNK)):
         chunks.append(transposed(rows, columns, first))
         first += len(rows)

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 from sqlalchemy import types
 
+from ..frame_errors import UnfitValue
 from . import gathering
 from .assembly import unfit_value
 from .fields import LOOSE
@@ -141,8 +142,13 @@ _ARROWS: list[tuple[Any, Any]] = [
 ]
 
 
-def transposed(rows: Any, columns: Sequence[Column], first: int) -> list[Any]:
-    """An array for each column."""
+def transposed(
+    rows: Any,
+    columns: Sequence[Column],
+    first: int,
+    mixed: dict[int, list[Any]] | None = None,
+) -> list[Any]:
+    """An array for each column; ``mixed`` takes the values of one that has no one type."""
     if not rows:
         return [pa.array([], column.arrow or pa.null()) for column in columns]
     found = []
@@ -153,7 +159,13 @@ def transposed(rows: Any, columns: Sequence[Column], first: int) -> list[Any]:
         if column.prepare is None:
             made = _gathered(rows, number, column.arrow or _seen(rows, number))
         if made is None:
-            made = column.array([row[number] for row in rows], first)
+            values = [row[number] for row in rows]
+            try:
+                made = column.array(values, first)
+            except UnfitValue:
+                if mixed is None or column.arrow is not None or column.prepare is not None:
+                    raise
+                made, mixed[number] = pa.nulls(len(values)), values
         found.append(made)
     return found
 
