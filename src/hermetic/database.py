@@ -101,7 +101,6 @@ class Database(Closing, Watched):
         self._check_tenant(options.scope, place="Database()")
         if options.watch is not None:
             self.registry.watch = Watcher(self.registry, options.watch)
-            self.registry.after_fork.append(self.registry.watch.start_anew)
         self._plain = Unit(self, options.scope, retry_given=False)
 
     def _add_replica(self, replica: Replica) -> None:

@@ -46,8 +46,11 @@ _CONTROL = re.compile(
     re.IGNORECASE,
 )
 
+# what puts up a savepoint, goes back to one, or takes it down
+_POINT = re.compile(r"\s*(SAVEPOINT|RELEASE|ROLLBACK\s+(WORK\s+)?TO)\b", re.IGNORECASE)
+
 # traits of a statement's text, and how many statements are remembered with theirs
-_CONTROLS, _COMMITS, _DIRTIES, _HIDES, _SWITCHES = 1, 2, 4, 8, 16
+_CONTROLS, _COMMITS, _DIRTIES, _HIDES, _SWITCHES, _POINTS = 1, 2, 4, 8, 16, 32
 _REMEMBERED = 1000
 
 
@@ -393,22 +396,30 @@ class Execution:
         connection.last_statement = statement
         scope = connection.scope
         transaction = connection.transaction
+        if (
+            transaction is not None
+            and transaction.failure is not None
+            and not transaction.rolling_back
+        ):
+            raise given_up(scope, transaction, sending=True)
+        traits = self._traits_of(statement)
+        if scope is not None and (transaction is None or not transaction.rolling_back):
+            scope.check_statement()
+            self._check_control(scope, statement)
+        if traits & _DIRTIES and self._pooled:
+            raise lost_by_pooler(scope, statement)
+        # what puts up a savepoint, or takes it down, is no statement of the user's; and nothing may
+        # keep it from the server
+        if scope is not None and scope.trace is not None and not traits & _POINTS:
+            scope.trace.sent(scope, statement)
+            scope.trace.streams = bool(getattr(context, "_is_server_side", False))
+        # it is sent: whoever asks whether anything was must not be told so of what was refused
         if transaction is not None:
-            if transaction.failure is not None and not transaction.rolling_back:
-                raise given_up(scope, transaction, sending=True)
             transaction.statements += 1
         if scope is not None:
-            if transaction is None or not transaction.rolling_back:
-                scope.check_statement()
-                self._check_control(scope, statement)
-                if scope.trace is not None:
-                    scope.trace.sent(scope, statement)
             scope.statements += 1
             scope.last_statement = statement
-        traits = self._traits_of(statement)
         if traits & _DIRTIES:
-            if self._pooled:
-                raise lost_by_pooler(scope, statement)
             connection.dirty = True
         elif traits & _HIDES or self._always:
             context.root_connection.info[RESTORE] = self._restore
@@ -445,6 +456,7 @@ class Execution:
             first = head(statement)
             traits = (
                 (_CONTROLS if _CONTROL.match(first) else 0)
+                | (_POINTS if _POINT.match(first) else 0)
                 | (_COMMITS if self._family.commits_implicitly(first) else 0)
                 | (_DIRTIES if self._family.leaves(statement) else 0)
                 | (_HIDES if self._looks and self._family.hides(statement) else 0)

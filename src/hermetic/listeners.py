@@ -287,6 +287,10 @@ class EngineWatch:
         connection = None
         if conn is not None and not conn.invalidated and not conn.closed:
             connection = known(conn)
+        if connection is not None and connection.scope is not None:
+            trace = connection.scope.trace
+            if trace is not None:
+                trace.failed()
         fault = classify(error, family=self.family.name)
         if fault and connection is not None and self._is_wrong_server(connection, fault):
             # the next attempt is made on a new connection, which may lead to the one that was

@@ -66,9 +66,15 @@ def demanded() -> Scope | None:
     return None if scope is None or scope.ended else scope
 
 
-def _note_wait(scope: Scope | None, since: float) -> None:
+def _waits(scope: Scope | None, since: float) -> None:
     if scope is not None and scope.trace is not None:
-        scope.trace.waited += time.monotonic() - since
+        scope.trace.since = since
+
+
+def _waited(scope: Scope | None) -> None:
+    if scope is not None and scope.trace is not None and scope.trace.since:
+        scope.trace.waited += time.monotonic() - scope.trace.since
+        scope.trace.since = 0.0
 
 
 # seconds; a collection may take a tenth of one
@@ -114,8 +120,11 @@ class Admission:
         asked = self.ask(scope, now)
         if not isinstance(asked, Waiter):
             return asked
-        admitted = self._wait(asked, self._until(scope, now) - now)
-        _note_wait(scope, now)
+        _waits(scope, now)
+        try:
+            admitted = self._wait(asked, self._until(scope, now) - now)
+        finally:
+            _waited(scope)
         if not admitted:
             raise self._sent_away(scope, now) if asked.shed else self._too_late(scope, now)
         assert asked.ticket is not None
@@ -124,12 +133,14 @@ class Admission:
     async def enter_natively(self, asked: Waiter, scope: Scope, now: float) -> Ticket:
         """The wait of ``enter_for``, without SQLAlchemy's bridge."""
         waker: Any = asked.wake
+        _waits(scope, now)
         try:
             await waker.wait_natively(self._until(scope, now) - now)
         except BaseException:
             self._pass_on(asked)
             raise
-        _note_wait(scope, now)
+        finally:
+            _waited(scope)
         if asked.ticket is None and self.gate.give_up(asked) is None:
             raise self._sent_away(scope, now) if asked.shed else self._too_late(scope, now)
         assert asked.ticket is not None

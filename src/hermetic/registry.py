@@ -13,6 +13,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from .boundary import Boundary, Entry, State
 from .connection import ConnectionRecord, Transaction
 from .dialects.family import Family
@@ -453,6 +455,8 @@ class Registry:
             scope.leave_to_parent()
         for start in self.after_fork:
             start()
+        if self.watch is not None:
+            self.watch.start_anew()
 
     def snapshot(self) -> Snapshot:
         now = time.monotonic()
@@ -503,5 +507,14 @@ def sessions_in_transaction(now: float) -> list[SessionInfo]:
     """Every session outside any scope that is inside a transaction, in this process."""
     # list() of a dict's values is one step under the GIL
     sessions = [reference() for reference in list(loose_sessions.values())]
-    infos = (session._loose_info(now) for session in sessions if session is not None)
+    infos = (_loose_info(session, now) for session in sessions if session is not None)
     return [info for info in infos if info is not None]
+
+
+def _loose_info(session: Any, now: float) -> SessionInfo | None:
+    """Its owner goes on meanwhile: what changes while it is read is told at the next look."""
+    try:
+        info: SessionInfo | None = session._loose_info(now)
+    except (RuntimeError, SQLAlchemyError):
+        return None
+    return info

@@ -106,6 +106,8 @@ class Session(RowsSession, ManySession, StringSession, TenantSession):
     """
 
     _scope: Scope | None = None
+    # whether a call for many rows is under way
+    _many: bool = False
     _maker: Owner | None = None
     _user: _Party | None = None
     _begun: tuple[Owner, Place, float] | None = None
@@ -193,11 +195,13 @@ class Session(RowsSession, ManySession, StringSession, TenantSession):
         """The number of the connection that it holds, if that is one of a Database's."""
         transaction = self.get_transaction()
         for connection in () if transaction is None else transaction.connections:
-            if not connection.closed and not connection.invalidated:
-                record = connection.info.get(KEY)
-                if record is not None:
-                    number: int = record.number
-                    return number
+            # another thread may look: SQLAlchemy's own ``info`` would connect anew
+            held = getattr(connection, "_dbapi_connection", None)
+            entry = getattr(held, "_connection_record", None)
+            record = None if entry is None else entry.info.get(KEY)
+            if record is not None:
+                number: int = record.number
+                return number
         return None
 
     # ------------------------------------------------------------ what a scope offers

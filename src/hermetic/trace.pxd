@@ -18,18 +18,20 @@ cdef class Trace:
     cdef public object number
     cdef public object options
     cdef public object outcome
-    cdef public object owner
     cdef public object place
     cdef public bint readonly
     cdef public Py_ssize_t repeats
     cdef public object route
     cdef public double seconds
+    cdef public double since
     cdef public object sql
     cdef public double started
     cdef public Py_ssize_t statements
     cdef public list steps
+    cdef public bint streams
     cdef public object task
     cdef public object tenant
+    cdef public object thread
     cdef public object told
     cdef public double waited
     cdef public object watcher
@@ -37,7 +39,8 @@ cdef class Trace:
 
     cpdef sent(self, Scope scope, object sql)
     cpdef answered(self)
-    cdef _unanswered(self)
+    cpdef failed(self)
+    cdef _keep(self, double answered)
     cpdef unsent(self)
     cpdef raise_due(self)
     cpdef close(self, Scope scope, object error)

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 _now = time.monotonic
 
+# of a statement's text; and different ones of which a scope knows how often they were sent
+_LONGEST = 2000
+_DIFFERENT = 1000
+
 
 def is_due(scope: Scope) -> bool:
     """Whether something was found of a scope that is to be raised in it."""
@@ -40,18 +44,20 @@ class Trace:
         "number",
         "options",
         "outcome",
-        "owner",
         "place",
         "readonly",
         "repeats",
         "route",
         "seconds",
+        "since",
         "sql",
         "started",
         "statements",
         "steps",
+        "streams",
         "task",
         "tenant",
+        "thread",
         "told",
         "waited",
         "watcher",
@@ -68,7 +74,11 @@ class Trace:
         self.counts: dict[str, int] = {}
         self.statements = 0
         self.waited = 0.0
+        # since when it waits for a place in the pool; 0 where it does not
+        self.since = 0.0
         self.working = 0.0
+        # whether its last statement is read from the server row by row
+        self.streams = False
         # the statement that is being waited for, and since when; of none, when the last was
         # answered
         self.sql: str | None = None
@@ -89,16 +99,18 @@ class Trace:
     def sent(self, scope: Scope, sql: str) -> None:
         """A statement is about to be sent."""
         if self.sql is not None:
-            self._unanswered()
+            self.failed()
         if self.due is not None:
             self.raise_due()
-        self.statements += 1
         count = self.counts.get(sql, 0) + 1
-        self.counts[sql] = count
+        if count > 1 or len(self.counts) < _DIFFERENT:
+            self.counts[sql] = count
         if count == self.repeats:
             self.watcher.repeated(self, scope, sql)
-        if self.statements == self.chatty:
-            self.watcher.chatty(self, scope)
+        if self.statements + 1 == self.chatty:
+            self.chatty = 0  # told once
+            self.watcher.talkative(self, scope)
+        self.statements += 1
         self.sql = sql
         self.at = _now()
         if self.statements == 1:
@@ -106,24 +118,33 @@ class Trace:
 
     def answered(self) -> None:
         """It was."""
+        if self.sql is None:
+            return  # of a savepoint, or one that was sent before anybody watched
         now = _now()
         self.working += now - self.at
-        if len(self.steps) < self.kept and self.sql is not None:
-            self.steps.append((self.sql, self.at, now))
-        self.sql = None
+        self._keep(now)
         self.at = now
 
-    def _unanswered(self) -> None:
-        assert self.sql is not None
-        if len(self.steps) < self.kept:
-            self.steps.append((self.sql, self.at, 0.0))
-        self.sql = None
+    def failed(self) -> None:
+        """It was refused, or nobody waits for its answer any more."""
+        if self.sql is not None:
+            now = _now()
+            self.working += now - self.at
+            self._keep(0.0)
+            self.at = now
+
+    def _keep(self, answered: float) -> None:
+        sql, self.sql = self.sql, None
+        if len(self.steps) < self.kept and sql is not None:
+            if len(sql) > _LONGEST:
+                sql = sql[:_LONGEST] + "…"
+            self.steps.append((sql, self.at, answered))
 
     def unsent(self) -> None:
         """It was not sent after all; somebody else sends it."""
         if self.sql is not None:
             self.statements -= 1
-            self.counts[self.sql] -= 1
+            self.counts.pop(self.sql, None)
             self.sql = None
 
     def tell(self, code: str) -> bool:
@@ -142,8 +163,7 @@ class Trace:
 
     def close(self, scope: Scope, error: str | None) -> None:
         """Take over what is to be known of a scope, so that the scope itself can go."""
-        if self.sql is not None:
-            self._unanswered()
+        self.failed()
         self.ended = _now()
         self.describe(scope)
         self.seconds = scope.seconds
@@ -159,11 +179,13 @@ class Trace:
         self.name = scope.options.name
         self.options = scope.options
         self.place = scope.place
-        self.owner = scope.owner
+        owner = scope.owner
+        task: Any = owner.task
+        # words: the thread and the task may go
+        self.thread = owner.thread.name
+        self.task = None if task is None else task.get_name()
         self.readonly = scope.readonly
         self.attempt = scope.attempt
         self.tenant = scope.tenant
         self.route = scope.route
         self.started = scope.started
-        task: Any = self.owner.task
-        self.task = None if task is None else task.get_name()

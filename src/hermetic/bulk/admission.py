@@ -32,7 +32,11 @@ def admitted(session: Any, subject: str) -> Iterator[None]:
     if scope is not None:
         scope.check_owner()
         check(scope, subject)
-        yield
+        session._many = True
+        try:
+            yield
+        finally:
+            session._many = False
         return
     outermost = session._enter_use()
     try:

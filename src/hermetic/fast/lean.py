@@ -489,8 +489,11 @@ def commit(session: Any, scope: Scope) -> bool:
     """
     connection, transaction = scope.connection, scope.transaction
     assert connection is not None
-    assert transaction is not None
     side: Side = scope.side
+    if transaction is None:
+        # it was taken, and nothing begun: what was to be sent was refused
+        hand_over(session, side)
+        return False
     dbapi = scope.lent.dbapi_connection
     none = transaction.apart or transaction.put_off
     begun = session._transaction

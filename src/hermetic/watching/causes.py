@@ -12,6 +12,8 @@ from typing import Any
 from ..owner import Owner
 from ..place import user_frame
 
+# SQLAlchemy's functions that send one statement for so many objects or rows at a time
+_BATCHES = frozenset({"_load_via_parent", "_load_via_child", "_exec_insertmany_context"})
 # how many frames of a holder's stack are shown
 _DEEP = 12
 
@@ -19,12 +21,14 @@ _DEEP = 12
 @dataclass(frozen=True, slots=True)
 class Cause:
     """``relationship`` is ``Class.attribute`` of what was loaded lazily, if it was that;
-    ``column`` the same of a deferred column.
+    ``column`` the same of a deferred column. ``batch``: SQLAlchemy sends it for many rows at a
+    time, and again for the next ones.
     """
 
     place: str
     relationship: str | None = None
     column: str | None = None
+    batch: bool = False
 
     @property
     def advice(self) -> str:
@@ -48,6 +52,7 @@ class Cause:
 def cause_of_statement() -> Cause:
     """Of the statement that the caller is about to send."""
     relationship = column = None
+    batch = False
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_name
@@ -59,8 +64,11 @@ def cause_of_statement() -> Cause:
             )
         elif name == "load_scalar_attributes":
             column = column or _columns(frame.f_locals)
+        elif name in _BATCHES:
+            batch = True
         frame = frame.f_back
-    return Cause(described(user_frame()), relationship, None if relationship else column)
+    place = described(user_frame())
+    return Cause(place, relationship, None if relationship else column, batch)
 
 
 def _relationship(strategy: Any) -> str | None:

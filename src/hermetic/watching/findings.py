@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from ..seen import Finding
 
-# different ones; what is found in more places than these is counted, and not kept
+# different ones; of more than these the one that was not seen for longest goes
 _MOST = 500
 
 
@@ -19,9 +19,12 @@ class Findings:
     def __init__(self, ignore: frozenset[str], told: Callable[[Finding], None]) -> None:
         self._ignore = ignore
         self._told = told
+        self.start_anew()
+
+    def start_anew(self) -> None:
+        """In a forked child, too: a thread of the parent's may have had the lock."""
         self._lock = threading.RLock()
         self._known: dict[tuple[str, str, str], Finding] = {}
-        self.untold = 0
 
     def add(self, finding: Finding) -> Finding | None:
         """One more.
@@ -30,13 +33,13 @@ class Findings:
         """
         if finding.code in self._ignore:
             return None
-        key = (finding.code, finding.place, finding.statement or "")
+        own = finding.statement if finding.code == "repeated-statement" else None
+        key = (finding.code, finding.place, own or "")
         now = time.time()
         with self._lock:
-            known = self._known.get(key)
-            if known is None and len(self._known) >= _MOST:
-                self.untold += 1
-                return None
+            known = self._known.pop(key, None)
+            while len(self._known) >= _MOST:
+                del self._known[next(iter(self._known))]
             count, first = (1, now) if known is None else (known.count + 1, known.first)
             found = replace(finding, count=count, first=first, last=now)
             self._known[key] = found
@@ -51,7 +54,6 @@ class Findings:
         return tuple(sorted(found, key=lambda each: -each.last))
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Begin anew, as between two tests."""
         with self._lock:
             self._known.clear()
-            self.untold = 0

@@ -36,7 +36,8 @@ class Look:
         for gate in list(self.registry.gates):
             self._gate(gate)
         for session in sessions_in_transaction(now):
-            if session.age > self.options.held:
+            # there is one list of them for the whole process
+            if session.age > self.options.held and session.connection in self.registry.connections:
                 self.tell(
                     Finding(
                         "session-left-open",
@@ -50,17 +51,19 @@ class Look:
                 )
 
     def _scope(self, scope: Scope, trace: Trace, now: float) -> None:
-        own = now - scope.started - trace.waited
+        since = trace.since
+        own = now - scope.started - trace.waited - (now - since if since else 0.0)
         if own > self.options.slow:
             self.slow_open(scope, trace, own)
         if scope.connection is None or not trace.statements:
             return
         held = now - trace.began
         if held > self.options.held and trace.tell("held-too-long"):
+            at = f" Its statement was sent {now - trace.at:.0f} s ago." if trace.sql else ""
             self.tell(
                 Finding(
                     "held-too-long",
-                    f"A scope of {scope.owner} has had a connection for {held:.0f} s.",
+                    f"A scope of {scope.owner} has had a connection for {held:.0f} s.{at}",
                     "Do what waits for others (HTTP, files, queues) outside of the scope, give it "
                     "a timeout=, or split the unit.",
                     str(scope.place),
@@ -70,7 +73,7 @@ class Look:
                 ),
                 trace,
             )
-        idle = 0.0 if trace.sql is not None else now - trace.at
+        idle = 0.0 if trace.sql is not None or trace.streams else now - trace.at
         if (
             idle > self.options.idle
             and _is_in_transaction(scope)
@@ -144,11 +147,13 @@ class Look:
         gate = outer.ticket[0]
         if outer.readonly != scope.readonly and len(self.registry.gates) > 1:
             return
-        holding = {
-            each.parent.root.number
-            for each in list(self.registry.scopes.values())
-            if each.parent is not None and each.root is each and each.parent.root.ticket is not None
-        }
+        # all who hold a place there and have opened a scope of their own inside
+        holding = set()
+        for each in list(self.registry.scopes.values()):
+            parent = each.parent.root if each.parent is not None and each.root is each else None
+            ticket = None if parent is None else parent.ticket
+            if parent is not None and ticket is not None and ticket[0] is gate:
+                holding.add(parent.number)
         if len(holding) < max(1, gate.limit - 1) or gate.limit == 1:
             return
         self.tell(

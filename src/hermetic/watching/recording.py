@@ -2,31 +2,50 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+import weakref
 from collections import Counter, deque
+from dataclasses import replace
 from types import TracebackType
-from typing import Any
 
+from ..errors import ConfigurationError
 from ..registry import Registry
-from ..seen import SeenScope, Step, Watch
+from ..seen import FINDINGS, SeenScope, Step, Watch
 from ..trace import Trace
 from .telling import seen, seen_open
-from .watcher import Watcher
+from .watcher import RECORDED, Watcher
 
-# statements of one scope that a record keeps
-_STEPS = 10_000
 # how much of a statement a message shows
 _WIDTH = 100
 
 _lock = threading.Lock()
+# of Databases that nobody watches: one each, for scopes that outlive a record
+_quiet: weakref.WeakKeyDictionary[Registry, Watcher] = weakref.WeakKeyDictionary()
+
+
+def _start_anew() -> None:
+    global _lock  # noqa: PLW0603 - a thread of the parent's may have had it
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_start_anew)
+
+
+def _quiet_watcher(registry: Registry) -> Watcher:
+    watcher = _quiet.get(registry)
+    if watcher is None:
+        options = Watch(keep=0, repeats=1_000_000, chatty=1_000_000, ignore=set(FINDINGS))
+        watcher = _quiet[registry] = Watcher(registry, options, looks=False)
+    return watcher
 
 
 class Record:
     """What the scopes of a Database did while the block ran, in every thread and task.
 
-    It can be read inside the block and after it. Statements of sessions outside any scope are not
-    in it.
+    It can be read inside the block and after it. Statements of sessions outside any scope, and
+    savepoints, are not in it.
     """
 
     def __init__(self, registry: Registry) -> None:
@@ -34,24 +53,25 @@ class Record:
         self._traces: deque[Trace] = deque()
         self._open: tuple[SeenScope, ...] = ()
         self._inside = False
-        # of a scope that was open before: statements that are not the block's
-        self._before: dict[int, int] = {}
+        # of scopes that were open before: statements, and steps, that are not the block's
+        self._before: dict[int, tuple[int, int]] = {}
 
     def __enter__(self) -> Record:
         registry = self._registry
         with _lock:
-            if registry.watch is None:
-                quiet = Watch(keep=0, steps=_STEPS, repeats=1_000_000, chatty=1_000_000)
-                registry.watch = Watcher(registry, quiet, looks=False)
-            watcher: Watcher = registry.watch
+            watcher: Watcher = registry.watch or _quiet_watcher(registry)
             watcher.recorders = (*watcher.recorders, self._traces)
+            registry.watch = watcher
+        self._inside = True
         for scope in list(registry.scopes.values()):
             if scope.root is not scope:
                 continue
             if scope.trace is None:
                 watcher.opened(scope)
-            self._before[scope.number] = scope.trace.statements
-        self._inside = True
+            trace = scope.trace
+            if trace is not None:
+                trace.kept = max(trace.kept, len(trace.steps) + RECORDED)
+                self._before[scope.number] = trace.statements, len(trace.steps)
         return self
 
     def __exit__(
@@ -60,16 +80,18 @@ class Record:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._open = self._still_open()
-        self._inside = False
         registry = self._registry
-        with _lock:
-            watcher: Watcher = registry.watch
-            watcher.recorders = tuple(
-                each for each in watcher.recorders if each is not self._traces
-            )
-            if not watcher.recorders and not watcher.looks:
-                registry.watch = None
+        try:
+            self._open = self._still_open()
+        finally:
+            self._inside = False
+            with _lock:
+                watcher: Watcher = registry.watch
+                watcher.recorders = tuple(
+                    each for each in watcher.recorders if each is not self._traces
+                )
+                if not watcher.recorders and not watcher.looks:
+                    registry.watch = None
 
     def __repr__(self) -> str:
         return f"<Record of {self._registry.name!r}: {len(self.statements)} statements>"
@@ -88,16 +110,15 @@ class Record:
 
     def _still_open(self) -> tuple[SeenScope, ...]:
         now = time.monotonic()
-        scopes = [each for each in list(self._registry.scopes.values()) if each.trace is not None]
-        return tuple(self._cut(seen_open(scope, now)) for scope in scopes)
+        told = (seen_open(scope, now) for scope in list(self._registry.scopes.values()))
+        return tuple(self._cut(each) for each in told if each is not None)
 
     def _cut(self, scope: SeenScope) -> SeenScope:
-        before = self._before.get(scope.number, 0)
-        if not before:
+        statements, steps = self._before.get(scope.number, (0, 0))
+        if not statements:
             return scope
-        values: dict[str, Any] = {name: getattr(scope, name) for name in scope.__slots__}
-        values |= {"steps": scope.steps[before:], "statements": scope.statements - before}
-        return SeenScope(**values)
+        rest = scope.steps[steps:]
+        return replace(scope, steps=rest, statements=scope.statements - statements)
 
     def assert_statements(
         self, *, max: int | None = None, min: int | None = None, exactly: int | None = None
@@ -105,7 +126,12 @@ class Record:
         """Check how many statements there were.
 
         :raises AssertionError: more or fewer; it lists them, equal ones together.
+        :raises ConfigurationError: no limit was given.
         """
+        if max is None and min is None and exactly is None:
+            raise ConfigurationError(
+                "assert_statements() was given no limit.", hint="Give max=, min= or exactly=."
+            )
         count = sum(scope.statements for scope in self.scopes)
         if exactly is not None and count != exactly:
             raise AssertionError(self._listed(count, f"exactly {exactly}"))

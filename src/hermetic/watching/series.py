@@ -138,6 +138,11 @@ class Timeline:
             self._slots.append((number, self._last))
         return self._last
 
+    @property
+    def last(self) -> int:
+        """The number of the last stretch that had a scope."""
+        return self._number
+
     def points(self, since: float) -> Iterator[tuple[float, Series]]:
         """The stretches that begin later, each with its beginning; those without scopes lack."""
         for number, series in list(self._slots):

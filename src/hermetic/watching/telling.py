@@ -24,9 +24,11 @@ def seen(trace: Trace) -> SeenScope:
     )
 
 
-def seen_open(scope: Scope, now: float) -> SeenScope:
-    """Of one that is open."""
+def seen_open(scope: Scope, now: float) -> SeenScope | None:
+    """Of one that is open; ``None`` where it has ended meanwhile, or nobody watches it."""
     trace: Any = scope.trace
+    if trace is None:
+        return None
     trace.describe(scope)
     return _of(
         trace,
@@ -38,12 +40,20 @@ def seen_open(scope: Scope, now: float) -> SeenScope:
     )
 
 
+def _owner(trace: Trace) -> str:
+    thread = f"thread {trace.thread!r}"
+    return thread if trace.task is None else f"task {trace.task!r} of {thread}"
+
+
 def _of(trace: Trace, **how: Any) -> SeenScope:
+    # before the steps: what is answered meanwhile is better told twice than not at all
+    under_way = trace.sql
     steps = [
         Step(sql, sent - trace.started, answered - sent if answered else None)
         for sql, sent, answered in list(trace.steps)
     ]
-    under_way = trace.sql
+    if under_way is not None and steps and steps[-1].at == trace.at - trace.started:
+        under_way = None
     if under_way is not None:
         steps.append(Step(under_way, trace.at - trace.started, None))
     state = getattr(trace.route, "state", None)
@@ -51,7 +61,7 @@ def _of(trace: Trace, **how: Any) -> SeenScope:
         number=trace.number,
         name=trace.name or trace.place.function,
         opened_at=str(trace.place),
-        owner=trace.task or str(trace.owner),
+        owner=_owner(trace),
         propagation=str(trace.options.propagation),
         readonly=trace.readonly,
         attempt=trace.attempt,

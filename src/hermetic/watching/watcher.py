@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import time
 import weakref
 from collections import deque
 from functools import partial
-from threading import Lock
+from threading import RLock
 from typing import Any
 
 from ..boundary import Entry
-from ..events import Found, emit
+from ..events import Found, emit, logger
 from ..owner import Owner
 from ..place import user_frame
 from ..pool import LENT
@@ -26,22 +27,27 @@ from .telling import seen, seen_open
 
 # names of scopes of which there are series; all others are one
 _NAMES = 200
-_OTHERS = "(others)"
 # seconds and number of the stretches: an hour of the whole, an hour of each name
 _WIDTH, _LENGTH = 10.0, 360
 _NAME_WIDTH, _NAME_LENGTH = 60.0, 60
 # ended scopes that wait to be counted, at most, before whoever ends the next one does it
 _PENDING = 200
 
+# of how many statements a scope keeps text and time while it is recorded
+RECORDED = 10_000
+_INDEPENDENT = frozenset({Entry.TRANSACTION, Entry.PLAIN})
+
 # of every watched Database; its thread ends when there is nothing left to look at
 _watchdog = Watchdog("hermetic-watch")
+os.register_at_fork(after_in_child=_watchdog.start_anew)
 
 
 class Watcher:
     """What is seen of a Database. Its methods may be called from anywhere, at any time.
 
     A scope's owner does no more than to write its Trace and, at the end, to hand it over; counting
-    is done by the thread that looks, or by whoever asks. The lock is of those.
+    is done by the thread that looks, or by whoever asks. The lock is of those; a signal handler may
+    be one of them. Nobody is told anything under it.
     """
 
     def __init__(self, registry: Registry, options: Watch, *, looks: bool = True) -> None:
@@ -54,7 +60,7 @@ class Watcher:
         self._repeats = options.repeats + 1
         self._chatty = options.chatty + 1
         self._slow_seconds = options.slow
-        self._lock = Lock()
+        self._lock = RLock()
         self._look = Look(registry, options, self._of_scope)
         # one that only records looks at nothing by itself
         self.looks = looks
@@ -71,20 +77,22 @@ class Watcher:
 
     def start_anew(self) -> None:
         """In a forked child: what the parent saw is the parent's."""
-        self._lock = Lock()
+        self._lock = RLock()
         self._armed = not self.looks
+        self._look = Look(self.registry, self.options, self._of_scope)
         self._start()
-        self.findings.forget()
+        self.findings.start_anew()
 
     # ------------------------------------------------------------ told by scopes
 
     def opened(self, scope: Scope) -> None:
         """A scope was opened; what it does is written down from now on."""
-        scope.trace = Trace(self, self._steps, self._repeats, self._chatty)
+        kept = RECORDED if self.recorders else self._steps
+        scope.trace = Trace(self, kept, self._repeats, self._chatty)
         if not self._armed:
             self._armed = True
             _watchdog.arm(time.monotonic() + self.options.every, self._alarm)
-        if scope.parent is not None and scope.entry is Entry.TRANSACTION:
+        if scope.parent is not None and scope.entry in _INDEPENDENT:
             self._look.nested(scope)
 
     def closed(self, trace: Trace) -> None:
@@ -100,10 +108,13 @@ class Watcher:
 
         :raises FindingError: if watched strictly.
         """
-        if _is_flushing(scope):
-            trace.counts[sql] = 0  # a row at a time is how a flush writes, where it has to
+        if _is_bulk(scope):
+            trace.counts.pop(sql, None)  # a row at a time is how it is written, where it has to be
             return
         cause = cause_of_statement()
+        if cause.batch:
+            trace.counts.pop(sql, None)
+            return
         what = cause.relationship or cause.column
         message = f"One statement was sent {self.options.repeats} times in one scope, and again"
         message += f", to load {what} of one object after the other." if what else "."
@@ -112,13 +123,13 @@ class Watcher:
         )
         self._in_scope(finding)
 
-    def chatty(self, trace: Trace, scope: Scope) -> None:
+    def talkative(self, trace: Trace, scope: Scope) -> None:
         """It is about to send one statement more than a scope should.
 
         :raises FindingError: if watched strictly.
         """
-        if _is_flushing(scope):
-            trace.chatty += 1  # the first one after it
+        if _is_bulk(scope):
+            trace.chatty = trace.statements + 2  # the first one after it
             return
         finding = Finding(
             "chatty-scope",
@@ -142,6 +153,9 @@ class Watcher:
             trace.due = found
 
     def _found(self, finding: Finding) -> None:
+        logger.warning(
+            "%s: %s %s (%s)", finding.code, finding.message, finding.advice, finding.place
+        )
         if self.registry.listeners:
             emit(self.registry.listeners, Found(self.registry.name, finding))
 
@@ -170,7 +184,10 @@ class Watcher:
     # ------------------------------------------------------------ looking and counting
 
     def _alarm(self) -> float | None:
-        self.look()
+        try:
+            self.look()
+        except Exception:  # what is open changes while it is looked at; the next look is soon
+            logger.exception("a look at %r failed", self.registry.name)
         if self.registry.scopes or self._pending:
             return self.options.every
         # whoever opens a scope from now on arms anew; one that did so just before is seen to here
@@ -187,9 +204,15 @@ class Watcher:
 
     def count(self) -> None:
         """Count the scopes that have ended since."""
+        slow: list[Trace] = []
         with self._lock:
             while self._pending:
-                self._count(self._pending.popleft())
+                trace = self._pending.popleft()
+                self._count(trace)
+                if trace.seconds - trace.waited > self._slow_seconds:
+                    slow.append(trace)
+        for trace in slow:
+            self._look.slow(trace, trace.seconds - trace.waited, ended=True)
 
     def _count(self, trace: Trace) -> None:
         own = trace.seconds - trace.waited
@@ -199,8 +222,6 @@ class Watcher:
                 self._slow.append(trace)
             if trace.error is not None:
                 self._failed.append(trace)
-        if own > self._slow_seconds:
-            self._look.slow(trace, own, ended=True)
         failed, retried = trace.error is not None, trace.attempt > 1
         for line in (self._line_of(trace), self._whole):
             line.at(trace.ended).add(
@@ -212,11 +233,29 @@ class Watcher:
         line = self._names.get(name)
         if line is None:
             if len(self._names) >= _NAMES:
-                name = _OTHERS
+                self._forget_names()
             line = self._names.setdefault(name, Timeline(_NAME_WIDTH, _NAME_LENGTH))
         return line
 
+    def _forget_names(self) -> None:
+        """Those of which the last scope is longest ago, half of them: a program may make new ones
+        without end.
+        """
+        by_age = sorted(self._names, key=lambda name: self._names[name].last)
+        for name in by_age[: _NAMES // 2]:
+            del self._names[name]
+
     # ------------------------------------------------------------ asked by users
+
+    def check(self) -> None:
+        """Look, and raise what was found, if anything was: at the end of a test.
+
+        :raises FindingError: the latest; ``findings()`` has all of them.
+        """
+        self.look()
+        found = self.findings()
+        if found:
+            raise FindingError(found[0])
 
     def recent(self) -> tuple[SeenScope, ...]:
         """The scopes that ended last, the latest first."""
@@ -233,11 +272,8 @@ class Watcher:
     def open(self) -> tuple[SeenScope, ...]:
         """The scopes that are open, the oldest first, with their statements so far."""
         now = time.monotonic()
-        return tuple(
-            seen_open(scope, now)
-            for scope in list(self.registry.scopes.values())
-            if scope.trace is not None
-        )
+        told = (seen_open(scope, now) for scope in list(self.registry.scopes.values()))
+        return tuple(each for each in told if each is not None)
 
     def _told(self, kept: deque[Trace]) -> tuple[SeenScope, ...]:
         self.count()
@@ -272,6 +308,7 @@ class Watcher:
         return tuple(found)
 
 
-def _is_flushing(scope: Scope) -> bool:
+def _is_bulk(scope: Scope) -> bool:
+    """Whether it is a flush, or a call for many rows, that sends what is sent."""
     session = scope.session
-    return session is not None and bool(session._flushing)
+    return session is not None and bool(session._flushing or session._many)
