@@ -29,11 +29,13 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import ClauseElement, Executable
 
+from hermetic.cache.identity import database_of, reader_of
 from hermetic.cache.raw_sql import reach_of_text
 from hermetic.cache.tables import Following, Reach, reach_of
 from hermetic.cache.values import Unkeyable, digest, packed, parameters_key, unpacked
 from hermetic.cache.watch import Reaches
 from hermetic.dialects.drivers import family_of
+from hermetic.options import DatabaseOptions
 from hermetic.touched import EVERYTHING
 
 METADATA = MetaData()
@@ -298,3 +300,51 @@ def test_a_zone_of_somebodys_own_has_no_key() -> None:
 
     with pytest.raises(Unkeyable):
         parameters_key((datetime(2020, 1, 1, tzinfo=Zone()),))
+
+
+def identity(url: str, **options: Any) -> tuple[str, str]:
+    made, given = make_url(url), DatabaseOptions(**options)
+    family = family_of(made)
+    database = database_of(made, given, "", family, alone=False)
+    return database, reader_of(made, given, family)
+
+
+def test_a_database_is_known_by_where_it_is_however_that_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("PGHOST", "PGDATABASE", "PGUSER"):
+        monkeypatch.delenv(name, raising=False)
+    plain = identity("postgresql://ann:secret@one/app")
+
+    for same in (
+        identity("postgresql://ann:other@one:5432/app"),
+        identity("postgresql:///?host=one&user=ann&dbname=app&password=secret"),
+        identity("postgresql://ann@/", connect_args={"host": "one", "dbname": "app"}),
+    ):
+        assert same[0] == plain[0]
+    assert identity("postgresql://ann:other@one/app")[1] == plain[1]
+    for other in (
+        identity("postgresql://ann@one/?dbname=other"),
+        identity("postgresql://ann@/app?host=two"),
+        identity("postgresql://ann@one/app", connect_args={"dbname": "other"}),
+        identity("postgresql://ann@one:5433/app"),
+    ):
+        assert other[0] != plain[0]
+    monkeypatch.setenv("PGHOST", "one")
+    assert identity("postgresql://ann@/app")[0] == plain[0]
+    monkeypatch.setenv("PGHOST", "two")
+    assert identity("postgresql://ann@/app")[0] != plain[0]
+
+
+def test_who_reads_a_database_and_how_is_told_apart_and_not_from_its_writers() -> None:
+    plain = identity("postgresql://ann@one/app")
+
+    for other in (
+        identity("postgresql://bob@one/app"),
+        identity("postgresql://one/app?user=bob"),
+        identity("postgresql://ann@one/app?options=-c%20search_path%3Dother"),
+        identity("postgresql://ann@one/app", connect_args={"options": "-c search_path=other"}),
+        identity("postgresql://ann@one/app", connect_args={"server_settings": {"a": "b"}}),
+    ):
+        assert other[0] == plain[0]
+        assert other[1] != plain[1]

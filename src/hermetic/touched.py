@@ -24,13 +24,15 @@ class Touched:
     forget more than it has to, and never less.
     """
 
-    __slots__ = ("announced", "names", "transaction")
+    __slots__ = ("announced", "by_hand", "names", "transaction")
 
     def __init__(self, transaction: Any) -> None:
         self.transaction = transaction
         self.names: set[str] = set()
         # its commit, in parts, as the store of the cache knows it
         self.announced: list[Any] = []
+        # it was begun or ended by text: nobody knows when what it writes is committed
+        self.by_hand = False
 
     def reaches(self, names: Iterable[str]) -> bool:
         """Whether it has written one of these tables."""

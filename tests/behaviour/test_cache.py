@@ -437,10 +437,12 @@ async def test_a_scope_that_may_write_is_answered_at_read_committed_alone(world:
     await filled(world)
     strict = world.db.family.default_isolation is not Isolation.READ_COMMITTED
 
-    async with world.session() as session:
-        await session.get(User, 1)
+    # the first row of a kind is sent on each engine: the driver tells of its types
+    for _ in range(2):
+        async with world.session() as session:
+            await session.get(User, 1)
 
-        assert session.cache_hits == (0 if strict else 1)
+    assert session.cache_hits == (0 if strict else 1)
 
 
 def test_a_lost_answer_keeps_the_table_out_until_the_lease_is_over() -> None:

@@ -117,6 +117,8 @@ def _rows(session: Any, reads: Reads, side: Side, plan: Any, asked: Any, paramet
     if type(found) is Entry and plan.processors is None:
         # how its rows are to be understood, the first that the driver gives has to tell
         found = run()
+        reads.store.counters["hits"] -= 1
+        session.cache_hits -= 1
     if found is None:
         return ASIDE
     return found.taken() if type(found) is Entry else found[1]

@@ -9,6 +9,7 @@ from ..fast.lean import is_clean
 from ..registry import Scope
 from .filling import Filling
 from .reads import Reads
+from .settings import is_other
 from .store import Entry, with_all
 from .values import Unkeyable
 from .watch import called
@@ -27,7 +28,7 @@ class Asked:
     __slots__ = ("key", "names", "places")
 
     def __init__(self, reads: Reads, form: str, driver: str, sql: str, names: frozenset[str]):
-        self.key = (reads.store.identity, form, driver, sql)
+        self.key = (reads.store.identity, reads.reader, form, driver, sql)
         self.names = names
         self.places = reads.store.tokens.places(with_all(names))
 
@@ -135,6 +136,8 @@ def _kept(
     counters = reads.store.counters
     if not fresh:
         counters["not kept: read of an older moment"] += 1
+    elif is_other(scope):
+        counters["not kept: the session was changed"] += 1
     elif not reads.is_primary(scope):
         counters["not kept: read from a replica"] += 1
     elif len(rows) > reads.cache.max_rows:

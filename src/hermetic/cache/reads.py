@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import threading
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Table, inspect
@@ -15,17 +13,17 @@ from ..events import logger
 from ..options import DatabaseOptions, Isolation
 from ..registry import Registry, Scope
 from ..touched import EVERYTHING, name_of
+from .identity import database_of, reader_of
 from .options import Cache
+from .settings import is_other
 from .store import Store
 from .tables import Following
-from .values import digest
 from .watch import Reaches, Watch, touched_in
-
-_numbers = itertools.count(1)
 
 # why a read is not answered by the cache, as it is counted
 _LEVEL = "skipped: isolation"
 _WRITTEN = "skipped: written by the scope"
+_OTHER = "skipped: the session was changed"
 _FLOW = "skipped: a position was asked for"
 
 
@@ -40,13 +38,21 @@ class Reads:
         family: Any = registry.family
         self.family = family
         alone: bool = family.shares_one_connection(url)
-        self.store = Store(cache, _identity(url, cache.namespace, family, alone=alone), alone=alone)
+        database = database_of(url, options, cache.namespace, family, alone=alone)
+        self.store = Store(cache, database, alone=alone)
+        # what is read may depend on who reads it, and how its session is set up
+        self.reader = reader_of(url, options, family)
         self.following = Following(cache.metadata)
         # of classes that are cached, and of their tables
         self.entities: frozenset[type] = frozenset(cache.entities)
         self.tables: frozenset[str] = self._tables_of(cache.entities)
         self.reaches = Reaches(self.following, self.family, url.get_backend_name())
-        self._level = _default_level(options, self.family)
+        self._restores = options.reset_connections != "never"
+        self._given = _given_level(options)
+        # of a transaction that names none; ``None`` where no server has told yet
+        self._level = self._given
+        if self._level is None and not self.family.tells_level:
+            self._level = self.family.default_isolation
         self.primary: set[int] = set()
         self.lock = threading.Lock()
         # who is reading what at this moment, and others wait for it
@@ -84,9 +90,21 @@ class Reads:
 
     def watch(self, engine: Any, execution: Any, *, reader: bool, primary: bool) -> None:
         """See what an engine's transactions write; called when it was made."""
-        Watch(self.store, self.reaches, engine, execution, reader=reader)
+        Watch(self.store, self.reaches, engine, execution, reader=reader, restores=self._restores)
         if primary:
             self.primary.add(id(engine))
+
+    def told(self, *, weak: bool) -> None:
+        """A new connection tells at which level its transactions are.
+
+        One that is above READ COMMITTED counts for all: which one a scope will get nobody knows.
+        """
+        if self._given is not None:
+            return
+        if not weak:
+            self._level = Isolation.SERIALIZABLE
+        elif self._level is None:
+            self._level = Isolation.READ_COMMITTED
 
     # ------------------------------------------------------------ sessions
 
@@ -126,6 +144,8 @@ class Reads:
                 return _LEVEL
         elif level is not Isolation.READ_COMMITTED:
             return _LEVEL
+        if is_other(scope):
+            return _OTHER
         if options.after is not None or (scope.asks and self.registry.servers is not None):
             return _FLOW
         if scope.connection is not None:
@@ -137,12 +157,14 @@ class Reads:
     def is_fresh(self, scope: Scope) -> bool:
         """Whether the scope's next statement sees all that is committed when it is sent."""
         transaction = scope.transaction
-        if transaction is None or transaction.statements == 0:
-            return True
-        if transaction.plain or transaction.apart:
+        if transaction is not None and (transaction.plain or transaction.apart):
             return True
         level = scope.options.isolation or self._level
-        return level is Isolation.READ_COMMITTED
+        if level is Isolation.READ_COMMITTED:
+            return True
+        if getattr(scope.session, "_given_out", None) is not None:
+            return False  # what was sent by the driver itself is not counted
+        return transaction is None or transaction.statements == 0
 
     def is_primary(self, scope: Scope) -> bool:
         """Whether the scope has read from the server that takes the writes."""
@@ -179,30 +201,12 @@ class Reads:
         self.store.close()
 
 
-def _default_level(options: DatabaseOptions, family: Any) -> Isolation:
-    """The level of a scope that names none."""
+def _given_level(options: DatabaseOptions) -> Isolation | None:
+    """The level that all connections of a Database were given."""
     given = options.engine_options.get("isolation_level")
     if isinstance(given, str):
         try:
             return Isolation(given.upper().replace("_", " "))
         except ValueError:
             return Isolation.SERIALIZABLE
-    level: Isolation = family.default_isolation
-    return level
-
-
-def _identity(url: URL, namespace: str, family: Any, *, alone: bool) -> str:
-    """Which database it is, without secrets: the same word in every process."""
-    database = url.database or ""
-    if alone:
-        # a database of this process, and of nobody else
-        database = f"{id(url)} {next(_numbers)}"
-    elif family.embedded:
-        database = str(Path(database).absolute())
-    where = sorted(
-        (name, value if isinstance(value, str) else tuple(value))
-        for name, value in url.query.items()
-        if name in {"host", "port", "service", "options", "unix_socket"}
-    )
-    parts = (url.get_backend_name(), url.username, url.host, url.port, database, tuple(where))
-    return digest(namespace, *parts)[:20]
+    return None

@@ -21,6 +21,8 @@ class CachedSession(Session):
     """A Session that looks into the cache before it asks the database."""
 
     _reads: Reads
+    # SQLAlchemy's connection, once somebody was given it, and may have changed it
+    _given_out: Any = None
 
     if not TYPE_CHECKING:  # the signatures are SQLAlchemy's
 
@@ -55,6 +57,11 @@ class CachedSession(Session):
                 if found is not ASIDE:
                     return found.scalar()
             return super().scalar(statement, *args, **more)
+
+        @functools.wraps(Session.connection)
+        def connection(self, *args: Any, **more: Any) -> Any:
+            found = self._given_out = super().connection(*args, **more)
+            return found
 
     def _execute_internal(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
         wish = wish_of(self._reads, statement, kwargs.get("execution_options"))

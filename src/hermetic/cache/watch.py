@@ -17,12 +17,14 @@ from sqlalchemy.util import await_only
 
 from ..connection import ConnectionRecord
 from ..dialects.classify import classify
+from ..errors import ScopeControls
 from ..execution import known
 from ..touched import EVERYTHING, TOUCHED, Touched, name_of, touched_by, watched_engines
 from ..vote import undo, vote_of
 from .away import CacheAway
 from .raw_sql import locks_by, reach_of_text
 from .replay import Cursor
+from .settings import Effect, effect_of, make_other
 from .store import Commit, Store
 from .tables import UNKNOWN, Following, Reach, is_foreign, reach_of
 
@@ -50,6 +52,7 @@ class Reaches:
         self._family = family
         self._dialect = dialect_name
         self._known: dict[str, Reach] = {}
+        self._effects: dict[str, Effect] = {}
         # as of which foreign keys
         self._generation: object = None
 
@@ -62,6 +65,15 @@ class Reaches:
                 self._known = {}
             known, self._generation = self._known, generation
             found = known[sql] = self._found(sql, compiled)
+        return found
+
+    def effect_of(self, sql: str) -> Effect:
+        """What a statement does besides reading and writing rows."""
+        found = self._effects.get(sql)
+        if found is None:
+            if len(self._effects) >= _REMEMBERED:
+                self._effects.clear()
+            found = self._effects[sql] = effect_of(sql, self._family)
         return found
 
     def _found(self, sql: str, compiled: Any) -> Reach:
@@ -99,9 +111,18 @@ class Watch:
     """Stands around the methods of one engine's dialect."""
 
     def __init__(
-        self, store: Store, reaches: Reaches, engine: Any, execution: Any, *, reader: bool
+        self,
+        store: Store,
+        reaches: Reaches,
+        engine: Any,
+        execution: Any,
+        *,
+        reader: bool,
+        restores: bool,
     ) -> None:
         self._store = store
+        # what code in the server may have left is undone when a connection comes back
+        self._restores = restores
         # its connections are read-only from birth
         self._reader = reader
         self._reaches = reaches
@@ -149,21 +170,30 @@ class Watch:
             send()
             return
         options = context.execution_options
-        names = frozenset() if self._reader else self._written(statement, context, options)
         fill = options.get(FILL) if options else None
-        if not names:
+        info = context.root_connection.info
+        effect = self._reaches.effect_of(statement)
+        if effect.sets or (effect.hides and fill is None):
+            # a read that runs such code has named what it depends on
+            make_other(info, record, for_good=effect.hides and not self._restores)
+        names = frozenset() if self._reader else self._written(statement, context, options)
+        plain = record.transaction is None or record.transaction.plain
+        ends = not self._reader and (effect.ends or (plain and effect.saves))
+        if not names and not ends:
             send()
             if fill is not None:
                 fill.take(cursor, statement, context)
             return
-        info = context.root_connection.info
         touched = touched_by(info, record, make=True)
         assert touched is not None
         touched.names |= names
-        if record.transaction is None or record.transaction.plain:
+        touched.by_hand = touched.by_hand or ends
+        decided = statement.lstrip()[:15].upper().startswith(_DECIDED)
+        if plain and not touched.by_hand:
             del info[TOUCHED]
-            decided = statement.lstrip()[:15].upper().startswith(_DECIDED)
             self._alone(send, names, decided=decided)
+        elif touched.by_hand and touched.names:
+            self._alone(send, frozenset(touched.names), decided=decided)
         else:
             send()
 
@@ -179,7 +209,7 @@ class Watch:
         return self._reaches.following.written(told, deletes=True)
 
     def _alone(self, send: Callable[[], None], names: frozenset[str], *, decided: bool) -> None:
-        """A statement that is committed by being executed."""
+        """A statement that is committed by being executed, or commits what was before it."""
         try:
             commit = self._begin(names)
         except CacheAway:
@@ -189,7 +219,7 @@ class Watch:
         try:
             send()
         except BaseException as error:
-            self._failed(commit, error, sent=True)
+            self._failed(commit, error, sent=not isinstance(error, ScopeControls))
             raise
         self._finish(commit)
 

@@ -56,6 +56,7 @@ class CockroachDB(PostgreSQL):
     sync_drivers: ClassVar[tuple[Driver, ...]] = (PSYCOPG,)
     async_drivers: ClassVar[tuple[Driver, ...]] = (PSYCOPG, ASYNCPG)
     has_tenants: ClassVar[bool] = False
+    tells_level: ClassVar[bool] = False
     commits: ClassVar[Commits] = CockroachDBCommits()
     # it takes no PREPARE TRANSACTION
     two_phase: ClassVar[TwoPhase | None] = None

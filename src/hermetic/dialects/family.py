@@ -83,6 +83,10 @@ class Family:
     has_tenants: ClassVar[bool] = False
     # functions of the server that leave nothing on a connection; empty where they are not known
     functions: ClassVar[frozenset[str]] = frozenset()
+    # whether code in the server may commit the transaction that runs it
+    code_commits: ClassVar[bool] = False
+    # whether ``greet`` tells the cache of reads at which level a new connection's transactions are
+    tells_level: ClassVar[bool] = False
     # whether ``server_gave_up`` is nothing else than what a connection's ``probe`` denies
     told_by_probe: ClassVar[bool] = False
     # whether other statements may be sent while rows are fetched as they are needed

@@ -63,6 +63,7 @@ class MySQL(Family):
         Driver("asyncmy", "asyncmy", "mysql", (0, 2, 13), "earlier ones mix up rows (#103)"),
     )
     has_readers: ClassVar[bool] = True
+    code_commits: ClassVar[bool] = True
     commits: ClassVar[Commits] = MySQLCommits()
     functions: ClassVar[frozenset[str]] = MYSQL
     positions: ClassVar[Positions] = MySQLPositions()

@@ -89,6 +89,7 @@ class PostgreSQL(Family):
     )
     has_readers: ClassVar[bool] = True
     has_tenants: ClassVar[bool] = True
+    tells_level: ClassVar[bool] = True
     commits: ClassVar[Commits] = PostgreSQLCommits()
     functions: ClassVar[frozenset[str]] = POSTGRESQL
     positions: ClassVar[Positions] = PostgreSQLPositions()
@@ -202,6 +203,8 @@ class PostgreSQL(Family):
         try:
             cursor.execute(_session_settings(options, reader=reader))
             _, level, pid = cursor.fetchone()
+            if options.cache is not None:
+                options.cache.told(weak=level in _READ_COMMITTED)
             if isinstance(options.tenants, RowSecurity):
                 _check_role(cursor)
         finally:
@@ -221,8 +224,10 @@ class PostgreSQL(Family):
         dbapi.autocommit = True
         cursor = dbapi.cursor()
         try:
-            cursor.execute("SELECT 1")
-            cursor.fetchone()
+            cursor.execute("SELECT current_setting('default_transaction_isolation')")
+            (level,) = cursor.fetchone()
+            if options.cache is not None:
+                options.cache.told(weak=level in _READ_COMMITTED)
             if isinstance(options.tenants, RowSecurity):
                 _check_role(cursor)
         finally:
