@@ -230,6 +230,7 @@ def test_an_update_of_several_tables_writes_those_whose_columns_it_sets() -> Non
         ("UPDATE a JOIN b ON a.x = b.x SET b.y = 1", "mysql", {"a", "b"}),
         ("SET STATEMENT max_statement_time=5 FOR UPDATE a SET x = 1", "mysql", ALL),
         ("SET LOCAL x = 1; UPDATE a SET x = 1", "postgresql", ALL),
+        ("/* a /* b */ SET */ UPDATE a SET x = 1", "postgresql", ALL),
     ],
 )
 def test_text_that_writes_in_an_unusual_form(sql: str, dialect: str, writes: set[str]) -> None:

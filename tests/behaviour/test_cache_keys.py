@@ -23,6 +23,11 @@ CACHED = {"cache": True}
 FOLDER = TemporaryDirectory(prefix="hermetic-cache-")
 atexit.register(FOLDER.cleanup)
 
+ASYNC = pytest.param(
+    next(each for each in BACKENDS if each.name == "asyncpg"),
+    marks=pytest.mark.postgresql,
+    id="asyncpg",
+)
 LITE, POSTGRES, MARIA = "sqlite", "psycopg", "pymysql"
 
 
@@ -214,3 +219,36 @@ async def test_temporary_tables_of_one_name_are_not_mixed_up(world: World) -> No
     own(1)
 
     assert found == [2, 1]
+
+
+@on((LITE, "PRAGMA query_only = off"), (POSTGRES, "SET default_transaction_read_only = off"))
+async def test_a_reader_that_was_allowed_to_write_is_watched(world: World, sql: str) -> None:
+    db = opened(world)
+
+    with db.session(readonly=True) as session:
+        session.execute(sql)
+        session.execute(UPDATE)
+
+    assert sent(db) == ("anna", 1)
+
+
+@pytest.mark.parametrize("backend", [ASYNC], indirect=True)
+async def test_under_asyncio_a_sessions_settings_are_seen_too(world: World) -> None:
+    shared = Path(FOLDER.name) / f"{uuid4()}.cache"
+    world.database(cache=Cache(entities=(User,), shared=shared))
+    async with world.session() as session:
+        session.sync_session.add(User(id=1, username="ann"))
+
+    hits = []
+    for sql in (None, None, "SET TimeZone = 'Asia/Tokyo'"):
+        async with world.session(readonly=True) as session:
+            if sql is not None:
+                await session.execute(sql)
+            await session.get(User, 1)
+            hits.append(session.cache_hits)
+    async with world.session(readonly=True) as session:
+        await session.connection(execution_options={"schema_translate_map": {"a": "b"}})
+        await session.get(User, 1)
+        hits.append(session.cache_hits)
+
+    assert hits == [0, 1, 0, 0]

@@ -19,6 +19,8 @@ _HARMLESS = re.compile(
 )
 # what the parser is asked about; of all else it would say no more than that it is a command
 _PARSED = re.compile(r"\(*\s*(SELECT|WITH|VALUES|INSERT|UPDATE|DELETE|MERGE)\b", re.IGNORECASE)
+# PostgreSQL's comments nest, and what they end with may look like the beginning of a statement
+_NESTED = re.compile(r"/\*(?:(?!\*/).)*/\*", re.DOTALL)
 _SEVERAL = re.compile(r";\s*\S")
 _LOCKS = re.compile(
     r"\bFOR\s+(NO\s+KEY\s+)?(UPDATE|(KEY\s+)?SHARE)\b|\bLOCK\s+IN\s+SHARE\s+MODE\b|advisory"
@@ -33,6 +35,8 @@ def reach_of_text(sql: str, dialect: str) -> Reach:
 
     :param dialect: SQLAlchemy's name of it.
     """
+    if _NESTED.search(sql):
+        return UNKNOWN
     if _HARMLESS.match(head(sql)) and not _SEVERAL.search(sql):
         # what it tells is of the session or the server
         return NOTHING._replace(sure=False, certain=False)

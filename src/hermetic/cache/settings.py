@@ -75,6 +75,14 @@ def make_other(info: Any, record: ConnectionRecord, *, for_good: bool) -> None:
         info[_OTHER] = record.scope.root.number
 
 
+def was_made_other(info: Any, scope: Scope | None) -> bool:
+    """Whether a connection was made another one by this scope, or for good."""
+    found = info.get(_OTHER)
+    if found is None or found is True:
+        return found is True
+    return scope is not None and found == scope.root.number
+
+
 def is_other(scope: Scope) -> bool:
     """Whether what a scope reads may be something else than its key tells."""
     given = getattr(scope.session, "_given_out", None)
@@ -82,10 +90,7 @@ def is_other(scope: Scope) -> bool:
         return True
     record = scope.connection
     held: Any = None if record is None or record.pool_record is None else record.pool_record()
-    if held is None:
-        return False
-    found = held.info.get(_OTHER)
-    return found is not None and (found is True or found == scope.root.number)
+    return held is not None and was_made_other(held.info, scope)
 
 
 def _has_options(connection: Any) -> bool:

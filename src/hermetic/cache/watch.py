@@ -24,7 +24,7 @@ from ..vote import undo, vote_of
 from .away import CacheAway
 from .raw_sql import locks_by, reach_of_text
 from .replay import Cursor
-from .settings import Effect, effect_of, make_other
+from .settings import Effect, effect_of, make_other, was_made_other
 from .store import Commit, Store
 from .tables import UNKNOWN, Following, Reach, is_foreign, reach_of
 
@@ -172,13 +172,15 @@ class Watch:
         options = context.execution_options
         fill = options.get(FILL) if options else None
         info = context.root_connection.info
+        # what is read-only from birth may have been told otherwise
+        writes = not self._reader or was_made_other(info, record.scope)
         effect = self._reaches.effect_of(statement)
         if effect.sets or (effect.hides and fill is None):
             # a read that runs such code has named what it depends on
             make_other(info, record, for_good=effect.hides and not self._restores)
-        names = frozenset() if self._reader else self._written(statement, context, options)
+        names = self._written(statement, context, options) if writes else frozenset()
         plain = record.transaction is None or record.transaction.plain
-        ends = not self._reader and (effect.ends or (plain and effect.saves))
+        ends = writes and (effect.ends or (plain and effect.saves))
         if not names and not ends:
             send()
             if fill is not None:
