@@ -31,6 +31,7 @@ CHECKS: Final = (
     "retries counted",
     "every scope has an outcome",
     "0 connections leaked",
+    "sessions used well",
 )
 
 

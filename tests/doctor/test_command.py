@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,9 @@ def test_a_url_is_looked_at(folder: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_the_environment_is_looked_at(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for variable in list(os.environ):
+        if variable.startswith("HERMETIC_"):
+            monkeypatch.delenv(variable)
     monkeypatch.setenv("HERMETIC_URL", f"sqlite:///{folder}/app.db")
     monkeypatch.setenv("HERMETIC_FOREIGN_KEYS", "no")
     monkeypatch.setenv("HERMETIC_GROUP", "app:group")

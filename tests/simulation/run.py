@@ -34,12 +34,10 @@ from tests.simulation.world import World  # noqa: E402
 def _on_the_loop(loop: clock.VirtualLoop) -> Any:
     """Alarms of the watchdog, fired by the loop in place of its thread."""
 
-    def arm(when: float, action: Any) -> watching.Alarm:
-        alarm = watching.Alarm(action, lambda: None)
+    def start(alarm: watching.Alarm, when: float) -> None:
         loop.call_at(when, alarm.fire)
-        return alarm
 
-    return arm
+    return start
 
 
 def simulate(seed: str, folder: str) -> World:
@@ -48,7 +46,7 @@ def simulate(seed: str, folder: str) -> World:
     loud = driver.Faults(seed)
     loop = clock.VirtualLoop()
     watchdog: Any = watching.watchdog
-    watchdog.arm = _on_the_loop(loop)
+    watchdog.start = _on_the_loop(loop)
     world = World(seed, str(Path(folder) / "simulated.db"))
     try:
         driver.FAULTS = quiet
