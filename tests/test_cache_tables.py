@@ -214,7 +214,9 @@ def test_a_lock_anywhere_in_a_statement_is_seen() -> None:
     assert reached(select(PARENT).where(PARENT.c.id.in_(inner))).locks
     assert reached("SELECT id FROM parent FOR NO KEY UPDATE").locks
     assert reached("SELECT id FROM parent LOCK IN SHARE MODE").locks
+    assert reached("SELECT pg_try_advisory_xact_lock(1)").locks
     assert not reached(select(PARENT)).locks
+    assert not reached("SELECT id FROM advisory_board").locks
 
 
 def test_an_update_of_several_tables_writes_those_whose_columns_it_sets() -> None:

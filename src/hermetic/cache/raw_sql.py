@@ -23,8 +23,8 @@ _PARSED = re.compile(r"\(*\s*(SELECT|WITH|VALUES|INSERT|UPDATE|DELETE|MERGE)\b",
 _NESTED = re.compile(r"/\*(?:(?!\*/).)*/\*", re.DOTALL)
 _SEVERAL = re.compile(r";\s*\S")
 _LOCKS = re.compile(
-    r"\bFOR\s+(NO\s+KEY\s+)?(UPDATE|(KEY\s+)?SHARE)\b|\bLOCK\s+IN\s+SHARE\s+MODE\b|advisory"
-    r"|\bget_lock\b",
+    r"\bFOR\s+(NO\s+KEY\s+)?(UPDATE|(KEY\s+)?SHARE)\b|\bLOCK\s+IN\s+SHARE\s+MODE\b"
+    r"|advisory_(xact_)?lock|\bget_lock\b",
     re.IGNORECASE,
 )
 _NAMED = re.compile(r"%\((\w+)\)s")

@@ -91,6 +91,7 @@ class _Attempt:
         reads, wish = self.reads, self.wish
         reach = reads.reaches.of(sql, context.compiled)
         if reach.locks:
+            reads.store.counters["skipped: locks"] += 1
             return None
         if not wish.named:
             # nobody has said so of this statement: it has to be beyond doubt
