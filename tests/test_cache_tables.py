@@ -30,9 +30,10 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import ClauseElement, Executable
 
 from hermetic.cache.identity import database_of, reader_of
+from hermetic.cache.packing import packed, unpacked
 from hermetic.cache.raw_sql import reach_of_text
 from hermetic.cache.tables import Following, Reach, reach_of
-from hermetic.cache.values import Unkeyable, digest, packed, parameters_key, unpacked
+from hermetic.cache.values import Unkeyable, digest, parameters_key
 from hermetic.cache.watch import Reaches
 from hermetic.dialects.drivers import family_of
 from hermetic.options import DatabaseOptions

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import pickle
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
+from dogpile.cache import make_region
+from redis import Redis
 from sqlalchemy import text
 
-from hermetic import Cache, CacheAway, Database
+from hermetic import Cache, CacheAway, Database, DeadlineExceeded
+from hermetic.cache.store import Store
 from tests.behaviour.test_cache import filled, name_of, sent
 from tests.conftest import in_ci
 from tests.crowding import Crowd, run
@@ -253,3 +263,221 @@ def test_several_processes_find_commits_that_are_told_to_nobody(
     tally = run(Crowd(url, 600, processes=2, writes=0.2, forgetful=True, options=options))
 
     assert tally["stale"] > 0
+
+
+@pytest.fixture
+def small(redis: RedisServer, tmp_path: Path) -> Iterator[Database]:
+    """For what does not differ from one database to the next."""
+    with cached(f"sqlite:///{tmp_path}/users.db", redis) as made:
+        Base.metadata.create_all(made.engine)
+        with made.session() as session:
+            session.add(User(id=1, username="ann"))
+        up_for_a_lease(made)
+        name(made)
+        yield made
+
+
+def values_in(redis: RedisServer) -> tuple[Any, list[bytes]]:
+    client: Any = Redis.from_url(redis.url)
+    return client, [key for key in client.scan_iter() if client.type(key) == b"string"]
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("part", ["nothing", "two", "width", "kinds"])
+def test_what_is_no_entry_is_read_anew(small: Database, redis: RedisServer, part: str) -> None:
+    client, keys = values_in(redis)
+    assert name(small) == "ann"
+    assert hits(small) == 1
+    for key in keys:
+        tokens, description, rows = pickle.loads(client.get(key))
+        others = {
+            "nothing": (),
+            "two": (tokens, description),
+            "width": (tokens, description, tuple(row[:1] for row in rows)),
+            "kinds": (tokens, 7, {8}),
+        }
+        client.set(key, pickle.dumps(others[part]))
+
+    assert name(small) == "ann"
+    assert hits(small) == 1
+    client.close()
+
+
+@pytest.mark.sqlite
+def test_a_region_of_dogpiles_on_redis_runs_no_code(redis: RedisServer, tmp_path: Path) -> None:
+    region = make_region().configure("dogpile.cache.redis", arguments={"url": redis.url})
+    cache = Cache(region=region, entities=(User,), lease=0.01)
+    with Database(f"sqlite:///{tmp_path}/users.db", cache=cache) as db:
+        Base.metadata.create_all(db.engine)
+        with db.session() as session:
+            session.add(User(id=1, username="ann"))
+        up_for_a_lease(db)
+        assert (name(db), name(db), hits(db)) == ("ann", "ann", 1)
+        client, keys = values_in(redis)
+        evil = pickle.dumps(Evil(tmp_path / "ran"))
+        # as dogpile writes it, and as it is
+        for value in (b'{"ct": %d, "v": 2}|' % time.time() + evil, evil):
+            for key in keys:
+                client.set(key, value)
+            assert name(db) == "ann"
+    assert keys
+    assert not (tmp_path / "ran").exists()
+    client.close()
+
+
+class Evil:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.sqlite
+def test_what_expires_in_less_than_a_second_does(redis: RedisServer) -> None:
+    store = Store(Cache(region=redis.url, expire=0.2), "a", alone=False)
+
+    store.keep("key", (b"a",), (), [(1,)])
+
+    client: Any = Redis.from_url(redis.url)
+    assert 0 < client.pttl("key") <= 200
+    client.close()
+    store.close()
+
+
+@pytest.mark.sqlite
+def test_times_of_a_zone_are_kept(redis: RedisServer) -> None:
+    store = Store(Cache(region=redis.url), "a", alone=False)
+    rows = [(datetime(2020, 1, 2, tzinfo=ZoneInfo("Europe/Berlin")),)]
+
+    assert store.keep("key", (b"a",), (), rows) is not None
+    assert store.counters["failures"] == 0
+    store.close()
+
+
+@pytest.mark.sqlite
+def test_it_needs_no_more_words_than_the_page_says(redis: RedisServer) -> None:
+    client: Any = Redis.from_url(redis.url)
+    words = ["evalsha", "script|load", "time", "info", "lastsave"]
+    kinds = ["@hash", "@keyspace", "@connection", "get", "set"]
+    allowed = [f"+{word}" for word in (*kinds, *words)]
+    client.execute_command("ACL", "SETUSER", "u", "reset", "on", ">p", "~*", "&*", *allowed)
+    url = redis.url.replace("redis://", "redis://u:p@")
+    store = Store(Cache(region=url, lease=0.01), "a", alone=False)
+    places = store.tokens.places(frozenset({"users"}))
+
+    assert wait_until(lambda: store.tokens.look(places) is not None, 5)
+    store.finish(store.begin(frozenset({"users"})))
+    store.keep("hermetic:{a}:key", store.tokens.look(places), (), [(1,)])
+    assert store.ask(places, "hermetic:{a}:key")[1] is not None
+    client.close()
+    store.close()
+
+
+def asyncio_url(tmp_path: Path) -> str:
+    return f"sqlite+aiosqlite:///{tmp_path}/users.db"
+
+
+@pytest.mark.sqlite
+def test_threads_of_the_loops_that_wait_for_a_scope_do_not_hold_it(
+    small: Database, redis: RedisServer, tmp_path: Path
+) -> None:
+    async def work() -> float:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        over = threading.Event()
+        db = cached(asyncio_url(tmp_path), redis)
+        begun = time.monotonic()
+        async with db.session(timeout=5) as session:
+            session.add(User(id=2, username="bob"))
+            await session.flush()
+            waiting = loop.run_in_executor(None, over.wait, 3)
+        spent = time.monotonic() - begun
+        over.set()
+        await waiting
+        await db.aclose()
+        return spent
+
+    assert asyncio.run(work()) < 2
+
+
+@pytest.mark.sqlite
+def test_a_scopes_deadline_holds_for_its_words_with_redis(
+    small: Database, redis: RedisServer, tmp_path: Path
+) -> None:
+    async def work() -> float:
+        db = cached(asyncio_url(tmp_path), redis, timeout=3.0)
+        async with db.session(readonly=True) as session:
+            await session.get(User, 1)
+        redis.freeze()
+        begun = time.monotonic()
+        with suppress(DeadlineExceeded):
+            async with db.session(readonly=True, timeout=0.3) as session:
+                await session.get(User, 1)
+        spent = time.monotonic() - begun
+        redis.thaw()
+        await db.aclose()
+        return spent
+
+    assert asyncio.run(work()) < 0.3 + OVERRUN
+
+
+@pytest.mark.sqlite
+def test_a_commit_that_is_cancelled_while_it_is_announced_leaves_no_mark(
+    small: Database, redis: RedisServer, tmp_path: Path
+) -> None:
+    async def work() -> bool:
+        db = cached(asyncio_url(tmp_path), redis, lease=30.0, timeout=5.0)
+        store = db.cache.store
+        beginning = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        begin = store.begin
+
+        announced = threading.Event()
+
+        def begun(names: frozenset[str]) -> Any:
+            loop.call_soon_threadsafe(beginning.set)
+            try:
+                return begin(names)
+            finally:
+                announced.set()
+
+        async def unit() -> None:
+            async with db.session() as session:
+                session.add(User(id=2, username="bob"))
+                await session.flush()
+                store.begin = begun
+                redis.freeze()
+
+        task = asyncio.create_task(unit())
+        await beginning.wait()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            # a COMMIT that is under way is not broken off; its announcement is
+            await asyncio.wait((task,), timeout=0.05)
+        redis.thaw()
+        with suppress(asyncio.CancelledError):
+            await task
+        marks = RedisMarks(redis)
+        try:
+            assert await asyncio.to_thread(announced.wait, 10)
+            return await asyncio.to_thread(wait_until, lambda: not marks.of("users"), 5)
+        finally:
+            marks.close()
+            await db.aclose()
+
+    assert asyncio.run(work())
+
+
+class RedisMarks:
+    """The marks that a table has, in all namespaces."""
+
+    def __init__(self, redis: RedisServer) -> None:
+        self._client: Any = Redis.from_url(redis.url)
+
+    def of(self, table: str) -> list[bytes]:
+        found = [self._client.hkeys(key) for key in self._client.keys(f"*:{table}")]
+        return [field for fields in found for field in fields if field.startswith(b"m")]
+
+    def close(self) -> None:
+        self._client.close()

@@ -242,3 +242,97 @@ def test_a_late_answer_takes_no_other_commits_mark_away() -> None:
     board.finish(other)
 
     assert (marked, board.is_marked(places)) == (True, False)
+
+
+def test_a_writer_that_is_killed_is_noticed_although_others_always_write() -> None:
+    """The last mark counts, and not since when there has been one."""
+    board = Board([0] * CELLS * 7, _LEASE)
+    places = board.places(("a",))
+    before = board.begin(places, now=0)
+    for now in (4, 8):
+        following = board.begin(places, now)
+        board.finish(before)
+        before = following
+    board.begin(places, now=10)  # its process is killed before its COMMIT is carried out
+    board.finish(before)
+
+    board.lapse(places, now=11)
+    versions, marked = board.versions(places), board.is_marked(places)
+    board.lapse(places, now=21)
+
+    assert marked
+    assert not board.is_marked(places)
+    assert board.versions(places) != versions
+
+
+def test_a_killed_writers_mark_is_given_up_while_others_always_write() -> None:
+    board = Board([0] * CELLS * 7, _LEASE)
+    places = board.places(("a",))
+    board.begin(places, now=0)
+    unmarked = []
+
+    for now in range(1, 5 * _LEASE, 3):
+        claim = board.begin(places, now)
+        board.finish(claim)
+        board.lapse(places, now + 1)
+        if not board.is_marked(places):
+            unmarked.append(now)
+
+    assert unmarked
+    assert unmarked[0] <= 2 * (_LEASE + 3)
+
+
+def test_an_answer_after_its_generation_takes_one_mark_away() -> None:
+    board = Board([0] * CELLS * 7, _LEASE)
+    places = board.places(("a",))
+    first = board.begin(places, now=0)
+    last = board.begin(places, now=_LEASE)
+    board.begin(places, now=_LEASE + 1)
+
+    for claim in (first, last):
+        board.finish(claim)
+    still = board.is_marked(places)
+    board.finish(last)  # of another file by now, or told twice
+
+    assert still
+    assert board.is_marked(places)
+
+
+def test_no_number_of_marks_goes_below_zero() -> None:
+    board = Board([0] * CELLS * 7, _LEASE)
+    places = board.places(("a", "b"))
+    claim = board.begin(places, now=0)
+    other = Board([0] * CELLS * 7, _LEASE)
+    other.begin(places, now=0)
+    before = other.versions(places)
+
+    for _ in range(3):
+        other.finish(claim)
+
+    assert all(cell >= 0 for cell in other.cells)
+    assert all(new != old for new, old in zip(other.versions(places), before, strict=True))
+
+
+def test_a_mark_of_before_the_machines_last_start_is_given_up() -> None:
+    board = Board([0] * CELLS * 7, _LEASE)
+    places = board.places(("a",))
+    board.begin(places, now=10_000)
+
+    assert board.is_overdue(places, now=50)
+    board.lapse(places, now=50)
+
+    assert not board.is_marked(places)
+
+
+def test_a_version_that_is_told_without_the_lock_is_nobodys() -> None:
+    board = Board([0] * CELLS * 7, _LEASE)
+    places = board.places(("a",))
+    before = board.versions(places)
+
+    board.forget_at_once(places)
+    at_once = board.versions(places)
+    # the holder of the lock had read the version before, and writes the next one
+    board.cells[places[0]] = before[0] + 1
+
+    assert before != at_once
+    assert board.versions(places) not in (before, at_once)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -59,8 +60,9 @@ class Filling:
         woken: asyncio.Future[None] = loop.create_future()
 
         def wake() -> None:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(_settle, woken)
+            # it may be closed by now, and the others are to be woken all the same
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(settle, woken)
 
         with lock:
             if self.done:
@@ -69,6 +71,7 @@ class Filling:
         await_only(asyncio.wait((woken,), timeout=seconds))
 
 
-def _settle(future: asyncio.Future[None]) -> None:
+def settle(future: asyncio.Future[None]) -> None:
+    """Wake who waits for a future, where that has not happened."""
     if not future.done():
         future.set_result(None)

@@ -26,7 +26,7 @@ class Cache:
     :param region: where what was read is kept. ``None``, the default: in this process; other
         processes of the same user on this host see to it that nothing old is read. A URL
         ``redis://…``: in that Redis, for all who use it. Or a ``CacheRegion`` of dogpile.cache on
-        memory or Redis that was configured elsewhere.
+        memory or Redis that was configured elsewhere: of one on Redis, its connection.
     :param entities: mapped classes of which every ``session.get()`` and every select that reads
         nothing but them is cached. Default: none.
     :param expire: seconds after which what was read is read anew in any case. Default 60.

@@ -114,8 +114,10 @@ def _rows(session: Any, reads: Reads, side: Side, plan: Any, asked: Any, paramet
         return None if rows is ASIDE else ((), rows)
 
     found: Any = answer(reads, scope, _asked(reads, side, plan, asked), parameters, run)
-    if type(found) is Entry and plan.processors is None:
+    if type(found) is Entry and (
         # how its rows are to be understood, the first that the driver gives has to tell
+        plan.processors is None or (reads.store.blocking and not found.fits(len(plan.keys)))
+    ):
         found = run()
         reads.store.counters["hits"] -= 1
         session.cache_hits -= 1

@@ -14,6 +14,8 @@ from .store import Entry, with_all
 from .values import Unkeyable
 from .watch import called
 
+# as ``Store.ask``, where no thread was free in time
+_LATE = (None, None, "away")
 # the description of what was found, and the rows
 Found = tuple[Any, list[Any]]
 
@@ -55,7 +57,7 @@ def look_with(reads: Reads, scope: Scope, asked: Asked, parameters: Any) -> Entr
     if key is None:
         return None
     places = asked.places
-    entry: Entry | None = called(reads.store, scope.asynchronous, reads.store.ask, places, key)[1]
+    entry: Entry | None = called(reads.store, scope, _LATE, reads.store.ask, places, key)[1]
     if entry is not None:
         _hit(reads, scope)
     return entry
@@ -77,7 +79,7 @@ def answer(
         return run()
     places = asked.places
     entry: Entry | None
-    tokens, entry, why = called(reads.store, scope.asynchronous, reads.store.ask, places, key)
+    tokens, entry, why = called(reads.store, scope, _LATE, reads.store.ask, places, key)
     if entry is not None:
         _hit(reads, scope)
         return entry
@@ -121,7 +123,7 @@ def _waited(reads: Reads, scope: Scope, key: Any, places: Any, other: Filling) -
     scope.check_sending()
     if other.entry is None:
         return None
-    tokens, entry, _ = called(reads.store, scope.asynchronous, reads.store.ask, places, key)
+    tokens, entry, _ = called(reads.store, scope, _LATE, reads.store.ask, places, key)
     if entry is None and tokens is not None and other.entry.tokens == tokens:
         entry = other.entry
     if entry is not None:
@@ -144,7 +146,7 @@ def _kept(
         counters["not kept: too many rows"] += 1
     elif description is not None:
         kept: Entry | None = called(
-            reads.store, scope.asynchronous, reads.store.keep, key, tokens, description, rows
+            reads.store, scope, None, reads.store.keep, key, tokens, description, rows
         )
         return kept
     return None

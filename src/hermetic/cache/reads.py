@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakSet
 
 from sqlalchemy import URL, Table, inspect
 
@@ -53,7 +54,7 @@ class Reads:
         self._level = self._given
         if self._level is None and not self.family.tells_level:
             self._level = self.family.default_isolation
-        self.primary: set[int] = set()
+        self.primary: WeakSet[Any] = WeakSet()
         self.lock = threading.Lock()
         # who is reading what at this moment, and others wait for it
         self.fillings: dict[Any, Any] = {}
@@ -92,7 +93,7 @@ class Reads:
         """See what an engine's transactions write; called when it was made."""
         Watch(self.store, self.reaches, engine, execution, reader=reader, restores=self._restores)
         if primary:
-            self.primary.add(id(engine))
+            self.primary.add(engine)
 
     def told(self, *, weak: bool) -> None:
         """A new connection tells at which level its transactions are.
@@ -169,7 +170,7 @@ class Reads:
     def is_primary(self, scope: Scope) -> bool:
         """Whether the scope has read from the server that takes the writes."""
         connection = scope.connection
-        return connection is not None and id(connection.engine) in self.primary
+        return connection is not None and connection.engine in self.primary
 
     # ------------------------------------------------------------ what users call
 
@@ -190,7 +191,8 @@ class Reads:
 
     async def ainvalidate(self, *tables: Any) -> None:
         """As ``invalidate``, without holding up the event loop."""
-        await asyncio.to_thread(self.invalidate, *tables)
+        work = self.store.submitted(self.invalidate, *tables)
+        await asyncio.shield(asyncio.wrap_future(work))
 
     def counters(self) -> Mapping[str, int]:
         """How often what happened, in this process."""

@@ -5,15 +5,23 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from ..events import logger
 from ..touched import EVERYTHING
 from .away import CacheAway
 from .options import Cache
+from .packing import packed, unpacked
 from .redis_tokens import RedisTokens
 from .shared import SharedTokens, default_path
-from .values import are_fixed, digest, packed, parameters_key, unpacked
+from .values import are_fixed, digest, parameters_key
+
+# threads that have a word with Redis for event loops, at most
+_THREADS = 16
+# seconds for which a loop waits beyond a word's own time, for a thread that is free
+_QUEUE = 0.1
 
 
 class Entry(NamedTuple):
@@ -31,6 +39,10 @@ class Entry(NamedTuple):
         rows = self.rows
         found: list[Any] = unpacked(rows) if type(rows) is bytes else list(rows)
         return found
+
+    def fits(self, width: int) -> bool:
+        """Whether its rows have so many columns: others can write to Redis."""
+        return type(self.rows) is bytes or all(len(row) == width for row in self.rows)
 
 
 class Commit(NamedTuple):
@@ -55,6 +67,10 @@ class Bounded(dict[Any, Any]):
             while len(self) > self._size:
                 super().__delitem__(next(iter(self)))
 
+    def start_anew(self) -> None:
+        """In a forked child: the lock may be one of a thread that is not here."""
+        self._lock = threading.Lock()
+
 
 class Store:
     """A region of dogpile's, and the versions of tables, with what happens when they fail."""
@@ -66,13 +82,17 @@ class Store:
         self.region, client = _region_of(cache)
         self.tokens = _tokens_of(cache, identity, client, alone)
         self.blocking = self.tokens.blocking
-        self._client = client if isinstance(cache.region, str) else None
+        self._client = client
         # in this process a key may be what it is; elsewhere it is a word
         self._memory: Any = None if self.blocking else _memory_of(self.region)
         self._away_until = 0.0
         self._warned = False
-        # tables of which commits were not announced: they are before anything is read again
-        self._owed: set[str] = set()
+        self._lock = threading.Lock()
+        self._threads: ThreadPoolExecutor | None = None
+        # tables of which commits were not announced: they are before anything is read again. Each
+        # with a number, which tells what was owed before a word from what came after it
+        self._owed: dict[str, int] = {}
+        self._debts = 0
 
     def key(self, statement: tuple[str, ...], tenant: str | None, parameters: Any) -> Any:
         """A key, of what there is to tell of a statement, whose rows it sees, and its parameters.
@@ -82,6 +102,18 @@ class Store:
         if self._memory is not None:
             return (statement, tenant, parameters_key(parameters))
         return f"hermetic:{{{self.identity}}}:{digest(*statement, tenant, parameters)}"
+
+    @property
+    def patience(self) -> float:
+        """Seconds for which a loop waits for a word."""
+        return self.cache.timeout + _QUEUE
+
+    def submitted(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
+        """Call in a thread of the store's own: a loop's may all be waiting for this very scope."""
+        with self._lock:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(_THREADS, "hermetic-cache")
+            return self._threads.submit(function, *args)
 
     # ------------------------------------------------------------ readers
 
@@ -106,10 +138,8 @@ class Store:
             self._failed(failed)
             return None, None, "away"
         self._warned = False
-        # dogpile's word for nothing is no tuple
-        if isinstance(found, tuple) and found[0] == tokens:
-            return tokens, found if type(found) is Entry else Entry(*found), ""
-        return tokens, None, ""
+        entry = found if type(found) is Entry else _entry_of(found)
+        return tokens, entry if entry is not None and entry.tokens == tokens else None, ""
 
     def _in_one_word(self, places: Any, key: str) -> tuple[Any, Any]:
         """What Redis has of a key, which expires there by itself, with the versions."""
@@ -117,7 +147,12 @@ class Store:
         if answer is None:
             return None, None
         tokens, kept = answer
-        return tokens, None if kept is None else unpacked(kept)
+        try:
+            return tokens, None if kept is None else unpacked(kept)
+        except Exception:
+            # somebody else's; what is read now takes its place
+            self.counters["not readable"] += 1
+            return tokens, None
 
     def _remembered(self, key: Any) -> Any:
         """As the region's ``get``, without its detours."""
@@ -139,7 +174,12 @@ class Store:
         entry = Entry(tokens, described, kept)
         try:
             if self._client is not None:
-                self._client.set(key, packed(tuple(entry)), ex=int(self.cache.expire) + 1)
+                # each reader makes its own of it: nobody can change it for another
+                whole = packed((tokens, described, rows))
+                if whole is None:
+                    self.counters["skipped: values"] += 1
+                    return None
+                self._client.set(key, whole, px=max(1, int(self.cache.expire * 1000)))
             else:
                 self.region.set(key, entry if self._memory is not None else tuple(entry))
         except Exception as failed:
@@ -155,7 +195,8 @@ class Store:
 
         :raises CacheAway: it cannot be, and the cache was told to refuse then.
         """
-        away = time.monotonic() < self._away_until
+        # memory is tried in any case: its lock may be free again
+        away = self.blocking and time.monotonic() < self._away_until
         try:
             if away:
                 raise ConnectionError("it failed a moment ago")
@@ -168,8 +209,26 @@ class Store:
                     hint="Run the unit again when the cache is back; with Cache(on_failure='serve')"
                     " it is committed, and others may read what was there before for a while.",
                 ) from failed
-            self._owed |= names
+            self._owe(names)
             return Commit(names, None, struck=not away)
+
+    def begin_late(self, names: frozenset[str]) -> Commit:
+        """As ``begin``, of an announcement that is not over in time.
+
+        :raises CacheAway: as there.
+        """
+        self._owe(names)
+        if self.cache.on_failure == "refuse":
+            raise CacheAway(
+                "The commit could not be announced to the cache in time. It was not sent.",
+                hint="Run the unit again, or give Cache(timeout=…) more time.",
+            )
+        return Commit(names, None, struck=True)
+
+    def withdraw(self, begun: Future[Commit]) -> None:
+        """Take away what was announced after nobody waited for it any more."""
+        if not begun.cancelled() and begun.exception() is None:
+            self.finish(begun.result())
 
     def finish(self, commit: Commit) -> None:
         """It is over: what was read before is not good any more."""
@@ -178,9 +237,9 @@ class Store:
             if commit.claim is not None:
                 self.tokens.finish(commit.claim)
                 return
-            self._owed |= commit.names
+            self._owe(commit.names)
             # whom the first failure has struck tries once more: it may have been a moment's
-            if commit.struck or time.monotonic() >= self._away_until:
+            if not self.blocking or commit.struck or time.monotonic() >= self._away_until:
                 self._pay()
                 self._away_until = 0.0
         except Exception as failed:
@@ -191,12 +250,12 @@ class Store:
         """Nobody knows how it ended, or whether it has: the mark stays until its lease is over."""
         self.counters["unknown outcomes"] += 1
         if commit.claim is None:
-            self._owed |= commit.names
+            self._owe(commit.names)
 
     def forget(self, names: frozenset[str]) -> None:
         """What was read of these tables is not good any more."""
-        self._owed |= names
-        if time.monotonic() >= self._away_until:
+        self._owe(names)
+        if not self.blocking or time.monotonic() >= self._away_until:
             try:
                 self._pay()
             except Exception as failed:
@@ -204,9 +263,19 @@ class Store:
 
     def _pay(self) -> None:
         """Announce, late, what could not be announced in time."""
-        owed = frozenset(self._owed)
-        self.tokens.forget(self.tokens.places(owed))
-        self._owed -= owed
+        with self._lock:
+            owed = dict(self._owed)
+        self.tokens.forget(self.tokens.places(frozenset(owed)))
+        with self._lock:
+            for name, debt in owed.items():
+                # what somebody has come to owe meanwhile is still to be told
+                if self._owed.get(name) == debt:
+                    del self._owed[name]
+
+    def _owe(self, names: Iterable[str]) -> None:
+        with self._lock:
+            self._debts += 1
+            self._owed.update(dict.fromkeys(names, self._debts))
 
     def _failed(self, error: Exception) -> None:
         if time.monotonic() >= self._away_until:
@@ -222,13 +291,39 @@ class Store:
 
     def start_anew(self) -> None:
         """In a forked child."""
+        self._lock = threading.Lock()
+        self._threads = None
+        if isinstance(self._memory, Bounded):
+            self._memory.start_anew()
         self.tokens.start_anew()
 
     def close(self) -> None:
         """Let go of what this store has opened itself."""
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.shutdown(wait=False)
         self.tokens.close()
-        if self._client is not None:
+        if isinstance(self.cache.region, str):
             self._client.close()
+
+
+def _entry_of(found: Any) -> Entry | None:
+    """What a region had, as an entry, where it is one; dogpile's word for nothing is none."""
+    if type(found) is not tuple or len(found) != len(Entry._fields):
+        return None
+    tokens, description, rows = found
+    if not _are_tuples(description) or type(tokens) is not tuple:
+        return None
+    # the rows of objects have no description: whoever asked knows how wide they are
+    if type(rows) is not bytes and not _are_tuples(rows, len(description) or None):
+        return None
+    return Entry(tokens, description, rows)
+
+
+def _are_tuples(found: Any, width: int | None = None) -> bool:
+    return type(found) is tuple and all(
+        type(each) is tuple and width in (None, len(each)) for each in found
+    )
 
 
 def _region_of(cache: Cache) -> tuple[Any, Any]:

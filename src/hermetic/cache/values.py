@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import pickle
 from collections.abc import Iterable
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -21,19 +19,6 @@ _FIXED = frozenset(
 )
 # of these, two that are equal may be told apart by a database: -0.0, '1.0' and '1.00', two offsets
 _EQUAL_AND_OTHERS = frozenset({float, complex, Decimal, datetime, time})
-# what is taken out of a pickle, and nothing else: who can write to Redis must not run code here
-_LOADED = frozenset(
-    {
-        *(("datetime", name) for name in ("date", "datetime", "time", "timedelta", "timezone")),
-        *(("decimal", "Decimal"), ("uuid", "UUID"), ("uuid", "SafeUUID")),
-        *(("builtins", name) for name in ("complex", "set", "frozenset", "bytearray", "range")),
-        *(("ipaddress", f"IPv{version}{kind}") for version in (4, 6)
-          for kind in ("Address", "Network", "Interface")),
-        *(("asyncpg.pgproto.pgproto", "UUID"), ("asyncpg.types", "Range")),
-        *(("psycopg.types.range", "Range"), ("zoneinfo", "ZoneInfo._unpickle")),
-        *(("_codecs", "encode"), ("copyreg", "_reconstructor"), ("builtins", "object")),
-    }
-)  # fmt: skip
 
 
 class Unkeyable(Exception):
@@ -43,28 +28,6 @@ class Unkeyable(Exception):
 def are_fixed(rows: Iterable[Iterable[Any]]) -> bool:
     """Whether no value can be changed by whoever is given it."""
     return _FIXED.issuperset({type(value) for row in rows for value in row})
-
-
-def packed(value: Any) -> bytes | None:
-    """A value as bytes that ``unpacked`` takes; ``None`` where it would not be the same again."""
-    try:
-        found = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
-        unpacked(found)
-    except Exception:
-        return None
-    return found
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _LOADED:
-            raise pickle.UnpicklingError(f"{module}.{name} is nothing that a row is made of")
-        return super().find_class(module, name)
-
-
-def unpacked(found: bytes) -> Any:
-    """:raises UnpicklingError: there is something in it that no row is made of."""
-    return _Unpickler(io.BytesIO(found)).load()
 
 
 def parameters_key(parameters: Any) -> tuple[Any, ...]:

@@ -7,7 +7,10 @@ Databases that have a cache.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
@@ -19,9 +22,11 @@ from ..connection import ConnectionRecord
 from ..dialects.classify import classify
 from ..errors import ScopeControls
 from ..execution import known
+from ..registry import Scope
 from ..touched import EVERYTHING, TOUCHED, Touched, name_of, touched_by, watched_engines
 from ..vote import undo, vote_of
 from .away import CacheAway
+from .filling import settle
 from .raw_sql import locks_by, reach_of_text
 from .replay import Cursor
 from .settings import Effect, effect_of, make_other, was_made_other
@@ -36,12 +41,35 @@ _REMEMBERED = 2000
 _DECIDED = ("COMMIT PREPARED", "XA COMMIT")
 
 
-def called(store: Store, asynchronous: bool, function: Callable[..., Any], *args: Any) -> Any:
-    """A word with the store, in the way of the caller's world."""
-    if not (store.blocking and asynchronous):
+def called(store: Store, scope: Scope, late: Any, function: Callable[..., Any], *args: Any) -> Any:
+    """A word with the store, in the way of the scope's world.
+
+    :param late: what is said where the loop waits for no longer.
+    """
+    if not (store.blocking and scope.asynchronous):
         return function(*args)
-    work = asyncio.get_running_loop().run_in_executor(None, partial(function, *args))
-    return await_only(work)
+    work = store.submitted(function, *args)
+    try:
+        return work.result() if _is_done(work, store.patience, scope) else late
+    finally:
+        work.cancel()  # where it has not begun
+
+
+def _is_done(work: Future[Any], seconds: float, scope: Scope | None = None) -> bool:
+    """Wait for work in a loop: whether it is done by then, or by the scope's deadline."""
+    if scope is not None and scope.deadline is not None:
+        seconds = max(0.0, min(seconds, scope.deadline - time.monotonic()))
+    loop = asyncio.get_running_loop()
+    woken: asyncio.Future[None] = loop.create_future()
+
+    def wake(_: Future[Any]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(settle, woken)
+
+    work.add_done_callback(wake)
+    # neither a cancellation nor the time reaches the work
+    await_only(asyncio.wait((woken,), timeout=seconds))
+    return work.done()
 
 
 class Reaches:
@@ -193,9 +221,9 @@ class Watch:
         decided = statement.lstrip()[:15].upper().startswith(_DECIDED)
         if plain and not touched.by_hand:
             del info[TOUCHED]
-            self._alone(send, names, decided=decided)
+            self._alone(send, names, record.scope, decided=decided)
         elif touched.by_hand and touched.names:
-            self._alone(send, frozenset(touched.names), decided=decided)
+            self._alone(send, frozenset(touched.names), record.scope, decided=decided)
         else:
             send()
 
@@ -210,10 +238,17 @@ class Watch:
         told = given if EVERYTHING in names else names | given
         return self._reaches.following.written(told, deletes=True)
 
-    def _alone(self, send: Callable[[], None], names: frozenset[str], *, decided: bool) -> None:
+    def _alone(
+        self,
+        send: Callable[[], None],
+        names: frozenset[str],
+        scope: Scope | None,
+        *,
+        decided: bool,
+    ) -> None:
         """A statement that is committed by being executed, or commits what was before it."""
         try:
-            commit = self._begin(names)
+            commit = self._begin(names, scope)
         except CacheAway:
             if not decided:
                 raise
@@ -258,14 +293,15 @@ class Watch:
 
         :raises CacheAway: it could not be.
         """
-        touched = touched_by(dbapi.info, known(dbapi))
-        if touched is not None:
-            self._announce(touched)
+        record = known(dbapi)
+        touched = touched_by(dbapi.info, record)
+        if record is not None and touched is not None:
+            self._announce(touched, record.scope)
 
-    def _announce(self, touched: Touched) -> None:
+    def _announce(self, touched: Touched, scope: Scope | None) -> None:
         rest = _unannounced(touched)
         if rest:
-            touched.announced.append(self._begin(rest))
+            touched.announced.append(self._begin(rest, scope))
 
     def _announced_late(
         self, dbapi: Any, record: ConnectionRecord, touched: Touched, *, decided: bool
@@ -276,7 +312,7 @@ class Watch:
         :return: an interrupt that came where it is decided.
         """
         try:
-            self._announce(touched)
+            self._announce(touched, record.scope)
         except BaseException as struck:
             if decided:
                 touched.announced.append(Commit(_unannounced(touched), None))
@@ -303,18 +339,29 @@ class Watch:
         for commit in touched.announced:
             self._finish_soon(commit)
 
-    def _begin(self, names: frozenset[str]) -> Commit:
-        commit: Commit = called(self._store, self._asynchronous, self._store.begin, names)
-        return commit
+    def _begin(self, names: frozenset[str], scope: Scope | None) -> Commit:
+        store = self._store
+        if not (store.blocking and self._asynchronous):
+            return store.begin(names)
+        work: Future[Commit] = store.submitted(store.begin, names)
+        try:
+            done = _is_done(work, store.patience, scope)
+        except BaseException:
+            work.cancel()
+            work.add_done_callback(store.withdraw)
+            raise
+        if done:
+            return work.result()
+        work.cancel()
+        work.add_done_callback(store.withdraw)
+        return store.begin_late(names)
 
     def _finish(self, commit: Commit) -> None:
-        if not (self._store.blocking and self._asynchronous):
-            self._store.finish(commit)
-            return
-        loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(None, self._store.finish, commit)
-        # a cancellation of the waiter's does not reach the work
-        await_only(asyncio.shield(work))
+        store = self._store
+        if store.blocking and self._asynchronous:
+            _is_done(store.submitted(store.finish, commit), store.patience)
+        else:
+            store.finish(commit)
 
     def _failed(
         self, commit: Commit, error: BaseException, *, sent: bool, decided: bool = False
@@ -329,8 +376,7 @@ class Watch:
     def _finish_soon(self, commit: Commit) -> None:
         """Without a wait: an error is on its way out."""
         if self._store.blocking and self._asynchronous:
-            work = asyncio.get_running_loop().run_in_executor(None, self._store.finish, commit)
-            work.add_done_callback(lambda done: done.exception())
+            self._store.submitted(self._store.finish, commit)
         else:
             self._store.finish(commit)
 
