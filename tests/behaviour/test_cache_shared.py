@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -186,3 +187,10 @@ def test_a_forked_child_waits_for_no_lock_of_its_parents_threads() -> None:
     thread.join()
 
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_engines_are_known_by_themselves(databases: list[Database]) -> None:
+    """And not by a number that another one may get."""
+    for db in databases:
+        reads: Any = db.cache
+        assert db.engine in reads.primary
