@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from threading import local
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from sqlalchemy import orm
 from sqlalchemy.ext import asyncio as sa_asyncio
@@ -253,6 +253,24 @@ class _ScopeNames:
         tenant: str | None = self._proxied.tenant
         return tenant
 
+    @property
+    def cache_hits(self) -> int:
+        """As Session.cache_hits."""
+        hits: int = self._proxied.cache_hits
+        return hits
+
+    def insert_many(self, entity: Any, rows: Any, **options: Any) -> Any:
+        """As Session.insert_many; awaited with an AsyncSession, as the next two."""
+        return self._proxied.insert_many(entity, rows, **options)
+
+    def update_many(self, entity: Any, rows: Any, **options: Any) -> Any:
+        """As Session.update_many."""
+        return self._proxied.update_many(entity, rows, **options)
+
+    def delete_many(self, entity: Any, rows: Any, **options: Any) -> Any:
+        """As Session.delete_many."""
+        return self._proxied.delete_many(entity, rows, **options)
+
     def rollback_only(self) -> None:
         """As Session.rollback_only."""
         self._proxied.rollback_only()
@@ -295,11 +313,38 @@ class scoped_session(_ScopeNames, StringScopedSession[_S]):
         if scopefunc is None:
             self.registry: Any = OwnerRegistry(session_factory, _close_forgotten)
 
-    def rows(self, statement: Any, params: Any = None, *, into: type[_T], **more: Any) -> list[_T]:
+    @overload
+    def rows(
+        self,
+        statement: Any,
+        params: Any = None,
+        *,
+        into: type[_T],
+        stream: Literal[False] = False,
+        **more: Any,
+    ) -> list[_T]: ...
+    @overload
+    def rows(
+        self,
+        statement: Any,
+        params: Any = None,
+        *,
+        into: type[_T],
+        stream: Literal[True],
+        **more: Any,
+    ) -> Generator[_T]: ...
+    def rows(
+        self,
+        statement: Any,
+        params: Any = None,
+        *,
+        into: type[_T],
+        stream: bool = False,
+        **more: Any,
+    ) -> Any:
         """As Session.rows."""
         session: Any = self._proxied
-        found: list[_T] = session.rows(statement, params, into=into, **more)
-        return found
+        return session.rows(statement, params, into=into, stream=stream, **more)
 
     def __repr__(self) -> str:
         inside = repr(self.registry()) if self.registry.has() else "no session here"
@@ -322,13 +367,38 @@ class async_scoped_session(_ScopeNames, AsyncStringScopedSession[_A]):
         if scopefunc is None:
             self.registry: Any = OwnerRegistry(session_factory, _aclose_forgotten)
 
-    async def rows(
-        self, statement: Any, params: Any = None, *, into: type[_T], **more: Any
-    ) -> list[_T]:
+    @overload
+    def rows(
+        self,
+        statement: Any,
+        params: Any = None,
+        *,
+        into: type[_T],
+        stream: Literal[False] = False,
+        **more: Any,
+    ) -> Coroutine[Any, Any, list[_T]]: ...
+    @overload
+    def rows(
+        self,
+        statement: Any,
+        params: Any = None,
+        *,
+        into: type[_T],
+        stream: Literal[True],
+        **more: Any,
+    ) -> AsyncGenerator[_T]: ...
+    def rows(
+        self,
+        statement: Any,
+        params: Any = None,
+        *,
+        into: type[_T],
+        stream: bool = False,
+        **more: Any,
+    ) -> Any:
         """As AsyncSession.rows."""
         session: Any = self._proxied
-        found: list[_T] = await session.rows(statement, params, into=into, **more)
-        return found
+        return session.rows(statement, params, into=into, stream=stream, **more)
 
     def __repr__(self) -> str:
         inside = repr(self.registry()) if self.registry.has() else "no session here"

@@ -14,6 +14,7 @@ from hermetic import (
     Database,
     NoScope,
     Outcome,
+    Session,
     async_scoped_session,
     async_sessionmaker,
     scoped_session,
@@ -309,3 +310,22 @@ def test_outside_of_a_loop_an_async_registry_belongs_to_the_thread() -> None:
 
     assert registry() is session
     assert in_thread(lambda: registry() is session) is False
+
+
+def test_what_hermetics_sessions_offer_besides_is_offered_too() -> None:
+    names = {name for name in vars(Session) | _inherited(Session) if not name.startswith("_")}
+    for proxy in (scoped_session, async_scoped_session):
+        assert {name for name in names if not hasattr(proxy, name)} <= _SQLALCHEMYS
+
+
+def _inherited(cls: type) -> dict[str, object]:
+    """What hermetic has put into the classes that a Session is made of."""
+    found: dict[str, object] = {}
+    for base in cls.__mro__:
+        if base.__module__.startswith("hermetic"):
+            found |= vars(base)
+    return found
+
+
+# what SQLAlchemy's own proxies leave out, with a name of ours
+_SQLALCHEMYS = {name for name in vars(orm.Session) if not hasattr(orm.scoped_session, name)}
