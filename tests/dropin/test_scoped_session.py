@@ -11,6 +11,7 @@ from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext import asyncio as sa_asyncio
 
 from hermetic import (
+    AsyncSession,
     Database,
     NoScope,
     Outcome,
@@ -312,20 +313,22 @@ def test_outside_of_a_loop_an_async_registry_belongs_to_the_thread() -> None:
     assert in_thread(lambda: registry() is session) is False
 
 
-def test_what_hermetics_sessions_offer_besides_is_offered_too() -> None:
-    names = {name for name in vars(Session) | _inherited(Session) if not name.startswith("_")}
-    for proxy in (scoped_session, async_scoped_session):
-        assert {name for name in names if not hasattr(proxy, name)} <= _SQLALCHEMYS
+@pytest.mark.parametrize(
+    ("session", "proxy", "plain_session", "plain_proxy"),
+    [
+        (Session, scoped_session, orm.Session, orm.scoped_session),
+        (
+            AsyncSession,
+            async_scoped_session,
+            sa_asyncio.AsyncSession,
+            sa_asyncio.async_scoped_session,
+        ),
+    ],
+)
+def test_what_hermetics_sessions_offer_besides_is_offered_too(
+    session: type, proxy: type, plain_session: type, plain_proxy: type
+) -> None:
+    lacking = {name for name in dir(session) if not hasattr(proxy, name)}
+    lacking_in_sqlalchemy = {name for name in dir(plain_session) if not hasattr(plain_proxy, name)}
 
-
-def _inherited(cls: type) -> dict[str, object]:
-    """What hermetic has put into the classes that a Session is made of."""
-    found: dict[str, object] = {}
-    for base in cls.__mro__:
-        if base.__module__.startswith("hermetic"):
-            found |= vars(base)
-    return found
-
-
-# what SQLAlchemy's own proxies leave out, with a name of ours
-_SQLALCHEMYS = {name for name in vars(orm.Session) if not hasattr(orm.scoped_session, name)}
+    assert {name for name in lacking if not name.startswith("_")} <= lacking_in_sqlalchemy
