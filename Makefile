@@ -45,22 +45,27 @@ SOURCES := $(COMPILED:%=src/hermetic/%.py) $(wildcard src/hermetic/*.pxd src/her
 DEV := $(VENV)/.installed-dev
 BENCH := $(VENV)/.installed-bench
 
-.PHONY: demo test fire compat check bench soak docs clean
+.PHONY: demo test fire compat check bench soak docs clean bytecode
 
 demo: $(DEMO)
 	$(BIN)/python examples/bank.py $${HERMETIC_DEMO_URL:+"$$HERMETIC_DEMO_URL"}
 
-test: $(DEV)
+# Many tests start processes, each of which would compile all that it imports where Python is told to
+# write no bytecode.
+bytecode: $(DEV)
+	$(BIN)/python -m compileall -q -j 0 src tests tools examples
+
+test: $(DEV) bytecode
 	scripts/install-servers
 	TMPDIR=$(TEMP) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --ignore tests/fire/test_fire.py $(PYTEST_ARGS)
 	$(if $(strip $(PYTEST_ARGS)),,$(MAKE) fire)
 
 # A part of the tests: all of them end with it, unless some were chosen.
-fire: $(DEV)
+fire: $(DEV) bytecode
 	scripts/install-servers
 	TMPDIR=$(TEMP) $(BIN)/python -m pytest -v tests/fire/test_fire.py $(PYTEST_ARGS)
 
-compat: $(DEV)
+compat: $(DEV) bytecode
 	$(BIN)/python -m tools.compat -n $(WORKERS) $(PYTEST_ARGS)
 
 check: $(DEV)

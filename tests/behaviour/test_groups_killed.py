@@ -18,6 +18,7 @@ from tests.databases import FamilyUrl
 from tests.models import User
 from tests.servers.mariadb import MariaDBServer
 from tests.servers.postgresql import PostgreSQLServer
+from tests.thorough import share
 
 STEPS = {
     "main": ("preparing audit", "prepared audit", "deciding", "wrote the decision", "decided",
@@ -27,6 +28,17 @@ STEPS = {
 }  # fmt: skip
 KILLS = [(log, step) for log, steps in STEPS.items() for step in steps]
 TURNS = [("postgresql", "mariadb"), ("mariadb", "postgresql")]
+# each step with one of the two orders, by turns
+TRIED = [
+    (families, log, step)
+    for number, (log, step) in enumerate(KILLS)
+    for families in share(TURNS, number, 2)
+]
+
+
+def named(tried: tuple[tuple[str, str], str, str]) -> str:
+    families, log, step = tried
+    return f"{log}-{step}-{'-'.join(families)}"
 
 
 def killed(urls: tuple[str, str, str], *more: str) -> subprocess.CompletedProcess[str]:
@@ -55,8 +67,7 @@ def plain_urls(family_url: FamilyUrl, families: tuple[str, str], log: str) -> tu
 @pytest.mark.slow
 @pytest.mark.postgresql
 @pytest.mark.mariadb
-@pytest.mark.parametrize("families", TURNS, ids="-".join)
-@pytest.mark.parametrize(("log", "step"), KILLS, ids=[f"{log}-{step}" for log, step in KILLS])
+@pytest.mark.parametrize(("families", "log", "step"), TRIED, ids=map(named, TRIED))
 def test_whoever_is_killed_at_a_step_leaves_all_or_nothing(
     family_url: FamilyUrl, families: tuple[str, str], log: str, step: str, tmp_path: Path
 ) -> None:
