@@ -142,7 +142,7 @@ def test_a_signal_handler_may_ask_what_is_seen(world: World) -> None:
     db = watched(world)
     before = signal.signal(signal.SIGUSR1, lambda *_: db.watch.by_name())
     try:
-        with db.watch._lock if hasattr(db.watch, "_lock") else threading.RLock():
+        with db.watch._lock:
             signal.raise_signal(signal.SIGUSR1)
     finally:
         signal.signal(signal.SIGUSR1, before)

@@ -16,7 +16,7 @@ cdef class Watcher:
     cdef Py_ssize_t _repeats
     cdef Py_ssize_t _chatty
     cdef double _slow_seconds
-    cdef object _lock
+    cdef public object _lock
     cdef object _look
     cdef bint _armed
     cdef object _pending
