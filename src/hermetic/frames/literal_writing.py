@@ -1,7 +1,7 @@
 """Frames into MariaDB and MySQL: INSERT of many rows at once, their values as text.
 
-LOAD DATA LOCAL is as fast, and needs both the server and the driver to allow files of the client's
-to be read, which neither does by default. The drivers' own ``executemany`` sends the same
+LOAD DATA LOCAL was not measured: server and driver both have to allow that files of the client's
+are read, which neither does by default. The drivers' own ``executemany`` sends the same
 statements, and makes the text value by value in Python.
 """
 
