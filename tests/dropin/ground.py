@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, NullPool, create_engine, make_url, text
+from sqlalchemy import Engine, NullPool, create_engine, event, make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from hermetic import Database
@@ -22,7 +22,8 @@ _ASYNC_SCHEMES = {
     "postgresql": "postgresql+asyncpg",
     "mariadb": "mysql+asyncmy",
 }
-_PATIENCE = 2.0
+_PATIENCE = 10.0
+_OWN_NUMBER = {"postgresql": "SELECT pg_backend_pid()", "mariadb": "SELECT connection_id()"}
 
 
 class Ground:
@@ -39,6 +40,9 @@ class Ground:
         self.url = self._with_scheme(self.bare_url, _SYNC_SCHEMES)
         self.async_url = self._with_scheme(self.bare_url, _ASYNC_SCHEMES)
         self._observer = create_engine(self.url, poolclass=NullPool)
+        self._observers: set[int] = set()
+        if family in _OWN_NUMBER:
+            event.listen(self._observer, "connect", self._is_an_observer)
         Base.metadata.create_all(self._observer)
 
     def url_of(self, database: str = "main") -> str:
@@ -79,14 +83,21 @@ class Ground:
         return [row[0] for row in self.seen("SELECT username FROM users ORDER BY username")]
 
     def connections(self) -> int:
-        """The connections to the database: as the server counts them, or open files of SQLite."""
+        """The connections to the database: as the server counts them, or open files of SQLite.
+
+        An observer's own does not count: the server may list it for a moment after its end.
+        """
         if self.family == "sqlite":
             return _descriptors(Path(str(make_url(self.url).database)))
-        return len(self._server().connections(str(make_url(self.url).database)))
+        listed = self._server().connections(str(make_url(self.url).database))
+        return len({connection.id for connection in listed} - self._observers)
 
     def has_connections(self, expected: int) -> bool:
         """Whether that many are there: a server notices an end a moment later."""
         return wait_until(lambda: self.connections() == expected, _PATIENCE)
+
+    def has_at_most(self, most: int) -> bool:
+        return wait_until(lambda: self.connections() <= most, _PATIENCE)
 
     def kill_connections(self) -> None:
         """End every connection on the server's side; SQLite has no such side."""
@@ -97,6 +108,12 @@ class Ground:
     def close(self) -> None:
         for close in reversed(self._closers):
             close()
+
+    def _is_an_observer(self, connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute(_OWN_NUMBER[self.family])
+        self._observers.add(cursor.fetchone()[0])
+        cursor.close()
 
     @staticmethod
     def _with_scheme(url: str, schemes: dict[str, str]) -> str:

@@ -167,7 +167,7 @@ def test_a_scope_leaves_nothing_behind(ground: Ground, db: Database, error: Erro
     for _ in range(3):
         survive(block)
         assert_nothing_is_held(db)
-        assert ground.connections() <= 1
+        assert ground.has_at_most(1)
 
     assert descriptors() <= before
     assert ground.usernames() == ["ann"]
@@ -188,7 +188,7 @@ async def test_a_scope_in_a_task_leaves_nothing_behind(ground: Ground, error: Er
         except (Exception, KeyboardInterrupt, SystemExit):
             pass
         assert_nothing_is_held(db)
-        assert ground.connections() <= 1
+        assert ground.has_at_most(1)
 
     assert descriptors() <= before
     assert ground.usernames() == ["ann"]
@@ -338,7 +338,7 @@ def test_the_articles_scope_leaves_nothing_behind(
         survive(block)
         assert pool.checkedout() == 0
         assert db.snapshot().sessions == ()
-        assert ground.connections() <= 1
+        assert ground.has_at_most(1)
 
     assert ground.usernames() == ["ann"]
     engine.dispose()

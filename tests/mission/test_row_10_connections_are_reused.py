@@ -163,4 +163,4 @@ def test_a_pool_can_be_emptied_and_goes_on(ground: Ground, engine: Engine) -> No
         session.execute("SELECT 1")
     assert opened.count == 2
     assert isinstance(engine.pool, QueuePool)
-    assert ground.connections() == 1
+    assert ground.has_connections(1)
