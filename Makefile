@@ -3,6 +3,7 @@
 #   make demo [URL=...]   the example, on a SQLite file unless a URL is given
 #   make test             all tests, on SQLite, PostgreSQL and MariaDB
 #   make fire             the tests of faults under load, which want the machine for themselves
+#   make again            the few tests that have failed, alone
 #   make compat           SQLAlchemy's own tests, with hermetic's sessions
 #   make check            lint, types, architecture, generated files, documentation
 #   make bench            measurements
@@ -45,7 +46,7 @@ SOURCES := $(COMPILED:%=src/hermetic/%.py) $(wildcard src/hermetic/*.pxd src/her
 DEV := $(VENV)/.installed-dev
 BENCH := $(VENV)/.installed-bench
 
-.PHONY: demo test fire compat check bench soak docs clean bytecode
+.PHONY: demo test fire again compat check bench soak docs clean bytecode
 
 demo: $(DEMO)
 	$(BIN)/python examples/bank.py $${HERMETIC_DEMO_URL:+"$$HERMETIC_DEMO_URL"}
@@ -64,6 +65,12 @@ test: $(DEV) bytecode
 fire: $(DEV) bytecode
 	scripts/install-servers
 	TMPDIR=$(TEMP) $(BIN)/python -m pytest -v tests/fire/test_fire.py $(PYTEST_ARGS)
+
+# Of a run that a few tests have failed: these once more, alone, and what that run did not come to.
+again: $(DEV) bytecode
+	$(BIN)/python -m tools.few_failed
+	TMPDIR=$(TEMP) $(BIN)/python -m pytest -v --last-failed
+	$(MAKE) fire
 
 compat: $(DEV) bytecode
 	$(BIN)/python -m tools.compat -n $(WORKERS) $(PYTEST_ARGS)
