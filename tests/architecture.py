@@ -71,6 +71,7 @@ LAYERS: Final[Mapping[str, int]] = {
     "group_session": 3,
     "hooks": 3,
     "interrupts": 3,
+    "known": 3,
     "listeners": 3,
     "loan": 3,
     "outcome": 3,

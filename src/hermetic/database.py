@@ -15,7 +15,7 @@ from sqlalchemy import URL, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
-from . import current
+from . import current, known
 from .attempts import Attempts, Unit
 from .checking import Checker
 from .closing import Closing
@@ -102,6 +102,7 @@ class Database(Closing, Watched):
         if options.watch is not None:
             self.registry.watch = Watcher(self.registry, options.watch)
         self._plain = Unit(self, options.scope, retry_given=False)
+        known.note(self)
 
     def _add_replica(self, replica: Replica) -> None:
         url = parse_url(replica.url)

@@ -12,7 +12,7 @@ from typing import Any, Self
 from sqlalchemy import Engine
 from sqlalchemy.util import greenlet_spawn
 
-from . import current
+from . import current, known
 from .async_session import AsyncSession
 from .attempts import Attempts, Unit
 from .binding import Binding
@@ -81,6 +81,7 @@ class Group(Closing):
         self._check(self.options.scope, "Group()")
         self.coordinator = self._coordinator(two_phase)
         self._start()
+        known.note(self)
 
     @classmethod
     def from_toml(cls, path: str | Path, table: str = "hermetic.group", **options: Any) -> Self:

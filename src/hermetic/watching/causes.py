@@ -88,14 +88,17 @@ def described(frame: FrameType) -> str:
     return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
 
 
-def stack_of(owner: Owner) -> tuple[str, ...]:
-    """Where a thread or task is at this moment, innermost last; empty where that cannot be told."""
+def stack_of(owner: Owner, deep: int = _DEEP) -> tuple[str, ...]:
+    """Where a thread or task is at this moment, innermost last; empty where that cannot be told.
+
+    :param deep: how many frames, of the innermost ones.
+    """
     task = owner.task
     if task is not None and not _runs(task):
         frames = list(_waiting(task.get_coro()))
     else:
         frames = list(_running(sys._current_frames().get(owner.thread_id)))
-    return tuple(map(described, frames[-_DEEP:]))
+    return tuple(map(described, frames[-deep:]))
 
 
 def _runs(task: Any) -> bool:
