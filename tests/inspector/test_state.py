@@ -26,7 +26,7 @@ one_of_each_world = on(lambda backend: backend.name in ("psycopg", "asyncpg", "p
 in_threads = on(lambda backend: backend.name in ("psycopg", "pymysql", "sqlite"))
 
 # nobody looks by itself while a test runs
-QUIET = {"every": 3600.0, "slow": 3600.0, "held": 3600.0, "idle": 3600.0}
+QUIET: dict[str, Any] = {"every": 3600.0, "slow": 3600.0, "held": 3600.0, "idle": 3600.0}
 
 
 def only(state: State) -> DatabaseState:
