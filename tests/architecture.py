@@ -125,6 +125,7 @@ LAYERS: Final[Mapping[str, int]] = {
     "doctor": 6,
     "inspector": 6,
     "integrations": 6,
+    "outbox": 6,
     "sinks": 6,
     "testing": 6,
 }

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Sequence
 
 from . import HermeticError
-from .commands import recover
+from .commands import recover, relay
 from .doctor import command as doctor
 
 # each has ``add``, which tells of its arguments, and what runs it
-_COMMANDS = (doctor, recover)
+_COMMANDS = (doctor, recover, relay)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

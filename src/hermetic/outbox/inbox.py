@@ -1,0 +1,105 @@
+"""The receiver's side: which messages were dealt with."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any, overload
+
+from sqlalchemy import MetaData, delete, insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from .. import Database
+from ..errors import InvalidOption, UniqueViolation
+from . import tables
+from .clock import SECOND, database_now
+from .message import LONGEST
+
+_DAYS = 7 * 86_400.0
+
+
+class Inbox:
+    """Remembers tokens in the transaction that does the work, so that it is done once.
+
+    :param db: the Database in which the work is done.
+    :param table: the table's name. Default ``"hermetic_inbox"``.
+    :param schema: its schema. Default ``None``: where the connection looks first.
+    :param metadata: the MetaData that it becomes part of, for migrations. Default: one of its own.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        *,
+        table: str = "hermetic_inbox",
+        schema: str | None = None,
+        metadata: MetaData | None = None,
+    ) -> None:
+        self.db = db
+        self.metadata = metadata if metadata is not None else MetaData()
+        self.received = tables.received(table, self.metadata, schema)
+
+    def __repr__(self) -> str:
+        return f"<Inbox {self.received.fullname} of {self.db.name!r}>"
+
+    def create(self) -> None:
+        """Make the table, if it is not there."""
+        with self.db.session(propagation="not_supported", name="inbox: create") as session:
+            self.received.create(session.connection(), checkfirst=True)
+
+    async def acreate(self) -> None:
+        """As ``create``, under asyncio."""
+        options: dict[str, Any] = {"propagation": "not_supported", "name": "inbox: create"}
+        async with self.db.session(**options) as session:
+            await session.run_sync(
+                lambda own: self.received.create(own.connection(), checkfirst=True)
+            )
+
+    @overload
+    def first(self, session: AsyncSession, token: str) -> Awaitable[bool]: ...
+    @overload
+    def first(self, session: Session, token: str) -> bool: ...
+    def first(self, session: Session | AsyncSession, token: str) -> bool | Awaitable[bool]:
+        """Whether a message comes for the first time; with an AsyncSession it is awaited.
+
+        The token is noted in the session's transaction: rolled back, the message comes for the
+        first time again. While another transaction deals with it, that one's end is waited for.
+
+        :param token: the message's.
+        :raises InvalidOption: it is no token.
+        """
+        if not 0 < len(token) <= LONGEST:
+            problem = f"must have 1 to {LONGEST} characters"
+            raise InvalidOption("token", ..., problem, place="inbox.first()")
+        if isinstance(session, AsyncSession):
+            return session.run_sync(self._first, token)
+        return self._first(session, token)
+
+    def _first(self, session: Session, token: str) -> bool:
+        note = insert(self.received).values(token=token, received=database_now())
+        try:
+            with session.begin_nested():
+                session.execute(note)
+        except UniqueViolation:
+            return False
+        return True
+
+    def sweep(self, older_than: float = _DAYS) -> int:
+        """Forget tokens; call it now and then. A message that comes later is a new one.
+
+        :param older_than: seconds. Default: a week.
+        :return: how many there were.
+        """
+        with self.db.session(name="inbox: sweep") as session:
+            return self._sweep(session, older_than)
+
+    async def asweep(self, older_than: float = _DAYS) -> int:
+        """As ``sweep``, under asyncio."""
+        async with self.db.session(name="inbox: sweep") as session:
+            return await session.run_sync(self._sweep, older_than)
+
+    def _sweep(self, session: Session, older_than: float) -> int:
+        oldest = database_now() - int(older_than * SECOND)
+        old = delete(self.received).where(self.received.c.received < oldest)
+        count: int = session.execute(old).rowcount  # type: ignore[attr-defined]
+        return count
