@@ -59,6 +59,8 @@ class Run:
         self.options = options
         self.place = place
         self.attempt = 0
+        # of the scope of the last attempt
+        self.number: int | None = None
         self.policy = self._own_policy()
         self.deadline = self._deadline(time.monotonic())
         self.errors: list[BaseException] = []
@@ -105,6 +107,9 @@ class Run:
 
     def opened(self, scope: Scope) -> None:
         scope.attempt = self.attempt
+        if self.attempt > 1 and scope.trace is not None:
+            scope.trace.before = self.number
+        self.number = scope.number
         for state, names in self.given:
             # what a failed attempt left on a new object: generated keys, defaults
             for name in set(state.dict) - names:

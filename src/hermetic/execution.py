@@ -341,6 +341,7 @@ class Execution:
             self._execute(cursor, statement, parameters, context)
             return
         statement = self._limit(connection, cursor, statement, context)
+        statement = self._commented(connection, cursor, statement, self._dialect.paramstyle)
         with self._delivering():
             self._execute(cursor, statement, parameters, context)
         self._look(connection)
@@ -355,6 +356,8 @@ class Execution:
         # PyMySQL tells by its first word that a statement can be sent for many rows at once: it
         # stays as it is
         self._limit(connection, cursor, statement, context)
+        style = self._dialect.paramstyle
+        statement = self._commented(connection, cursor, statement, style, many=True)
         with Delivering():
             self._executemany(cursor, statement, parameters, context)
         self._look(connection)
@@ -365,9 +368,26 @@ class Execution:
             self._execute_plain(cursor, statement, context)
             return
         statement = self._limit(connection, cursor, statement, context)
+        statement = self._commented(connection, cursor, statement, None)
         with self._delivering():
             self._execute_plain(cursor, statement, context)
         self._look(connection)
+
+    def _commented(
+        self,
+        connection: ConnectionRecord,
+        cursor: Any,
+        statement: str,
+        paramstyle: str | None,
+        *,
+        many: bool = False,
+    ) -> str:
+        trace = None if connection.scope is None else connection.scope.trace
+        # a cursor of ours makes another statement of it
+        if trace is None or trace.comment is None or hasattr(cursor, "own"):
+            return statement
+        said: str = trace.comment(trace, statement, self._family, paramstyle, many)
+        return said
 
     def _look(self, connection: ConnectionRecord) -> None:
         """Whether the transaction is still open on the server, as far as the driver knows.

@@ -287,11 +287,13 @@ class EngineWatch:
         connection = None
         if conn is not None and not conn.invalidated and not conn.closed:
             connection = known(conn)
-        if connection is not None and connection.scope is not None:
-            trace = connection.scope.trace
-            if trace is not None:
-                trace.failed()
+        scope = None if connection is None else connection.scope
+        trace = None if scope is None else scope.trace
+        if trace is not None:
+            trace.failed()
         fault = classify(error, family=self.family.name)
+        if trace is not None and fault is not None:
+            trace.faulted(fault.code)
         if fault and connection is not None and self._is_wrong_server(connection, fault):
             # the next attempt is made on a new connection, which may lead to the one that was
             # promoted

@@ -496,7 +496,7 @@ def _finished(scope: Scope, error: BaseException | None) -> None:
     registry.closed(scope)
     if scope.trace is not None:
         trace, scope.trace = scope.trace, None
-        trace.close(scope, None if error is None else type(error).__name__)
+        trace.close(scope, error)
     if registry.listeners:
         name = None if error is None else type(error).__name__
         outcome = scope.outcome

@@ -100,12 +100,16 @@ class Step:
     """One statement of a scope.
 
     ``at`` is when it was sent, in seconds since the scope was opened; ``seconds`` until it was
-    answered, ``None`` where it failed or is not answered yet. Parameters are not kept.
+    answered, ``None`` where it failed or is not answered yet. Of one that failed ``failed_after``
+    is how many seconds later that was known, and ``code`` what the server said of it (SQLSTATE,
+    errno), if it did. Parameters are not kept.
     """
 
     statement: str
     at: float
     seconds: float | None
+    failed_after: float | None = None
+    code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

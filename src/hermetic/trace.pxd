@@ -6,20 +6,28 @@ from .registry cimport Scope
 cdef class Trace:
     cdef public double at
     cdef public object attempt
+    cdef public object before
     cdef public double began
     cdef public Py_ssize_t chatty
+    cdef public object code
+    cdef public object comment
+    cdef public object context
+    cdef public list contexts
     cdef public dict counts
     cdef public object due
     cdef public double ended
     cdef public object error
+    cdef public dict failures
     cdef public Py_ssize_t kept
     cdef public double left
     cdef public object name
+    cdef public object notes
     cdef public object number
     cdef public object options
     cdef public object outcome
     cdef public object place
     cdef public bint readonly
+    cdef public object remark
     cdef public Py_ssize_t repeats
     cdef public object route
     cdef public double seconds
@@ -39,7 +47,10 @@ cdef class Trace:
 
     cpdef sent(self, Scope scope, object sql)
     cpdef answered(self)
+
+    @cython.locals(kept=Py_ssize_t, now=double)
     cpdef failed(self)
+    cpdef faulted(self, object code)
     cdef _keep(self, double answered)
     cpdef unsent(self)
     cpdef raise_due(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from .seen import FindingError
@@ -32,20 +33,28 @@ class Trace:
     __slots__ = (
         "at",
         "attempt",
+        "before",
         "began",
         "chatty",
+        "code",
+        "comment",
+        "context",
+        "contexts",
         "counts",
         "due",
         "ended",
         "error",
+        "failures",
         "kept",
         "left",
         "name",
+        "notes",
         "number",
         "options",
         "outcome",
         "place",
         "readonly",
+        "remark",
         "repeats",
         "route",
         "seconds",
@@ -94,7 +103,21 @@ class Trace:
         self.ended = 0.0
         self.seconds = 0.0
         self.error: str | None = None
+        # what the server has said, where a fault has ended it
+        self.code: str | None = None
         self.outcome: Any = None
+        # of a step that failed, by its index: when that was known, and what the server said
+        self.failures: dict[int, tuple[float, str | None]] | None = None
+        # the number of the scope of the attempt before
+        self.before: int | None = None
+        # where sinks are told of it: what each has noted at its opening, and, where one wants them,
+        # the contexts that its statements were sent in
+        self.notes: dict[Any, Any] | None = None
+        self.contexts: list[Any] | None = None
+        self.context: Any = None
+        # what puts comments on its statements, and the comment, once it was asked for
+        self.comment: Any = None
+        self.remark: str | None = None
 
     def sent(self, scope: Scope, sql: str) -> None:
         """A statement is about to be sent."""
@@ -112,6 +135,8 @@ class Trace:
             self.watcher.talkative(self, scope)
         self.statements += 1
         self.sql = sql
+        if self.contexts is not None:
+            self.context = copy_context()
         self.at = _now()
         if self.statements == 1:
             self.began = self.at
@@ -130,8 +155,19 @@ class Trace:
         if self.sql is not None:
             now = _now()
             self.working += now - self.at
+            kept = len(self.steps)
             self._keep(0.0)
             self.at = now
+            if len(self.steps) > kept:
+                if self.failures is None:
+                    self.failures = {}
+                self.failures[kept] = (now, None)
+
+    def faulted(self, code: str) -> None:
+        """What the server has said to the statement that failed last, if one did."""
+        last = len(self.steps) - 1
+        if self.failures is not None and last in self.failures:
+            self.failures[last] = (self.failures[last][0], code)
 
     def _keep(self, answered: float) -> None:
         sql, self.sql = self.sql, None
@@ -139,6 +175,8 @@ class Trace:
             if len(sql) > _LONGEST:
                 sql = sql[:_LONGEST] + "…"
             self.steps.append((sql, self.at, answered))
+            if self.contexts is not None:
+                self.contexts.append(self.context)
 
     def unsent(self) -> None:
         """It was not sent after all; somebody else sends it."""
@@ -161,13 +199,15 @@ class Trace:
         due, self.due = self.due, None
         raise FindingError(due)
 
-    def close(self, scope: Scope, error: str | None) -> None:
+    def close(self, scope: Scope, error: BaseException | None) -> None:
         """Take over what is to be known of a scope, so that the scope itself can go."""
         self.failed()
         self.ended = _now()
         self.describe(scope)
         self.seconds = scope.seconds
-        self.error = error
+        if error is not None:
+            self.error = type(error).__name__
+            self.code = getattr(getattr(error, "fault", None), "code", None)
         self.outcome = scope.outcome
         self.due = None
         self.counts = {}

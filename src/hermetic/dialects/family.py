@@ -98,6 +98,12 @@ class Family:
     # how far its servers say that they have come
     positions: ClassVar[Positions] = Positions()
 
+    def takes_comment(self, *, many: bool) -> bool:
+        """Whether a comment may be put at the end of a statement, one for many rows included, and
+        somebody can see it there.
+        """
+        return not self.embedded
+
     def has_several_hosts(self, url: URL, options: DatabaseOptions) -> bool:
         """Whether a URL names several hosts, of which one at a time takes writes."""
         return False

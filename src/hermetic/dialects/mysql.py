@@ -104,6 +104,10 @@ class MySQL(Family):
         hosts = () if told.get("unix_socket") else tls.hosts_of(url, told, names=("host",))
         return tls.wanted(url, options, said, hosts)
 
+    def takes_comment(self, *, many: bool) -> bool:
+        # the drivers tell by the form of an INSERT, to its end, that it may be sent for many rows
+        return not many
+
     def has_several_hosts(self, url: URL, options: DatabaseOptions) -> bool:
         return len(tls.hosts_of(url, tls.given(url, options), names=("host",))) > 1
 

@@ -168,6 +168,8 @@ async def _answer(lane: Lane, step: Step) -> Answer:
     sql, first = statement.sql, None
     if side.limits and (scope.deadline is not None or transaction.limit is not None):
         sql, first = told(side, scope, connection, cursor, sql)
+    if trace is not None and trace.comment is not None:
+        sql = trace.comment(trace, sql, side.family, side.dialect.paramstyle, many)
     task: Any = current_task()
     cancellations = task.cancelling()
     try:

@@ -164,12 +164,16 @@ def _send_in_hand(lane: Lane, sql: str, parameters: Any, many: bool, shown: str 
         sent, first = told(lane.side, scope, connection, cursor, sql)
         if first is not None:
             cursor.execute(first)
+    if many:
+        sent = sql  # PyMySQL tells by its first word that it may be sent for many rows at once
+    if trace is not None and trace.comment is not None:
+        side = lane.side
+        sent = trace.comment(trace, sent, side.family, side.dialect.paramstyle, many)
     if connection.puts_off:
         cursor.apart = False
     try:
         if many:
-            # PyMySQL tells by a statement's first word that it may be sent for many rows at once
-            cursor.executemany(sql, parameters)
+            cursor.executemany(sent, parameters)
         else:
             cursor.execute(sent, parameters)
     except BaseException as error:

@@ -313,6 +313,8 @@ def fetch(
         sent, first = told(side, scope, connection, cursor, sql)
         if first is not None:
             cursor.execute(first)
+    if trace is not None and trace.comment is not None:
+        sent = trace.comment(trace, sent, side.family, side.dialect.paramstyle, False)
     if connection.puts_off:
         cursor.apart = transaction.put_off
     try:

@@ -191,6 +191,8 @@ async def _fetched(
     sent, first = sql, None
     if side.limits and (scope.deadline is not None or transaction.limit is not None):
         sent, first = told(side, scope, connection, cursor, sql)
+    if trace is not None and trace.comment is not None:
+        sent = trace.comment(trace, sent, side.family, side.dialect.paramstyle, False)
     apart = transaction.put_off or transaction.apart
     task: Any = current_task()
     cancellations = task.cancelling()

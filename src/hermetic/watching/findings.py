@@ -25,6 +25,7 @@ class Findings:
         """In a forked child, too: a thread of the parent's may have had the lock."""
         self._lock = threading.RLock()
         self._known: dict[tuple[str, str, str], Finding] = {}
+        self._totals: dict[str, int] = {}
 
     def add(self, finding: Finding) -> Finding | None:
         """One more.
@@ -37,6 +38,7 @@ class Findings:
         key = (finding.code, finding.place, own or "")
         now = time.time()
         with self._lock:
+            self._totals[finding.code] = self._totals.get(finding.code, 0) + 1
             known = self._known.pop(key, None)
             while len(self._known) >= _MOST:
                 del self._known[next(iter(self._known))]
@@ -52,6 +54,11 @@ class Findings:
         with self._lock:
             found = list(self._known.values())
         return tuple(sorted(found, key=lambda each: -each.last))
+
+    def totals(self) -> dict[str, int]:
+        """How often each was found, ever."""
+        with self._lock:
+            return dict(self._totals)
 
     def forget(self) -> None:
         """Begin anew, as between two tests."""

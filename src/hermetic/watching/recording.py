@@ -2,43 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import time
-import weakref
 from collections import Counter, deque
 from dataclasses import replace
 from types import TracebackType
 
 from ..errors import ConfigurationError
 from ..registry import Registry
-from ..seen import FINDINGS, SeenScope, Step, Watch
+from ..seen import SeenScope, Step
 from ..trace import Trace
+from .attaching import change
 from .telling import seen, seen_open
 from .watcher import RECORDED, Watcher
 
 # how much of a statement a message shows
 _WIDTH = 100
-
-_lock = threading.Lock()
-# of Databases that nobody watches: one each, for scopes that outlive a record
-_quiet: weakref.WeakKeyDictionary[Registry, Watcher] = weakref.WeakKeyDictionary()
-
-
-def _start_anew() -> None:
-    global _lock  # noqa: PLW0603 - a thread of the parent's may have had it
-    _lock = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_start_anew)
-
-
-def _quiet_watcher(registry: Registry) -> Watcher:
-    watcher = _quiet.get(registry)
-    if watcher is None:
-        options = Watch(keep=0, repeats=1_000_000, chatty=1_000_000, ignore=set(FINDINGS))
-        watcher = _quiet[registry] = Watcher(registry, options, looks=False)
-    return watcher
 
 
 class Record:
@@ -58,10 +36,7 @@ class Record:
 
     def __enter__(self) -> Record:
         registry = self._registry
-        with _lock:
-            watcher: Watcher = registry.watch or _quiet_watcher(registry)
-            watcher.recorders = (*watcher.recorders, self._traces)
-            registry.watch = watcher
+        watcher = change(registry, self._begin)
         self._inside = True
         for scope in list(registry.scopes.values()):
             if scope.root is not scope:
@@ -85,13 +60,13 @@ class Record:
             self._open = self._still_open()
         finally:
             self._inside = False
-            with _lock:
-                watcher: Watcher = registry.watch
-                watcher.recorders = tuple(
-                    each for each in watcher.recorders if each is not self._traces
-                )
-                if not watcher.recorders and not watcher.looks:
-                    registry.watch = None
+            change(registry, self._end)
+
+    def _begin(self, watcher: Watcher) -> None:
+        watcher.recorders = (*watcher.recorders, self._traces)
+
+    def _end(self, watcher: Watcher) -> None:
+        watcher.recorders = tuple(each for each in watcher.recorders if each is not self._traces)
 
     def __repr__(self) -> str:
         return f"<Record of {self._registry.name!r}: {len(self.statements)} statements>"

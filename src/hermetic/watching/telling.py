@@ -13,14 +13,13 @@ from ..trace import Trace
 def seen(trace: Trace) -> SeenScope:
     """Of a scope that has ended."""
     offset = time.time() - time.monotonic()
-    left = trace.left or trace.ended
     return _of(
         trace,
         outcome=trace.outcome,
         error=trace.error,
         ended_at=trace.ended + offset,
         seconds=trace.seconds,
-        leaving=max(0.0, trace.started + trace.seconds - left),
+        leaving=left_in(trace),
     )
 
 
@@ -40,6 +39,17 @@ def seen_open(scope: Scope, now: float) -> SeenScope | None:
     )
 
 
+def server_of(trace: Trace) -> str | None:
+    """The server that it went to, where there are several."""
+    return getattr(getattr(trace.route, "state", None), "name", None)
+
+
+def left_in(trace: Trace) -> float:
+    """Seconds that the end of a scope took."""
+    left = trace.left or trace.ended
+    return max(0.0, trace.started + trace.seconds - left)
+
+
 def _owner(trace: Trace) -> str:
     thread = f"thread {trace.thread!r}"
     return thread if trace.task is None else f"task {trace.task!r} of {thread}"
@@ -48,15 +58,11 @@ def _owner(trace: Trace) -> str:
 def _of(trace: Trace, **how: Any) -> SeenScope:
     # before the steps: what is answered meanwhile is better told twice than not at all
     under_way = trace.sql
-    steps = [
-        Step(sql, sent - trace.started, answered - sent if answered else None)
-        for sql, sent, answered in list(trace.steps)
-    ]
+    steps = [_step(trace, index, *step) for index, step in enumerate(list(trace.steps))]
     if under_way is not None and steps and steps[-1].at == trace.at - trace.started:
         under_way = None
     if under_way is not None:
         steps.append(Step(under_way, trace.at - trace.started, None))
-    state = getattr(trace.route, "state", None)
     return SeenScope(
         number=trace.number,
         name=trace.name or trace.place.function,
@@ -66,10 +72,20 @@ def _of(trace: Trace, **how: Any) -> SeenScope:
         readonly=trace.readonly,
         attempt=trace.attempt,
         tenant=trace.tenant,
-        server=getattr(state, "name", None),
+        server=server_of(trace),
         waited=trace.waited,
         working=trace.working,
         statements=trace.statements,
         steps=tuple(steps),
         **how,
     )
+
+
+def _step(trace: Trace, index: int, sql: str, sent: float, answered: float) -> Step:
+    at = sent - trace.started
+    if answered:
+        return Step(sql, at, answered - sent)
+    failed = None if trace.failures is None else trace.failures.get(index)
+    if failed is None:
+        return Step(sql, at, None)
+    return Step(sql, at, None, failed[0] - sent, failed[1])

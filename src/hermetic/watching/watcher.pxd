@@ -10,6 +10,11 @@ cdef class Watcher:
     cdef public object options
     cdef public object findings
     cdef public tuple recorders
+    cdef public tuple sinks
+    cdef public tuple told_opened
+    cdef public tuple told_ended
+    cdef public object commenter
+    cdef public bint wants_contexts
     cdef public bint looks
     cdef Py_ssize_t _keep
     cdef Py_ssize_t _steps

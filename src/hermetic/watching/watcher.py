@@ -20,9 +20,11 @@ from ..seen import Finding, FindingError, SeenScope, Watch
 from ..trace import Trace
 from ..watchdog import Watchdog
 from .causes import cause_of_statement, described
+from .commenting import commenter_of
 from .findings import Findings
 from .looking import Look
 from .series import Series, Timeline
+from .sink import Sink, overrides, tell_ended, tell_found, tell_opened
 from .telling import seen, seen_open
 
 # names of scopes of which there are series; all others are one
@@ -55,6 +57,8 @@ class Watcher:
         self.options = options
         self.findings = Findings(frozenset(options.ignore), self._found)
         self.recorders: tuple[deque[Trace], ...] = ()
+        self.sinks: tuple[Sink, ...] = ()
+        self.tell(None)
         self._keep = options.keep
         self._steps = options.steps
         self._repeats = options.repeats + 1
@@ -83,22 +87,44 @@ class Watcher:
         self._start()
         self.findings.start_anew()
 
+    # ------------------------------------------------------------ telling sinks
+
+    def tell(self, sink: Sink | None) -> None:
+        """Have one more told."""
+        if sink is not None and sink not in self.sinks:
+            self.sinks = (*self.sinks, sink)
+        self.told_opened = tuple(each for each in self.sinks if overrides(each, "opened"))
+        self.told_ended = tuple(each for each in self.sinks if overrides(each, "ended"))
+        self.commenter = commenter_of(self.sinks)
+        self.wants_contexts = any(each.contexts for each in self.sinks)
+
+    def forget(self, sink: Sink) -> None:
+        """Have one told no longer."""
+        self.sinks = tuple(each for each in self.sinks if each is not sink)
+        self.tell(None)
+
     # ------------------------------------------------------------ told by scopes
 
     def opened(self, scope: Scope) -> None:
         """A scope was opened; what it does is written down from now on."""
         kept = RECORDED if self.recorders else self._steps
-        scope.trace = Trace(self, kept, self._repeats, self._chatty)
+        trace = scope.trace = Trace(self, kept, self._repeats, self._chatty)
         if not self._armed:
             self._armed = True
             _watchdog.arm(time.monotonic() + self.options.every, self._alarm)
         if scope.parent is not None and scope.entry in _INDEPENDENT:
             self._look.nested(scope)
+        if self.sinks:
+            tell_opened(self, scope, trace)
 
     def closed(self, trace: Trace) -> None:
         """It has ended."""
         for recorder in self.recorders:
             recorder.append(trace)
+        if self.sinks:
+            tell_ended(self, trace)
+        if not self.looks:
+            return
         self._pending.append(trace)
         if len(self._pending) > _PENDING:
             self.count()
@@ -153,9 +179,16 @@ class Watcher:
             trace.due = found
 
     def _found(self, finding: Finding) -> None:
+        scope = None if finding.scope is None else finding.scope.name
         logger.warning(
-            "%s: %s %s (%s)", finding.code, finding.message, finding.advice, finding.place
+            "%s: %s %s (%s)",
+            finding.code,
+            finding.message,
+            finding.advice,
+            finding.place,
+            extra={"finding": finding.code, "place": finding.place, "scope": scope},
         )
+        tell_found(self, finding)
         if self.registry.listeners:
             emit(self.registry.listeners, Found(self.registry.name, finding))
 
@@ -164,6 +197,8 @@ class Watcher:
 
         SQLAlchemy's own callback on the fairy was made before this one, and runs after it.
         """
+        if not self.looks:
+            return  # nobody wants findings
         place = described(user_frame())
         told = partial(self._collected, place, owner, weakref.ref(record))
         record.record_info[LENT] = weakref.ref(fairy, told)

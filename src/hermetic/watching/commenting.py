@@ -1,0 +1,79 @@
+"""Comments at the end of statements, in sqlcommenter's form, by which a server's list of what runs
+tells whose it is.
+
+A comment is put on where a statement goes to the driver, after all that reads its text: what
+hermetic, SQLAlchemy and their caches know of it is the text without.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote
+
+from ..dialects.family import Family
+from ..events import logger
+from ..trace import Trace
+from .sink import ScopeView, Sink
+
+# those that read "%" in a statement as their own mark
+_FORMATS = frozenset({"format", "pyformat"})
+
+
+class Commenter:
+    """What the sinks of one Database want in comments."""
+
+    def __init__(self, sinks: tuple[Sink, ...]) -> None:
+        self._sinks = sinks
+
+    def __call__(
+        self, trace: Trace, sql: str, family: Family, paramstyle: str | None, many: bool
+    ) -> str:
+        """A statement as it is sent.
+
+        :param paramstyle: the driver's; ``None`` where it is given no parameters.
+        """
+        if not family.takes_comment(many=many):
+            return sql
+        if trace.remark is None:
+            trace.remark = self._asked(trace)
+        if not trace.remark:
+            return sql
+        return _commented(sql, trace.remark, paramstyle in _FORMATS)
+
+    def _asked(self, trace: Trace) -> str:
+        view = ScopeView(trace)
+        found: dict[str, str] = {}
+        for sink in self._sinks:
+            try:
+                found.update(sink.comment(view))
+                said = rendered(tuple(sorted(found.items())))
+            except Exception:
+                logger.exception("a sink failed to comment the statements of %s", view)
+                return ""
+        return said
+
+
+@lru_cache(maxsize=1024)
+def rendered(pairs: tuple[tuple[str, str], ...]) -> str:
+    """Keys and values as a comment; nothing in them ends it, or the statement."""
+    said = ",".join(f"{quote(key, safe='')}='{quote(value, safe='')}'" for key, value in pairs)
+    return f"/*{said}*/" if said else ""
+
+
+@lru_cache(maxsize=4096)
+def _commented(sql: str, comment: str, doubled: bool) -> str:
+    if "/*" in sql:
+        return sql  # it has a comment already, which may be a hint to the server
+    if doubled:
+        comment = comment.replace("%", "%%")
+    stripped = sql.rstrip()
+    if stripped.endswith(";"):
+        return f"{stripped[:-1]} {comment};"
+    return f"{sql} {comment}"
+
+
+def commenter_of(sinks: tuple[Sink, ...]) -> Any:
+    """``None`` where no sink wants comments."""
+    found = tuple(sink for sink in sinks if type(sink).comment is not Sink.comment)
+    return Commenter(found) if found else None

@@ -1,0 +1,1 @@
+"""Sinks: what they are told, and what they make of it."""
