@@ -49,6 +49,9 @@ _CONTROL = re.compile(
 # what puts up a savepoint, goes back to one, or takes it down
 _POINT = re.compile(r"\s*(SAVEPOINT|RELEASE|ROLLBACK\s+(WORK\s+)?TO)\b", re.IGNORECASE)
 
+# an option by which SQLAlchemy tells nobody of errors
+_UNHEARD = "skip_user_error_events"
+
 # traits of a statement's text, and how many statements are remembered with theirs
 _CONTROLS, _COMMITS, _DIRTIES, _HIDES, _SWITCHES, _POINTS = 1, 2, 4, 8, 16, 32
 _REMEMBERED = 1000
@@ -95,6 +98,7 @@ class Execution:
         self._always = options.reset_connections == "always" and not self._pooled
         self._tenants: Any = options.tenants
         self._set_isolation = dialect.set_isolation_level
+        self._set_options = dialect.set_connection_execution_options
         self._connect = dialect.connect
         self._ping = dialect.do_ping
         self._begin = dialect.do_begin
@@ -111,7 +115,7 @@ class Execution:
         for name in (
             "connect", "do_ping", "do_begin", "do_commit", "do_rollback", "do_execute",
             "do_executemany", "do_execute_no_params", "do_savepoint", "do_rollback_to_savepoint",
-            "do_release_savepoint", "set_isolation_level",
+            "do_release_savepoint", "set_isolation_level", "set_connection_execution_options",
         ):  # fmt: skip
             setattr(dialect, name, getattr(self, name))
 
@@ -146,6 +150,13 @@ class Execution:
             raise self._dialect.loaded_dbapi.OperationalError(
                 f"{type(error).__name__}: {error}"
             ) from cause
+
+    def set_connection_execution_options(self, connection: Connection, options: Any) -> None:
+        self._set_options(connection, options)
+        if options.get(_UNHEARD):
+            # reflection on MariaDB and MySQL sets it and leaves it there: of no error on this
+            # connection would anybody be told
+            connection.execution_options(**{_UNHEARD: False})
 
     def set_isolation_level(self, dbapi: Any, level: str) -> None:
         if level == "AUTOCOMMIT":

@@ -9,8 +9,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from sqlalchemy import MetaData, Table
+from sqlalchemy.exc import NoSuchTableError
 
-from hermetic import Database, InvalidStatement, UnfitValue
+from hermetic import Database, InvalidStatement, UnfitValue, UniqueViolation
 from hermetic.frames import read, write
 from tests.databases import FamilyUrl
 
@@ -129,3 +131,17 @@ def test_a_big_unsigned_number_is_written_as_it_is(family_url: FamilyUrl) -> Non
                 write(session, pa.table({"n": [-1]}), "big")
 
     assert found == 2**64 - 1
+
+
+def test_errors_are_still_told_where_a_table_was_looked_up(family_url: FamilyUrl) -> None:
+    """SQLAlchemy's reflection would turn it off, on the connection of the scope."""
+    with Database(family_url("mariadb")) as db:
+        with db.engine.begin() as connection:
+            connection.exec_driver_sql("CREATE TABLE keyed (n int PRIMARY KEY)")
+        with db.session() as session:
+            found = Table("keyed", MetaData(), autoload_with=session.connection())
+            with pytest.raises(UniqueViolation):
+                session.execute(found.insert(), [{"n": 1}, {"n": 1}])
+            with pytest.raises(NoSuchTableError):
+                Table("no_such", MetaData(), autoload_with=session.connection())
+            write(session, pa.table({"n": [2]}), "keyed")
