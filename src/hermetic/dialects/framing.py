@@ -15,7 +15,7 @@ READING: dict[str, str] = {
 WRITING: dict[str, str] = {
     "psycopg": "psycopg_writing",
     "asyncpg": "asyncpg_writing",
-    "pymysql": "literal_writing",
+    "pymysql": "prepared_writing",
     "asyncmy": "literal_writing",
 }
 

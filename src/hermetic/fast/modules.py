@@ -55,6 +55,7 @@ COMPILED: tuple[str, ...] = (
     "hermetic.frames.gathering",
     "hermetic.frames.libpq",
     "hermetic.frames.packets",
+    "hermetic.frames.parameter_bytes",
     "hermetic.frames.values",
     "hermetic.gate",
     "hermetic.owner",

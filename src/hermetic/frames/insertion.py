@@ -117,7 +117,7 @@ def plain(array: Any) -> list[Any]:
         if offsets is None or not offsets.size:
             return [None] * len(array)
         places = memoryview(offsets).cast("B").cast("i")
-        return values.texts(_valid(array), array.offset, len(array), places, _bytes(data))
+        return values.texts(valid_of(array), array.offset, len(array), places, bytes_of(data))
     if pa.types.is_signed_integer(arrow):
         return _numbers(array.cast(pa.int64()), "q", values.wholes)
     if arrow == pa.float64():
@@ -131,14 +131,16 @@ def _numbers(array: Any, code: Any, function: Callable[..., list[Any]]) -> list[
     if not len(array):
         return []
     data = memoryview(array.buffers()[1]).cast("B").cast(code)
-    return function(_valid(array), array.offset, len(array), data)
+    return function(valid_of(array), array.offset, len(array), data)
 
 
-def _valid(array: Any) -> Any:
-    return _EMPTY if array.null_count == 0 else _bytes(array.buffers()[0])
+def valid_of(array: Any) -> Any:
+    """Arrow's bitmap of what is there; empty where everything is."""
+    return _EMPTY if array.null_count == 0 else bytes_of(array.buffers()[0])
 
 
-def _bytes(buffer: Any) -> Any:
+def bytes_of(buffer: Any) -> Any:
+    """A buffer of Arrow's, which may be none."""
     return _EMPTY if buffer is None or not buffer.size else memoryview(buffer).cast("B")
 
 

@@ -1,8 +1,7 @@
 """Frames into MariaDB and MySQL: INSERT of many rows at once, their values as text.
 
-LOAD DATA LOCAL was not measured: server and driver both have to allow that files of the client's
-are read, which neither does by default. The drivers' own ``executemany`` sends the same
-statements, and makes the text value by value in Python.
+The drivers' own ``executemany`` sends the same statements, and makes the text value by value in
+Python.
 """
 
 from __future__ import annotations
@@ -36,7 +35,10 @@ class _Literal(OwnCursor):
         return True
 
 
-def write(connection: Any, given: Any, target: Any, conflict: Conflict | None) -> int:
+def write(
+    connection: Any, given: Any, target: Any, conflict: Conflict | None, ahead: Any = None
+) -> int:
+    """:param ahead: makes what takes the first rows of a batch, where it can, in another way."""
     dialect, columns = connection.dialect, target.written
     statement = insert_into(target.table, dialect, conflict, columns)
     sql, names = insertion.compiled_for(statement, columns, dialect)
@@ -47,19 +49,57 @@ def write(connection: Any, given: Any, target: Any, conflict: Conflict | None) -
     fit = with_defaults(target, arrows, dialect)
     types_of = dict(zip(given.names, arrows, strict=False))
     order = [columns.index(target.table.columns[name]) for name in names]
-    backslashes, most = _limits(connection)
-    count = first = 0
-    for batch in checked(given.batches(types_of), fit, given.whole):
-        rows = tuples(batch.select(order), first, backslashes=backslashes)
-        for some in lists(rows, most):
-            count += _sent(connection, sql, parts, some)
-        first += batch.num_rows
-    return count
+    backslashes, packet = _limits(connection)
+    sending = _Sending(connection, sql, parts, backslashes, min(_MOST, packet))
+    if ahead is not None:
+        sending.ahead = ahead(connection, sql, parts, len(order), packet)
+    try:
+        for batch in checked(given.batches(types_of), fit, given.whole):
+            sending.send(batch.select(order))
+    except Exception:
+        sending.close()
+        raise
+    # whatever else comes may have come between a word and its answer: nobody goes on with that
+    sending.close()
+    return sending.count
+
+
+class _Sending:
+    """Sends batches: what ``ahead`` does not take goes as text.
+
+    :ivar count: how many rows the server says that it has written.
+    """
+
+    ahead: Any = None
+
+    def __init__(
+        self, connection: Any, sql: str, parts: tuple[str, str], backslashes: bool, most: int
+    ) -> None:
+        self._connection, self._sql, self._parts = connection, sql, parts
+        self._backslashes, self._most = backslashes, most
+        self.count = self._first = 0
+
+    def send(self, batch: Any) -> None:
+        rest, first = batch, self._first
+        if self.ahead is not None:
+            taken, count = self.ahead.send(batch, first)
+            rest, first = batch.slice(taken), first + taken
+            self.count += count
+        if rest.num_rows:
+            rows = tuples(rest, first, backslashes=self._backslashes)
+            for some in lists(rows, self._most):
+                self.count += _sent(self._connection, self._sql, self._parts, some)
+        self._first += batch.num_rows
+
+    def close(self) -> None:
+        if self.ahead is not None:
+            self.ahead.close()
 
 
 def _limits(connection: Any) -> tuple[bool, int]:
+    """Whether a backslash is an escape, and how many bytes are sent at once."""
     row = connection.exec_driver_sql("SELECT @@sql_mode, @@max_allowed_packet").one()
-    return _NO_BACKSLASHES not in str(row[0]), min(_MOST, int(row[1]) // 2)
+    return _NO_BACKSLASHES not in str(row[0]), int(row[1]) // 2
 
 
 def _sent(connection: Any, sql: str, parts: Sequence[str], values: str) -> int:

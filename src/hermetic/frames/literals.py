@@ -46,19 +46,28 @@ def _literal(array: Any, name: str, first: int, backslashes: bool) -> Any:
     if family == "bool":
         return array.cast(pa.int8()).cast(pa.string())
     if family == "float":
-        _check_numbers(array, name, first)
-    if family in ("whole", "float", "decimal"):
-        return array.cast(pa.string())
-    if family in ("date", "moment", "time"):
-        return _quoted(array.cast(pa.string()), False)
-    if family == "text":
-        return _quoted(array.cast(pa.string()), backslashes)
-    if family == "null":
+        check_numbers(array, name, first)
+    if family == "bytes":
+        values = [None if each is None else f"x'{each.hex()}'" for each in array.to_pylist()]
+        return pa.array(values, pa.string())
+    text = text_of(array)
+    if family in ("whole", "float", "decimal", "null"):
+        return text
+    return _quoted(text, backslashes and family == "text")
+
+
+def text_of(array: Any) -> Any:
+    """What the server reads as a value of each, without quotes."""
+    if family_of(array.type) in _AS_ARROW:
         return array.cast(pa.string())
     return pa.array([_one(value) for value in array.to_pylist()], pa.string())
 
 
-def _check_numbers(array: Any, name: str, first: int) -> None:
+_AS_ARROW = frozenset({"whole", "float", "decimal", "date", "moment", "time", "text", "null"})
+
+
+def check_numbers(array: Any, name: str, first: int) -> None:
+    """:raises UnfitValue: a float that the server has no number for."""
     numbers = pc.fill_null(pc.is_finite(array), True)
     if not pc.all(numbers).as_py() and len(array):
         row = pc.index(numbers, False).as_py()
@@ -78,14 +87,12 @@ def _quoted(texts: Any, backslashes: bool) -> Any:
 def _one(value: Any) -> str | None:
     if value is None:
         return None
-    if isinstance(value, bytes):
-        return f"x'{value.hex()}'"
     if isinstance(value, dt.timedelta):
         micros = (value.days * 86_400 + value.seconds) * 1_000_000 + value.microseconds
         seconds, rest = divmod(abs(micros), 1_000_000)
         sign = "-" if micros < 0 else ""
-        return f"'{sign}{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}.{rest:06}'"
-    return f"'{value}'"  # a UUID
+        return f"{sign}{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}.{rest:06}"
+    return str(value)  # a UUID
 
 
 def between(sql: str, names: Sequence[str]) -> tuple[str, str] | None:

@@ -74,6 +74,12 @@ def _literal_writing(*given: Any) -> int:
     return write(*given)
 
 
+def _prepared_writing(*given: Any) -> int:
+    from .prepared_writing import write
+
+    return write(*given)
+
+
 def _insertion(*given: Any) -> int:
     from .insertion import write
 
@@ -84,5 +90,6 @@ _WRITING: dict[str, Callable[..., int]] = {
     "psycopg_writing": _psycopg_writing,
     "asyncpg_writing": _asyncpg_writing,
     "literal_writing": _literal_writing,
+    "prepared_writing": _prepared_writing,
     "insertion": _insertion,
 }
