@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import InvalidOption
 from .claims import Claimed
-from .relaying import Hand, Relaying, Trying
+from .relaying import SCOPE, Hand, Relaying, Trying
 
 
 class AsyncRelay(Relaying):
@@ -127,10 +127,10 @@ class AsyncRelay(Relaying):
         trying = Trying(self, last=last)
         while True:
             try:
-                async with self.outbox.db.session(
-                    name="outbox: relay", propagation="requires_new"
-                ) as session:
-                    return await session.run_sync(work, *args)
+                async for attempt in self.outbox.db.attempts(**SCOPE):
+                    async with attempt as session:
+                        answer = await session.run_sync(work, *args)
+                return answer
             except Exception as error:
                 pause = trying.after(error)
             await asyncio.sleep(pause)

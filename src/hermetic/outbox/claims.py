@@ -128,8 +128,17 @@ def delete_sent(session: Session, table: Table, lease: str, ids: Collection[int]
 
 
 def put_back(session: Session, table: Table, lease: str) -> None:
-    """Give up whatever is in hand: others may have it at once."""
-    session.execute(update(table).where(table.c.lease == lease).values(lease=None, leased=0))
+    """Give up whatever is in hand: others may have it at once.
+
+    By its rows' keys: an update by anything else locks, on MariaDB, all that it looks at.
+    """
+    mine = list(session.scalars(select(table.c.id).where(table.c.lease == lease)))
+    if mine:
+        session.execute(
+            update(table)
+            .where(table.c.id.in_(mine), table.c.lease == lease)
+            .values(lease=None, leased=0)
+        )
 
 
 def put_off(

@@ -10,7 +10,7 @@ from typing import Any
 
 from .claims import Claimed
 from .message import Message
-from .relaying import Hand, Relaying, Trying
+from .relaying import SCOPE, Hand, Relaying, Trying
 
 
 class Relay(Relaying):
@@ -111,10 +111,10 @@ class Relay(Relaying):
         trying = Trying(self, last=last)
         while True:
             try:
-                with self.outbox.db.session(
-                    name="outbox: relay", propagation="requires_new"
-                ) as session:
-                    return work(session, *args)
+                for attempt in self.outbox.db.attempts(**SCOPE):
+                    with attempt as session:
+                        answer = work(session, *args)
+                return answer
             except Exception as error:
                 pause = trying.after(error)
             time.sleep(pause)

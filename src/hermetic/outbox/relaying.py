@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InvalidOption
 from ..proof import new_token
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("hermetic.outbox")
 
+# conflicts with other relays are nothing to tell of
+SCOPE: Final[dict[str, Any]] = {
+    "name": "outbox: relay",
+    "propagation": "requires_new",
+    "retry": 5,
+}
 # a database that is away is asked again after the first of these, and at the longest the last
 _FIRST_PAUSE, _LAST_PAUSE = 0.1, 5.0
 # seconds for which a relay that ends tries to note what it has sent
