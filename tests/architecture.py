@@ -23,6 +23,7 @@ LAYERS: Final[Mapping[str, int]] = {
     "events": 0,
     "faults": 0,
     "options": 0,
+    "keywords": 0,
     "progress": 0,
     "proof": 0,
     "blending": 0,

@@ -40,7 +40,11 @@ def refused(action: Callable[[], object], *, option: str, place: str) -> Invalid
 
 
 def test_an_unknown_option_of_a_database_is_refused_with_those_that_are_known() -> None:
-    error = refused(lambda: Database(MEMORY, pool_sise=5), option="pool_sise", place="Database()")
+    error = refused(
+        lambda: Database(MEMORY, pool_sise=5),  # type: ignore[call-arg]
+        option="pool_sise",
+        place="Database()",
+    )
 
     assert "is not an option of a Database" in str(error)
     for known in ("pool_size", "isolation", "retry", "connect_args"):
@@ -59,7 +63,11 @@ def test_an_unknown_option_of_a_scope_is_refused_with_those_that_are_known(
 
 
 def test_an_option_of_the_database_is_none_of_a_scope(db: Database) -> None:
-    refused(lambda: db.session(pool_size=3), option="pool_size", place="db.session()")
+    refused(
+        lambda: db.session(pool_size=3),  # type: ignore[call-arg]
+        option="pool_size",
+        place="db.session()",
+    )
 
 
 def test_retry_takes_no_unknown_option() -> None:
@@ -77,7 +85,7 @@ OPTIONAL_SECONDS = ("statement_timeout", "lock_timeout", "idle_in_transaction_ti
 
 @pytest.mark.parametrize("value", [*NO_TIME, 0, None], ids=repr)
 @pytest.mark.parametrize("option", SECONDS)
-def test_seconds_are_a_number_above_zero(option: str, value: object) -> None:
+def test_seconds_are_a_number_above_zero(option: str, value: Any) -> None:
     error = refused(lambda: Database(MEMORY, **{option: value}), option=option, place="Database()")
 
     assert "must be a number of seconds above 0, up to" in str(error)
@@ -85,15 +93,16 @@ def test_seconds_are_a_number_above_zero(option: str, value: object) -> None:
 
 @pytest.mark.parametrize("value", [*NO_TIME, 0], ids=repr)
 @pytest.mark.parametrize("option", OPTIONAL_SECONDS)
-def test_optional_seconds_are_a_number_above_zero_or_none(option: str, value: object) -> None:
+def test_optional_seconds_are_a_number_above_zero_or_none(option: str, value: Any) -> None:
     error = refused(lambda: Database(MEMORY, **{option: value}), option=option, place="Database()")
 
     assert LIMITS_OF_OPTIONAL_SECONDS in str(error)
-    assert getattr(Database(MEMORY, **{option: None}).options, option) is None
+    none: dict[str, Any] = {option: None}
+    assert getattr(Database(MEMORY, **none).options, option) is None
 
 
 @pytest.mark.parametrize("value", NO_TIME, ids=repr)
-def test_ping_after_may_be_zero_but_not_less(value: object) -> None:
+def test_ping_after_may_be_zero_but_not_less(value: Any) -> None:
     error = refused(
         lambda: Database(MEMORY, ping_after=value), option="ping_after", place="Database()"
     )
@@ -115,7 +124,7 @@ def test_a_rate_is_refused_in_the_words_of_a_rate() -> None:
 @pytest.mark.parametrize("value", [*NO_TIME, 0], ids=repr)
 @pytest.mark.parametrize("shell", ["session", "attempts"])
 def test_a_scopes_timeout_is_a_number_above_zero_or_none(
-    db: Database, shell: str, value: object
+    db: Database, shell: str, value: Any
 ) -> None:
     open_it = getattr(db, shell)
 
@@ -126,7 +135,7 @@ def test_a_scopes_timeout_is_a_number_above_zero_or_none(
 
 @pytest.mark.parametrize("value", [10**400, 1e300, 1e10], ids=["int", "float", "317 years"])
 @pytest.mark.parametrize("option", ["pool_timeout", "statement_timeout", "timeout"])
-def test_more_seconds_than_clocks_can_count_are_refused_at_once(option: str, value: float) -> None:
+def test_more_seconds_than_clocks_can_count_are_refused_at_once(option: str, value: Any) -> None:
     """Later it would be the operating system, or a server, that refuses them."""
     refused(lambda: Database(MEMORY, **{option: value}), option=option, place="Database()")
 
@@ -152,13 +161,14 @@ def test_whole_numbers_have_limits_that_the_error_names(option: str, least: int,
         )
         assert f"from {least} to {most}" in str(error)
 
-    for value in (least, most):
-        assert getattr(Database(MEMORY, **{option: value}).options, option) == value
+    for limit in (least, most):
+        given: dict[str, Any] = {option: limit}
+        assert getattr(Database(MEMORY, **given).options, option) == limit
 
 
 @pytest.mark.parametrize("option", ["hide_parameters", "echo", "foreign_keys"])
 @pytest.mark.parametrize("value", [1, 0, "yes", None], ids=repr)
-def test_flags_are_true_or_false_and_nothing_like_it(option: str, value: object) -> None:
+def test_flags_are_true_or_false_and_nothing_like_it(option: str, value: Any) -> None:
     error = refused(lambda: Database(MEMORY, **{option: value}), option=option, place="Database()")
 
     assert "must be True or False" in str(error)
@@ -190,7 +200,7 @@ def test_flags_are_true_or_false_and_nothing_like_it(option: str, value: object)
     ],
 )
 def test_a_value_that_an_option_does_not_take_is_refused_with_what_it_takes(
-    option: str, value: object, limits: str
+    option: str, value: Any, limits: str
 ) -> None:
     error = refused(lambda: Database(MEMORY, **{option: value}), option=option, place="Database()")
 
@@ -199,7 +209,7 @@ def test_a_value_that_an_option_does_not_take_is_refused_with_what_it_takes(
 
 @pytest.mark.parametrize("value", [CANARY, [CANARY], {1: CANARY}], ids=["text", "list", "key"])
 @pytest.mark.parametrize("option", ["connect_args", "engine_options", "session_options"])
-def test_a_mapping_that_is_none_is_not_repeated(option: str, value: object) -> None:
+def test_a_mapping_that_is_none_is_not_repeated(option: str, value: Any) -> None:
     """What should have been connect_args may hold a password."""
     error = refused(lambda: Database(MEMORY, **{option: value}), option=option, place="Database()")
 
@@ -212,7 +222,7 @@ def test_a_mapping_that_is_none_is_not_repeated(option: str, value: object) -> N
 
 
 @pytest.mark.parametrize("value", ["requiered", "", None, 1, "REQUIRED "], ids=repr)
-def test_an_unknown_propagation_is_refused_with_the_seven(db: Database, value: object) -> None:
+def test_an_unknown_propagation_is_refused_with_the_seven(db: Database, value: Any) -> None:
     error = refused(
         lambda: db.session(propagation=value), option="propagation", place="db.session()"
     )
@@ -223,7 +233,7 @@ def test_an_unknown_propagation_is_refused_with_the_seven(db: Database, value: o
 
 
 @pytest.mark.parametrize("value", ["snapshot", "", 3, b"SERIALIZABLE", "AUTOCOMMIT"], ids=repr)
-def test_an_unknown_isolation_is_refused_with_the_four(db: Database, value: object) -> None:
+def test_an_unknown_isolation_is_refused_with_the_four(db: Database, value: Any) -> None:
     error = refused(lambda: db.session(isolation=value), option="isolation", place="db.session()")
 
     for known in ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"):
@@ -246,19 +256,19 @@ def test_a_level_that_the_database_lacks_is_refused_at_once(db: Database, level:
 
 
 @pytest.mark.parametrize("value", [1, 0, "yes", "false"], ids=repr)
-def test_readonly_is_true_false_or_none(db: Database, value: object) -> None:
+def test_readonly_is_true_false_or_none(db: Database, value: Any) -> None:
     error = refused(lambda: db.session(readonly=value), option="readonly", place="db.session()")
 
     assert "must be True, False or None" in str(error)
 
 
 @pytest.mark.parametrize("value", [0, -1, 1001, 2.5, "3", True, math.nan], ids=repr)
-def test_retry_is_a_number_of_attempts_or_a_policy(db: Database, value: object) -> None:
+def test_retry_is_a_number_of_attempts_or_a_policy(db: Database, value: Any) -> None:
     refused(lambda: db.session(retry=value), option="retry", place="db.session()")
 
 
 @pytest.mark.parametrize("value", ["", "x" * 64, 7, "a\tb"], ids=repr)
-def test_the_name_of_a_scope_is_short_and_printable(db: Database, value: object) -> None:
+def test_the_name_of_a_scope_is_short_and_printable(db: Database, value: Any) -> None:
     refused(lambda: db.session(name=value), option="name", place="db.session()")
 
 
@@ -267,7 +277,7 @@ def test_the_name_of_a_scope_is_short_and_printable(db: Database, value: object)
     [ValueError("x"), "ValueError", int, BaseException, KeyboardInterrupt, (ValueError, 1), None],
     ids=repr,
 )
-def test_commit_on_takes_subclasses_of_exception(db: Database, value: object) -> None:
+def test_commit_on_takes_subclasses_of_exception(db: Database, value: Any) -> None:
     error = refused(lambda: db.session(commit_on=value), option="commit_on", place="db.session()")
 
     assert "must be a subclass of Exception, or a tuple of them" in str(error)
@@ -292,7 +302,7 @@ def test_commit_on_takes_subclasses_of_exception(db: Database, value: object) ->
         ("when", "always", "callable"),
     ],
 )
-def test_a_retry_policy_checks_its_values(option: str, value: object, limits: str) -> None:
+def test_a_retry_policy_checks_its_values(option: str, value: Any, limits: str) -> None:
     given: dict[str, Any] = {option: value}
 
     error = refused(lambda: Retry(**given), option=option, place="Retry")

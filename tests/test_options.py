@@ -20,6 +20,7 @@ from hermetic import (
     ScopeOptions,
     Watch,
 )
+from hermetic.keywords import DatabaseKeywords, ScopeKeywords
 from hermetic.options import RETRYABLE_KINDS
 
 RECORDS = [Retry, ScopeOptions, DatabaseOptions, Watch]
@@ -382,3 +383,14 @@ def test_keywords_win_over_files(toml: Path) -> None:
 
     assert (options.pool_size, options.scope.retry) == (8, None)
     assert options.pool_timeout == 2.5
+
+
+# ---------------------------------------------------------------- as type checkers see them
+
+
+def test_every_option_is_a_keyword_that_type_checkers_know() -> None:
+    of_a_scope = {field.name for field in dataclasses.fields(ScopeOptions)}
+    of_a_database = {field.name for field in dataclasses.fields(DatabaseOptions)}
+
+    assert set(ScopeKeywords.__annotations__) == of_a_scope
+    assert set(DatabaseKeywords.__annotations__) == of_a_database | of_a_scope

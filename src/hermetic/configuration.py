@@ -6,10 +6,13 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from .errors import ConfigurationError, InvalidOption, InvalidURL
 from .options import DatabaseOptions, Retry, ScopeOptions
+
+# ``None`` for the process's own
+Environ: TypeAlias = Mapping[str, str] | None
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
@@ -25,9 +28,7 @@ _NO_OPTIONS = frozenset(
 )
 
 
-def options_from_environment(
-    prefix: str, environ: Mapping[str, str] | None
-) -> tuple[str, dict[str, Any]]:
+def options_from_environment(prefix: str, environ: Environ) -> tuple[str, dict[str, Any]]:
     """The URL and the options that environment variables with this prefix give.
 
     :raises InvalidURL: neither ``{prefix}URL`` nor ``DATABASE_URL`` is set.

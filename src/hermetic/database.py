@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from sqlalchemy import URL, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -19,7 +19,7 @@ from . import current, known
 from .attempts import Attempts, Unit
 from .checking import Checker
 from .closing import Closing
-from .configuration import options_from_environment, options_from_toml
+from .configuration import Environ, options_from_environment, options_from_toml
 from .dialects.drivers import driver_of, family_of, parse_url, url_for
 from .engine import Server
 from .errors import (
@@ -34,6 +34,7 @@ from .errors import (
 from .events import Listener, ScopeInfo, Snapshot
 from .explain import explain
 from .flow import Flow
+from .keywords import DatabaseKeywords, ScopeKeywords
 from .options import DatabaseOptions, Retry, ScopeOptions
 from .place import Place, caller_frame
 from .proof import CommitProof
@@ -64,7 +65,7 @@ class Database(Closing, Watched):
     :raises InvalidOption: an option is unknown, or its value outside its limits.
     """
 
-    def __init__(self, url: str | URL, **options: Any) -> None:
+    def __init__(self, url: str | URL, **options: Unpack[DatabaseKeywords]) -> None:
         self._start(parse_url(url), DatabaseOptions.build(options, place="Database()"))
 
     def _start(self, url: URL, options: DatabaseOptions) -> None:
@@ -136,10 +137,9 @@ class Database(Closing, Watched):
 
     @classmethod
     def from_env(
-        cls, prefix: str = "HERMETIC_", environ: Mapping[str, str] | None = None, **options: Any
+        cls, prefix: str = "HERMETIC_", environ: Environ = None, **options: Unpack[DatabaseKeywords]
     ) -> Self:
-        """A Database from environment variables: ``HERMETIC_URL``, ``HERMETIC_POOL_SIZE``, and so
-        on.
+        """A Database from variables: ``HERMETIC_URL``, ``HERMETIC_POOL_SIZE``, and so on.
 
         Without ``HERMETIC_URL``, ``DATABASE_URL`` is taken. Keywords win over variables.
 
@@ -149,7 +149,9 @@ class Database(Closing, Watched):
         return cls._from(url, found, options, place=f"environment {prefix}*")
 
     @classmethod
-    def from_toml(cls, path: str | Path, table: str = "hermetic", **options: Any) -> Self:
+    def from_toml(
+        cls, path: str | Path, table: str = "hermetic", **options: Unpack[DatabaseKeywords]
+    ) -> Self:
         """A Database from a table of a TOML file: ``url``, and options by their names.
 
         Dots in ``table`` lead into tables within tables (``"tool.hermetic"``). Keywords win.
@@ -160,7 +162,9 @@ class Database(Closing, Watched):
         return cls._from(url, found, options, place=place)
 
     @classmethod
-    def _from(cls, url: str, found: dict[str, Any], given: dict[str, Any], *, place: str) -> Self:
+    def _from(
+        cls, url: str, found: dict[str, Any], given: Mapping[str, Any], *, place: str
+    ) -> Self:
         DatabaseOptions.build(given, place=f"{cls.__name__} keywords")
         options = DatabaseOptions.build({**found, **given}, place=place)
         database = cls.__new__(cls)
@@ -174,7 +178,7 @@ class Database(Closing, Watched):
 
     # ------------------------------------------------------------ scopes
 
-    def session(self, **options: Any) -> Unit:
+    def session(self, **options: Unpack[ScopeKeywords]) -> Unit:
         """A unit of work: ``with``, ``async with``, or a decorator that supplies the session.
 
         :param options: the fields of ScopeOptions.
@@ -185,7 +189,7 @@ class Database(Closing, Watched):
         merged = self._merged(options, "db.session()")
         return Unit(self, merged, retry_given="retry" in options)
 
-    def attempts(self, **options: Any) -> Attempts:
+    def attempts(self, **options: Unpack[ScopeKeywords]) -> Attempts:
         """A unit of work as a loop of blocks; ``async for`` and ``async with`` under asyncio::
 
             for attempt in db.attempts(retry=5):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from sqlalchemy import Engine
 from sqlalchemy.util import greenlet_spawn
@@ -26,6 +26,7 @@ from .decisions import FileLog, TableLog
 from .errors import InvalidOption, NoScope
 from .events import Listener, Snapshot
 from .group_session import group_session
+from .keywords import ScopeKeywords
 from .options import SCOPE_OPTION_NAMES, DatabaseOptions, Isolation, Retry, ScopeOptions
 from .place import Place, caller_frame
 from .recovery import Recovery, recover
@@ -165,7 +166,7 @@ class Group(Closing):
 
     # ------------------------------------------------------------ scopes
 
-    def session(self, **options: Any) -> Unit:
+    def session(self, **options: Unpack[ScopeKeywords]) -> Unit:
         """A unit of work, as ``Database.session``: ``with``, ``async with``, or a decorator.
 
         :param options: the fields of ScopeOptions, but for ``after``, ``position`` and ``tenant``.
@@ -177,7 +178,7 @@ class Group(Closing):
         unit: Any = self
         return Unit(unit, merged, retry_given="retry" in options)
 
-    def attempts(self, **options: Any) -> Attempts:
+    def attempts(self, **options: Unpack[ScopeKeywords]) -> Attempts:
         """A unit of work as a loop of blocks, as ``Database.attempts``.
 
         A unit of which one database is committed is never run again.

@@ -264,6 +264,6 @@ async def test_the_one_level_of_sqlite_may_be_asked_for(world: World) -> None:
 
 
 @pytest.mark.parametrize("level", ["CHAOS", "", "AUTOCOMMIT", 3, True])
-async def test_an_unknown_level_is_refused_when_it_is_given(world: World, level: object) -> None:
+async def test_an_unknown_level_is_refused_when_it_is_given(world: World, level: Any) -> None:
     with pytest.raises(Refused, match="isolation"):
         world.db.session(isolation=level)

@@ -264,7 +264,7 @@ async def test_a_pooler_is_refused_where_nothing_is_known_of_it(backend: Backend
         with pytest.raises(InvalidOption, match="pooler"):
             Database(url, pooler="transaction")
     with pytest.raises(InvalidOption, match="transaction"):
-        Database("postgresql://localhost/app", pooler="session")
+        Database("postgresql://localhost/app", pooler="session")  # type: ignore[arg-type]
     with (
         Database(
             "postgresql+psycopg://localhost/app",

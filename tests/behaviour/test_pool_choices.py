@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -52,7 +53,7 @@ async def test_a_scope_with_priority_has_a_place_that_others_have_not(world: Wor
     ],
     ids=str,
 )
-def test_a_wrong_option_is_refused(options: dict[str, object]) -> None:
+def test_a_wrong_option_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidOption) as caught:
         Database("sqlite://", **options)
     assert "secret" not in str(caught.value)

@@ -536,7 +536,7 @@ async def test_what_cannot_be_is_refused_where_it_is_given(world: World) -> None
     with pytest.raises(InvalidOption, match="lacks"):
         Database(world.url, resolve_commits="status")
     with pytest.raises(InvalidOption, match="token, status"):
-        Database(world.url, resolve_commits="guess")
+        Database(world.url, resolve_commits="guess")  # type: ignore[arg-type]
     plain = world.database()
     with pytest.raises(InvalidOption, match="is needed for this"):
         plain.create_commit_table()

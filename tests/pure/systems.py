@@ -317,7 +317,8 @@ class DatabaseSystem:
 
     def open(self, propagation: str, *, commits_on_expected: bool) -> Scope | None:
         block = self._db.session(
-            propagation=propagation, commit_on=(Expected,) if commits_on_expected else ()
+            propagation=Propagation(propagation),
+            commit_on=(Expected,) if commits_on_expected else (),
         )
         session = block.__enter__()
         self._open.append((block, session))

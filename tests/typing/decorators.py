@@ -145,8 +145,3 @@ def of_the_other_world(session: AsyncSession, name: str) -> int:
 @db.session()  # type: ignore[arg-type]
 async def generator(session: AsyncSession) -> AsyncIterator[int]:
     yield 1
-
-
-@db.session  # type: ignore[call-arg]
-def without_parentheses(session: Session) -> int:
-    return 1
