@@ -69,7 +69,7 @@ class Run:
             name="bank",
             application_name=self.application,
             # a busy machine is slow by itself
-            watch=Watch(slow=10.0, held=20.0, idle=20.0),
+            watch=Watch(slow=10.0, held=20.0, idle=20.0, service="bank"),
             retries_per_second=10_000,
             retry_burst=10_000,
         )
@@ -106,7 +106,7 @@ class Run:
             loop.run_in_executor(threads, bank.audit, self.over),
             asyncio.create_task(bank.aaudit(self.over), name="auditor"),
             asyncio.create_task(
-                show(self.console, self.db, self.ledger, lambda: self._progress(began), self.over)
+                show(self.console, self.db, lambda: self._progress(began), self.over)
             ),
         ]
         workers = [

@@ -94,6 +94,7 @@ LAYERS: Final[Mapping[str, int]] = {
     "rows": 3,
     "bulk": 3,
     "many": 3,
+    "nearby": 3,
     "conflicts": 3,
     "sealed": 3,
     "session": 3,
@@ -128,6 +129,7 @@ LAYERS: Final[Mapping[str, int]] = {
     "integrations": 6,
     "outbox": 6,
     "sinks": 6,
+    "terminal": 6,
     "testing": 6,
 }
 DECISIONS: Final = 2

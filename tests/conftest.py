@@ -67,6 +67,8 @@ def _have_contexts_shared() -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     _have_contexts_shared()
+    # the tests of it have folders of their own
+    os.environ["HERMETIC_NEARBY"] = "off"
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # a shell starts what it puts into the background so, and the tests send it to themselves
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from . import HermeticError
 from .commands import recover, relay
 from .doctor import command as doctor
+from .terminal import listing, top
 
 # each has ``add``, which tells of its arguments, and what runs it
-_COMMANDS = (doctor, recover, relay)
+_COMMANDS = (doctor, listing, recover, relay, top)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

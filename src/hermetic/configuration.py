@@ -23,7 +23,7 @@ _NOT_FROM_TEXT = frozenset(
 )
 # what hermetic reads from the environment besides, in other places
 _NO_OPTIONS = frozenset(
-    {"HERMETIC_GROUP", "HERMETIC_DISABLE_FAST"}
+    {"HERMETIC_GROUP", "HERMETIC_DISABLE_FAST", "HERMETIC_NEARBY", "HERMETIC_SERVICE"}
     | {"HERMETIC_DISABLE_COMPILED", "HERMETIC_REQUIRE_COMPILED"}
 )
 

@@ -46,7 +46,6 @@ from .routes import Routes, name_of
 from .tenancy import NO_TENANT
 from .tenant_servers import servers_of
 from .watching.watched import Watched
-from .watching.watcher import Watcher
 
 _REMEMBERED = 256
 
@@ -100,8 +99,7 @@ class Database(Closing, Watched):
         self.tenant_servers = servers_of(options, self.registry, url)
         self._lenders: list[Any] = [*self._servers, *filter(None, (self.tenant_servers,))]
         self._check_tenant(options.scope, place="Database()")
-        if options.watch is not None:
-            self.registry.watch = Watcher(self.registry, options.watch)
+        self._begin_watching()
         self._plain = Unit(self, options.scope, retry_given=False)
         known.note(self)
 
@@ -540,6 +538,7 @@ class Database(Closing, Watched):
 
     def _taken_servers(self) -> list[Server]:
         """Every server, for the last time."""
+        self._end_watching()
         if self.options.cache is not None:
             self.options.cache.close()
         tenants = [] if self.tenant_servers is None else self.tenant_servers.take_all()

@@ -44,6 +44,10 @@ class Watch:
     :param near: the part of a pool, 0 to 1, that may be lent. Default 0.9.
     :param every: seconds between two looks at what is open. Default 1.
     :param ignore: findings that are not wanted, by name. Default ``set()``.
+    :param nearby: whether ``hermetic top`` and ``hermetic list`` of the same user see the process,
+        by a socket in a private folder. Default ``True``.
+    :param service: by which name several processes are workers of one service there. Default
+        ``None``: ``HERMETIC_SERVICE``, or what was started.
     """
 
     strict: bool = False
@@ -57,10 +61,15 @@ class Watch:
     near: float = 0.9
     every: float = 1.0
     ignore: Collection[str] = frozenset()
+    nearby: bool = True
+    service: str | None = None
 
     def __post_init__(self) -> None:
         check = Checker("Watch()")
         check.flag("strict", self.strict)
+        check.flag("nearby", self.nearby)
+        if self.service is not None:
+            check.text("service", self.service, longest=100)
         for name in ("keep", "steps"):
             check.whole(name, getattr(self, name), at_least=0, at_most=100_000)
         for name in ("repeats", "chatty"):

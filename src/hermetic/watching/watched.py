@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..errors import ConfigurationError
+from ..nearby.door import door
 from ..options import DatabaseOptions
 from ..registry import Registry
 from .recording import Expected, Record
@@ -15,6 +16,18 @@ class Watched:
     name: str
     options: DatabaseOptions
     registry: Registry
+
+    def _begin_watching(self) -> None:
+        options = self.options.watch
+        if options is None:
+            return
+        self.registry.watch = watcher = Watcher(self.registry, options)
+        if options.nearby:
+            door.add(self)
+            watcher.at_work = door.open
+
+    def _end_watching(self) -> None:
+        door.leave(self)
 
     @property
     def watch(self) -> Watcher:

@@ -6,6 +6,7 @@ import os
 import time
 import weakref
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from threading import RLock
 from typing import Any
@@ -66,6 +67,8 @@ class Watcher:
         self._slow_seconds = options.slow
         self._lock = RLock()
         self._look = Look(registry, options, self._of_scope)
+        # told when scopes are opened after a while without any
+        self.at_work: Callable[[], None] | None = None
         # one that only records looks at nothing by itself
         self.looks = looks
         self._armed = not looks
@@ -112,6 +115,8 @@ class Watcher:
         if not self._armed:
             self._armed = True
             _watchdog.arm(time.monotonic() + self.options.every, self._alarm)
+            if self.at_work is not None:
+                self.at_work()
         if scope.parent is not None and scope.entry in _INDEPENDENT:
             self._look.nested(scope)
         if self.sinks:
