@@ -35,6 +35,7 @@ from .pool import LENT, connect_bound, demanded
 from .registry import Registry, Scope, describe_error
 from .remains import Remains
 from .restoring import WATCHED, Restoring, have_watched
+from .watching.misuses import failed_in_scope
 
 # how long a connection that was idle has to answer before it is lent
 _PING_SECONDS = 1.0
@@ -289,8 +290,9 @@ class EngineWatch:
             connection = known(conn)
         scope = None if connection is None else connection.scope
         trace = None if scope is None else scope.trace
-        if trace is not None:
+        if trace is not None and scope is not None:
             trace.failed()
+            failed_in_scope(scope, error)
         fault = classify(error, family=self.family.name)
         if trace is not None and fault is not None:
             trace.faulted(fault.code)

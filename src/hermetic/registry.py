@@ -43,6 +43,7 @@ from .options import ScopeOptions
 from .owner import Owner, current_owner, describe_current
 from .place import Place
 from .proof import CommitProof
+from .watching.misuses import used_after_end
 
 _scope_numbers = itertools.count(1)
 
@@ -293,6 +294,8 @@ class Scope:
 
     def _refuse_use(self, owner: Owner) -> NoReturn:
         if self.ended:
+            if self.registry.watch is not None:
+                used_after_end(self)
             raise ScopeEnded(
                 f"The session's scope has ended ({self.outcome and self.outcome.value}).",
                 scope=self.ref,

@@ -22,6 +22,8 @@ FINDINGS: dict[str, str] = {
     "pool-near-limit": "a pool of which almost everything is lent, or in front of which many wait",
     "nested-independent": "scopes that hold a connection and wait for a second one",
     "connection-leak": "a connection that nobody gave back, until the collector found it",
+    "used-after-end": "a session that is used when its scope has ended",
+    "lazy-load-in-asyncio": "what was not loaded is used in a coroutine, which cannot wait for it",
     "session-left-open": "a session outside any scope, in a transaction that nobody ends",
 }
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
-from hermetic import Database, Finding, FindingError, Outcome, Watch
+from hermetic import Database, Finding, FindingError, Outcome, ScopeEnded, Watch
 from hermetic.events import Event, Found
 from tests.behaviour.aftermath import check_nothing_left, on
 from tests.models import Order, User
@@ -127,6 +128,48 @@ async def test_open_scopes_show_what_they_have_done_so_far(world: World) -> None
 
     assert (seen.name, seen.statements, seen.ended_at) == ("going on", 1, None)
     assert db.watch.open() == ()
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+async def test_a_session_used_after_its_end_is_found_once(world: World) -> None:
+    db = watched(world)
+    async with world.session(db, name="over") as session:
+        await session.execute("SELECT 1")
+    for _ in range(2):
+        with pytest.raises(ScopeEnded):
+            await session.execute("SELECT 1")
+
+    found = only(db, "used-after-end")
+    assert found.count == 2
+    assert "in test_" in found.place or "in call" in found.place
+    assert found.scope is not None
+    assert found.scope.name == "over"
+    assert codes(db) == ["used-after-end"]
+
+
+# of aiosqlite SQLAlchemy leaves a coroutine behind that nobody has awaited, with a warning
+@on(lambda backend: backend.is_async and backend.name != "aiosqlite")
+async def test_a_lazy_load_under_asyncio_is_found_with_what_ends_it(world: World) -> None:
+    db = watched(world)
+    await filled(world, db, 1)
+    async with world.session(db, name="lazy") as session:
+        user = (await session.scalars(select(User))).one()
+        for _ in range(2):
+            with pytest.raises(SQLAlchemyError, match="greenlet_spawn"):
+                _ = user.orders
+        await session.refresh(user, ["orders"])
+        assert len(user.orders) == 2
+
+    found = only(db, "lazy-load-in-asyncio")
+    assert found.count == 2
+    assert found.message.startswith("User.orders was loaded at its first use")
+    assert "selectinload(User.orders)" in found.advice
+    assert "in test_a_lazy_load_under_asyncio" in found.place
+    assert found.scope is not None
+    assert found.scope.name == "lazy"
+    assert codes(db) == ["lazy-load-in-asyncio"]
 
 
 async def test_nothing_is_found_where_nothing_is_wrong(world: World) -> None:
