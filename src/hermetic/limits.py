@@ -14,6 +14,9 @@ from .watchdog import watchdog
 
 # how long after a deadline a socket is destroyed if the server's own limit has not struck
 GRACE = 0.1
+# seconds that the server's own limit is at the least: what takes an inner scope's limit back is a
+# statement under that limit itself, and the outer scope's transaction goes on
+LEAST = 0.05
 # seconds between two interrupts of a statement that may have begun after the first
 AGAIN = 0.05
 
@@ -39,7 +42,7 @@ def limited(
         # a joined scope's deadline is over, and the transaction goes on without one
         first = None if last is None else family.unlimit_statement(own)
         return statement, first, None
-    limit = max(0.001, scope.deadline - time.monotonic())
+    limit = max(LEAST, scope.deadline - time.monotonic())
     limit = limit if own is None else min(limit, own)
     plain = transaction.plain and not transaction.apart
     if plain and options.pooler is not None:

@@ -9,9 +9,12 @@ import pytest
 from tests.backends import Backend
 from tests.behaviour.cluster import Cluster
 from tests.behaviour.own import OwnServer
+from tests.behaviour.watching import servers_own_limit
 from tests.proxy import Proxy
 from tests.servers import ServerUnavailable
 from tests.worlds import World
+
+__all__ = ["servers_own_limit"]
 
 
 @pytest.fixture

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import pytest
 
-from hermetic import DeadlineExceeded, Outcome, RolledBack, UniqueViolation
-from tests.behaviour.aftermath import check_nothing_left, eventually, on_servers
+from hermetic import DeadlineExceeded, Outcome, RolledBack, UniqueViolation, limits
+from tests.behaviour.aftermath import check_nothing_left, eventually, on_postgresql, on_servers
 from tests.behaviour.watching import SLOW, ends_near
 from tests.models import User
 from tests.worlds import World
@@ -17,6 +18,7 @@ pytestmark = pytest.mark.timing
 SHORT = 0.3
 
 
+@pytest.mark.usefixtures("servers_own_limit")
 async def test_a_nested_scope_may_have_less_time(world: World) -> None:
     async with world.session(timeout=60) as outer:
         outer.add(User(username="before"))
@@ -68,9 +70,9 @@ async def test_the_deadline_of_an_inner_scope_ends_with_it(world: World) -> None
     async with world.session() as outer:
         await outer.execute("SELECT 1")
         for propagation in ("required", "nested"):
-            async with world.session(propagation=propagation, timeout=0.5) as inner:
+            async with world.session(propagation=propagation, timeout=1) as inner:
                 await inner.execute("SELECT 1")
-                deadline = time.monotonic() + 0.5
+                deadline = time.monotonic() + 1
             assert await eventually(world, lambda end=deadline: time.monotonic() > end)  # type: ignore[misc]
             await outer.execute("SELECT 2")
         outer.add(User(username="ann"))
@@ -84,10 +86,11 @@ async def test_the_deadline_of_an_inner_scope_ends_with_it(world: World) -> None
 async def test_statements_after_an_inner_scope_are_not_limited_by_its_time(
     world: World, propagation: str
 ) -> None:
-    nap = {"postgresql": "SELECT pg_sleep(0.8)", "mariadb": "SELECT SLEEP(0.8)"}
+    nap = {"postgresql": "SELECT pg_sleep(1.3)", "mariadb": "SELECT SLEEP(1.3)"}
 
     async with world.session() as outer:
-        async with world.session(propagation=propagation, timeout=0.4) as inner:
+        await outer.execute("SELECT 1")  # a connect would take of the time
+        async with world.session(propagation=propagation, timeout=1) as inner:
             await inner.execute("SELECT 1")
         await outer.execute(nap[world.backend.family])
         outer.add(User(username="ann"))
@@ -103,17 +106,32 @@ async def test_statements_after_an_inner_scope_are_not_limited_by_its_time(
 async def test_the_next_scope_is_not_limited_by_an_earlier_ones_time(
     world: World, propagation: str, readonly: bool
 ) -> None:
-    nap = {"postgresql": "SELECT pg_sleep(0.8)", "mariadb": "SELECT SLEEP(0.8)"}
+    nap = {"postgresql": "SELECT pg_sleep(1.3)", "mariadb": "SELECT SLEEP(1.3)"}
     options = {"propagation": propagation, "readonly": readonly}
     async with world.session(**options) as session:
         await session.execute("SELECT 1")  # a connect would take of the time
 
-    async with world.session(timeout=0.4, **options) as session:
+    async with world.session(timeout=1, **options) as session:
         await session.execute("SELECT 1")
     async with world.session(**options) as session:
         await session.execute(nap[world.backend.family])
 
     await check_nothing_left(world)
+
+
+@on_postgresql
+async def test_what_takes_the_limit_of_an_inner_scope_back_has_time_itself(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs under the limit that it takes back, and would end the outer scope's transaction."""
+    async with world.session() as outer:
+        await outer.execute("SELECT 1")
+        async with world.session(timeout=60) as inner:
+            with monkeypatch.context() as patched:
+                nearly = SimpleNamespace(monotonic=lambda: inner.scope.deadline - 0.0001)
+                patched.setattr(limits, "time", nearly)
+                assert await inner.scalar("SHOW statement_timeout") == "50ms"
+        assert await outer.scalar("SHOW statement_timeout") == "0"
 
 
 async def test_requires_new_has_a_deadline_of_its_own(world: World) -> None:

@@ -9,7 +9,10 @@ import pytest
 from sqlalchemy import Engine, create_engine
 
 from hermetic.fast import loading
+from tests.behaviour.watching import servers_own_limit
 from tests.fast.models import fill
+
+__all__ = ["servers_own_limit"]
 
 
 @pytest.fixture(scope="module")

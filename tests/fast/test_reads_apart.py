@@ -99,6 +99,7 @@ async def test_a_savepoint_begins_a_transaction_and_the_next_scope_has_none(worl
 
 
 @on_postgresql
+@pytest.mark.usefixtures("servers_own_limit")
 async def test_a_deadline_strikes_and_stays_on_no_connection(world: World) -> None:
     sent = Sent(world)
 
