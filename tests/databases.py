@@ -11,7 +11,7 @@ from tests.servers import ServerAccess
 from tests.servers.process import wait_until
 
 # A server notices the end of a connection a moment after its client has closed it.
-_PATIENCE = 2.0
+_PATIENCE = 15.0
 
 
 class FreshUrl(Protocol):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import pickle
-import socket
 import traceback
 from typing import Any
 
@@ -25,6 +24,7 @@ from hermetic import (
     sessionmaker,
 )
 from tests.backends import BACKENDS
+from tests.servers.process import free_port
 from tests.worlds import World
 
 CANARY = "s3cr3t-canary"
@@ -71,13 +71,6 @@ async def close(world: World, db: Database) -> None:
         await db.aclose()
     else:
         db.close()
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def with_secret(world: World, **changes: Any) -> str:

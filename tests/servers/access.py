@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import URL
 
+from tests.servers.process import wait_until
+
+_PATIENCE = 15.0
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,50}")
 
 
@@ -103,9 +107,19 @@ class ServerAccess(ABC):
     def connections(self, database: str) -> list[Connection]:
         """The clients connected to a database now, the asking connection excepted."""
 
-    @abstractmethod
     def kill_backends(self, database: str) -> int:
-        """End every client connection to a database; returns how many there were."""
+        """End every client connection to a database; returns how many there were.
+
+        They are gone then: one that was told to end may carry out a statement before it looks.
+        """
+        told = {connection.id for connection in self.connections(database)}
+        self._kill(sorted(told))
+        wait_until(lambda: not told & {each.id for each in self.connections(database)}, _PATIENCE)
+        return len(told)
+
+    @abstractmethod
+    def _kill(self, connections: Sequence[int]) -> None:
+        """Tell connections to end, by their numbers; one that is gone is no error."""
 
     @abstractmethod
     def discard_prepared(self, database: str) -> list[str]:

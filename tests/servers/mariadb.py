@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import socket
@@ -39,6 +40,29 @@ _UNDURABLE = {
 }
 
 
+_THREAD = re.compile(r"(?:MariaDB|MySQL) thread id (\d+),")
+
+
+def transactions(status: str) -> dict[int, bool]:
+    """The connections that have a transaction open, and whether each waits for a lock.
+
+    That is looked up when it is asked for; information_schema.innodb_trx is a copy, which is not
+    renewed while anybody in the whole server has looked at it within the last 0.1 s.
+
+    :param status: what SHOW ENGINE INNODB STATUS has answered.
+    """
+    found: dict[int, bool] = {}
+    begun = waits = False
+    for line in status.partition("LIST OF TRANSACTIONS FOR EACH SESSION:")[2].splitlines():
+        if line.startswith("---TRANSACTION"):
+            begun, waits = ", not started" not in line, False
+        elif line.startswith("LOCK WAIT"):
+            waits = True
+        elif begun and (thread := _THREAD.match(line)):
+            found[int(thread[1])] = waits
+    return found
+
+
 class MariaDBAccess(ServerAccess):
     family = "mariadb"
     default_scheme = "mysql+pymysql"
@@ -66,15 +90,13 @@ class MariaDBAccess(ServerAccess):
             for id_, user, command, info in rows
         ]
 
-    def kill_backends(self, database: str) -> int:
-        connections = self.connections(database)
+    def _kill(self, connections: Sequence[int]) -> None:
         for connection in connections:
             try:
-                self._query(f"KILL CONNECTION {connection.id}")
+                self._query(f"KILL CONNECTION {connection}")
             except pymysql.err.OperationalError as error:
                 if error.args[0] != ER.NO_SUCH_THREAD:
                     raise
-        return len(connections)
 
     def discard_prepared(self, database: str) -> list[str]:
         """Those whose name starts with the database's: the server keeps one list for all."""
@@ -105,7 +127,7 @@ class MariaDBAccess(ServerAccess):
             user=self.user,
             password=self.password,
             autocommit=True,
-            connect_timeout=5,
+            connect_timeout=15,
         )
         with connection:
             yield connection
@@ -175,7 +197,7 @@ class MariaDBServer(LocalServer, MariaDBAccess):
                 unix_socket=str(self.socket_path),
                 user=self.user,
                 password=self.password,
-                connect_timeout=5,
+                connect_timeout=15,
             ).close()
         except pymysql.err.OperationalError as error:
             # At the first start our user is not there yet; that it is refused is an answer.

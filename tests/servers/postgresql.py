@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import psycopg
 from psycopg import sql
@@ -29,6 +30,9 @@ _SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
+
+# As whom an administrator of the tests connects. A server lists one that has ended for a moment.
+ADMINISTRATOR: Final = "hermetic-tests-admin"
 
 
 class PostgreSQLAccess(ServerAccess):
@@ -72,22 +76,15 @@ class PostgreSQLAccess(ServerAccess):
             rows = admin.execute(
                 "SELECT pid, usename, coalesce(state, 'starting'), query FROM pg_stat_activity"
                 " WHERE datname = %s AND backend_type IN ('client backend', 'walsender')"
-                " AND pid <> pg_backend_pid()",
-                [database],
+                " AND pid <> pg_backend_pid() AND application_name <> %s",
+                [database, ADMINISTRATOR],
             ).fetchall()
         return [Connection(pid, user or "", state, query) for pid, user, state, query in rows]
 
-    def kill_backends(self, database: str) -> int:
+    def _kill(self, connections: Sequence[int]) -> None:
         with self._admin() as admin:
-            return len(
-                _scalars(
-                    admin,
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                    " WHERE datname = %s AND backend_type IN ('client backend', 'walsender')"
-                    " AND pid <> pg_backend_pid()",
-                    database,
-                )
-            )
+            for pid in connections:
+                admin.execute("SELECT pg_terminate_backend(%s)", [pid])
 
     def discard_prepared(self, database: str) -> list[str]:
         with self._admin() as admin:
@@ -127,8 +124,8 @@ class PostgreSQLAccess(ServerAccess):
             password=self.password,
             dbname=database,
             autocommit=True,
-            connect_timeout=5,
-            application_name="hermetic-tests-admin",
+            connect_timeout=15,
+            application_name=ADMINISTRATOR,
         )
 
 

@@ -17,8 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # Below the range that the kernel hands to outgoing connections: a client that reconnects
-# while its server restarts could otherwise be given the server's port.
-_PORTS = range(20_000, 32_000)
+# while its server restarts could otherwise be given the server's port. Each of xdist's workers has
+# a share of its own: a port is bound a while after it was chosen, and again at each start.
+_SHARES = 16
+_SHARE = int(os.environ.get("PYTEST_XDIST_WORKER", "gw-1").removeprefix("gw")) + 1
+_PORTS = range(20_000 + _SHARE % _SHARES, 32_000, _SHARES)
+_chance = random.SystemRandom()
+_given: set[int] = set()
 
 # A socket's path has room for 107 bytes, its file name included.
 _LONGEST_DIRECTORY = 70
@@ -68,12 +73,18 @@ def reported_version(program: Path) -> str:
 
 
 def free_port() -> int:
-    for port in random.sample(_PORTS, k=100):
+    """One that nobody listens on, and that this process has not been given before."""
+    if len(_given) > len(_PORTS) // 2:
+        _given.clear()
+    for port in _chance.sample(_PORTS, k=100):
+        if port in _given:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
+            _given.add(port)
             return port
     raise ServerFailed(f"no free port found in {_PORTS}")
 
