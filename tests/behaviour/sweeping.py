@@ -138,8 +138,11 @@ async def wait_in_line(run: Run) -> None:
             taken.set()
             await done.wait()
 
+    def waited_for() -> bool:
+        return done.is_set() or any(pool.waiting for pool in run.db.snapshot().pools)
+
     async def usher() -> None:
-        await eventually(run.world, lambda: any(pool.waiting for pool in run.db.snapshot().pools))
+        await eventually(run.world, waited_for)
         done.set()
 
     try:
@@ -219,8 +222,7 @@ async def check_victim(run: Run, victim: Victim) -> None:
     where = f"{run.name}, {victim!r}: {run.outcome}"
     if run.helpers:
         await asyncio.wait(run.helpers, timeout=PATIENCE)
-    await eventually(run.world, lambda: not at_work(run.world), PATIENCE)
-    assert at_work(run.world) == [], where
+    assert await eventually(run.world, lambda: not at_work(run.world)), where
     assert victim.cancelled is victim.struck, where
     assert victim.deliveries == (1 if victim.struck else 0), where
     assert lent(run.db) == [], where

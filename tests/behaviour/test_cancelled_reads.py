@@ -23,7 +23,7 @@ on_postgresql: Final = on(lambda backend: backend.is_async and backend.family ==
 MOST_WAITS: Final = 200
 ANN: Final = 71
 CLEANUP: Final = 0.3
-SLACK: Final = 0.75
+SLACK: Final = 2.0
 
 
 def insert_ann(world: World) -> None:
@@ -198,8 +198,11 @@ async def wait_in_line(run: Run) -> None:
             taken.set()
             await done.wait()
 
+    def waited_for() -> bool:
+        return done.is_set() or any(pool.waiting for pool in run.db.snapshot().pools)
+
     async def usher() -> None:
-        await eventually(run.world, lambda: any(pool.waiting for pool in run.db.snapshot().pools))
+        await eventually(run.world, waited_for)
         done.set()
 
     helpers = [asyncio.create_task(holder())]

@@ -21,6 +21,7 @@ from hermetic import (
 from tests.behaviour.aftermath import (
     check_nothing_left,
     eventually,
+    kill,
     lent,
     on_postgresql,
     on_servers,
@@ -30,7 +31,6 @@ from tests.behaviour.watching import Boom, Sent, engine_of, plain_session
 from tests.models import Order, User
 from tests.worlds import World
 
-KILL = {"postgresql": "SELECT pg_terminate_backend(:id)", "mariadb": "KILL :id"}
 CONNECTION_ID = {"postgresql": "SELECT pg_backend_pid()", "mariadb": "SELECT connection_id()"}
 
 
@@ -229,7 +229,7 @@ async def test_a_connection_killed_in_the_block_leaves_the_first_error(world: Wo
             session.add(User(username="ann"))
             await session.flush()
             number = await session.scalar(CONNECTION_ID[family])
-            world.do(KILL[family], id=number)
+            kill(world, number)
             raise first
 
     assert caught.value is first
@@ -250,7 +250,7 @@ async def test_a_connection_killed_before_the_commit_is_never_reported_committed
             session.add(User(username="ann"))
             await session.flush()
             number = await session.scalar(CONNECTION_ID[family])
-            world.do(KILL[family], id=number)
+            kill(world, number)
 
     assert session.outcome is not Outcome.COMMITTED
     assert caught.value.outcome is session.outcome  # type: ignore[attr-defined]

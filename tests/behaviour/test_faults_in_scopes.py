@@ -32,7 +32,7 @@ from hermetic import (
     TooManyConnections,
     UniqueViolation,
 )
-from tests.behaviour.aftermath import check_nothing_left, on_servers
+from tests.behaviour.aftermath import check_nothing_left, kill, on_servers
 from tests.models import User
 from tests.servers.process import free_port
 from tests.worlds import World
@@ -181,13 +181,6 @@ async def test_a_lock_that_is_not_to_be_had_is_the_same_error_everywhere(world: 
 
 
 # ---------------------------------------------------------------- lost connections
-
-
-def kill(world: World, connection: int) -> None:
-    if world.backend.family == "postgresql":
-        assert world.seen("SELECT pg_terminate_backend(:pid, 5000)", pid=connection) == [(True,)]
-    else:
-        world.do(f"KILL {connection}")
 
 
 @on_servers

@@ -20,6 +20,7 @@ from hermetic import (
 )
 from tests.behaviour.aftermath import (
     check_nothing_left,
+    kill,
     on,
     on_postgresql,
     on_servers,
@@ -236,14 +237,6 @@ async def test_a_connection_killed_under_its_commit_is_unknown(world: World) -> 
     assert session.outcome is Outcome.UNKNOWN
     assert world.usernames() == []
     await check_nothing_left(world)
-
-
-def kill(world: World, connection: int) -> None:
-    if world.backend.family == "postgresql":
-        # Waits until it is gone.
-        assert world.seen("SELECT pg_terminate_backend(:pid, 5000)", pid=connection) == [(True,)]
-    else:
-        world.do(f"KILL {connection}")
 
 
 # ---------------------------------------------------------------- lost before COMMIT

@@ -23,7 +23,7 @@ from hermetic import (
     PoolError,
 )
 from hermetic.dialects.postgresql import PostgreSQL
-from tests.behaviour.aftermath import check_nothing_left, eventually, lent, on, on_servers
+from tests.behaviour.aftermath import check_nothing_left, eventually, kill, lent, on, on_servers
 from tests.models import User
 from tests.worlds import PATIENCE, World
 
@@ -145,7 +145,7 @@ def kill_all(world: World) -> None:
     """End every connection of the test's database but the observer's own."""
     if world.backend.family == "postgresql":
         world.seen(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname ="
+            "SELECT pg_terminate_backend(pid, 15000) FROM pg_stat_activity WHERE datname ="
             " current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
         )
         return
@@ -153,7 +153,7 @@ def kill_all(world: World) -> None:
         "SELECT id FROM information_schema.processlist"
         " WHERE db = database() AND id <> connection_id()"
     ):
-        world.do(f"KILL {connection}")
+        kill(world, connection)
 
 
 async def test_a_connection_that_was_used_just_now_is_not_pinged(world: World) -> None:
@@ -240,7 +240,7 @@ async def test_what_breaks_a_connection_off_leaves_who_has_its_number_alone(worl
     number = lost.pgconn.socket
     break_off = PostgreSQL().breaker(lost, "psycopg")
     assert break_off is not None
-    world.do("SELECT pg_terminate_backend(:pid)", pid=lost.info.backend_pid)
+    kill(world, lost.info.backend_pid)
     with pytest.raises(psycopg.OperationalError):
         lost.execute("SELECT 1")
 

@@ -17,6 +17,7 @@ from tests.fire.checkers.ledger import Mark
 from tests.fire.snares import SnaringProxy
 from tests.fire.tables import Account, Base, Elements, Head, Tail
 from tests.servers import LocalServer, MariaDBServer, PostgreSQLServer
+from tests.servers.mariadb import transactions
 
 ACCOUNTS: Final = 10
 EACH: Final = 100
@@ -48,10 +49,8 @@ _BACKENDS: Final = {
     "postgresql": "SELECT pid, coalesce(state, 'starting'),"
     " concat(application_name, ', since ', backend_start, ': ', query) FROM pg_stat_activity"
     f" WHERE application_name LIKE '{_OURS}%' AND backend_type = 'client backend'",
-    "mariadb": "SELECT p.id, CASE WHEN t.trx_id IS NOT NULL THEN 'in transaction'"
-    " WHEN p.command <> 'Sleep' THEN p.command ELSE 'idle' END, coalesce(p.info, '')"
-    " FROM information_schema.processlist AS p LEFT JOIN information_schema.innodb_trx AS t"
-    f" ON t.trx_mysql_thread_id = p.id WHERE p.user = '{_OURS}'",
+    "mariadb": "SELECT id, CASE WHEN command <> 'Sleep' THEN command ELSE 'idle' END,"
+    f" coalesce(info, '') FROM information_schema.processlist WHERE user = '{_OURS}'",
 }
 
 
@@ -101,7 +100,11 @@ class Store:
         """Our connections as the server sees them: number, state, statement."""
         if self.family == "sqlite":
             return []
-        return [(int(a), str(b), str(c)) for a, b, c in self.ask(_BACKENDS[self.family])]
+        found = [(int(a), str(b), str(c)) for a, b, c in self.ask(_BACKENDS[self.family])]
+        if self.family != "mariadb":
+            return found
+        open_now = transactions(str(self.ask("SHOW ENGINE INNODB STATUS")[0][2]))
+        return [(a, "in transaction" if a in open_now else b, c) for a, b, c in found]
 
     def ask(self, sql: str) -> Sequence[Any]:
         """Rows of an administrator's statement, outside of any transaction."""

@@ -22,8 +22,8 @@ from tests.servers.process import wait_until
 Given: TypeAlias = Any
 
 _PATIENCE: Final = 20.0
-# InnoDB renews its view of transactions only when nobody has looked at it for 0.1 s.
-_SELDOM: Final = 0.13
+# Seconds between two looks at who waits.
+_SELDOM: Final = 0.05
 
 _READ_1: Final = "SELECT value FROM pairs WHERE id = 1"
 _READ_2: Final = "SELECT value FROM pairs WHERE id = 2"

@@ -22,7 +22,7 @@ from tests.fire.checkers.violations import Violation
 from tests.servers.process import wait_until
 
 # A server sees the end of a client a moment later; one that runs a statement looks for it every
-# half second. InnoDB renews its view of transactions when nobody has looked at it for 0.1 s.
+# half second.
 _PATIENCE: Final = 6.0
 _PAUSE: Final = 0.15
 

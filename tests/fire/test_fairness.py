@@ -57,7 +57,7 @@ def work_in_threads(db: Database) -> Served:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(4 * PATIENCE)
     return served
 
 
@@ -72,7 +72,7 @@ async def work_in_tasks(db: Database) -> Served:
                 served.served(number, time.monotonic() - asked)
                 await session.execute(text(_WORK))
 
-    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as clients:
+    async with asyncio.timeout(4 * PATIENCE), asyncio.TaskGroup() as clients:
         for number in range(CLIENTS):
             clients.create_task(client(number))
     return served

@@ -11,15 +11,16 @@ from sqlalchemy import Engine, NullPool, create_engine, make_url, text
 from hermetic import Database
 from tests.databases import FamilyUrl
 from tests.fire.hermitage import OBSERVED, SCRIPTS, Script, play
+from tests.servers.mariadb import transactions
 
 _FAMILIES: Final = {"PostgreSQL": "postgresql", "MariaDB": "mariadb", "SQLite": "sqlite"}
-_WAITING: Final = {
-    "postgresql": "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-    " AND datname = current_database()",
-    "mariadb": "SELECT count(*) FROM information_schema.innodb_trx AS t"
-    " JOIN information_schema.processlist AS p ON t.trx_mysql_thread_id = p.id"
-    " WHERE t.trx_state = 'LOCK WAIT' AND p.db = database()",
-}
+_WAITING: Final = (
+    "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    " AND datname = current_database()"
+)
+_LISTED: Final = "SELECT id FROM information_schema.processlist WHERE db = database()"
+# Seconds: no step of a script waits for as long, unless for ever.
+_LOCKS: Final = 15
 
 _CASES: Final = [
     pytest.param(
@@ -49,7 +50,11 @@ def waits(db: Database, family: str, beside: Engine) -> Callable[[], int]:
         if family == "sqlite":
             return sum(pool.waiting for pool in db.snapshot().pools)
         with beside.connect() as connection:
-            return int(connection.scalar(text(_WAITING[family])) or 0)
+            if family == "postgresql":
+                return int(connection.scalar(text(_WAITING)) or 0)
+            status = connection.execute(text("SHOW ENGINE INNODB STATUS")).one()[2]
+            waiting = {number for number, waits in transactions(status).items() if waits}
+            return len(waiting.intersection(connection.scalars(text(_LISTED))))
 
     return how_many
 
@@ -65,7 +70,7 @@ def test_a_level_lets_through_what_its_row_says(
         with beside.connect() as connection:
             return list(connection.scalars(text("SELECT value FROM pairs ORDER BY id")))
 
-    with Database(family_url(family), pool_size=4) as db:
+    with Database(family_url(family), pool_size=4, lock_timeout=_LOCKS) as db:
         seen = play(script, db, level, waits(db, family, beside), left)
 
     told = f"docs/isolation.md says otherwise of {database}, {level}, {script.name}: {seen}"

@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 
 from tests.backends import Backend
-from tests.behaviour.aftermath import IN_TRANSACTION
+from tests.behaviour.aftermath import busy
 from tests.databases import FamilyUrl, FreshUrl
 from tests.fire.arena import Store
 from tests.fire.checkers.ledger import Ledger, Mark
@@ -78,7 +78,7 @@ def at_work(store: Store) -> list[str]:
     """What is in a transaction, as the server sees it."""
     if store.family == "sqlite":
         return on_server(store, 0)
-    return [str(row) for row in store.ask(IN_TRANSACTION[store.family])]
+    return [str(row) for row in busy(store.family, store.ask)]
 
 
 def marks_of(store: Store, name: str) -> list[Mark]:
@@ -102,8 +102,7 @@ def test_what_a_process_was_told_before_it_was_struck_is_so(
         told = f"HERMETIC_FIRE_SEED={SEED}, {path.name}: {ledger.counts()}"
 
         # the server may need a moment to see that its client is gone
-        wait_until(lambda: not at_work(store), 2.0, pause=0.15)
-        assert at_work(store) == [], told
+        assert wait_until(lambda: not at_work(store), _PATIENCE), told
         assert ledger.check(marks_of(store, path.name)) == [], told
         assert ledger.counts()["COMMITTED"] > 0, told
         assert ledger.counts()["UNKNOWN"] == 0, told
