@@ -33,15 +33,20 @@ class Entry(Journal):
     said: Mapped[str] = mapped_column(String(50), unique=True)
 
 
-def seen(url: str, sql: str, column: int = 0) -> list[Any]:
-    """A column of what another connection sees in a database at this moment."""
+def rows(url: str, sql: str) -> list[Any]:
+    """What another connection sees in a database at this moment."""
     parsed = make_url(url)
     engine = create_engine(parsed.set(drivername=SYNC[parsed.get_backend_name()]))
     try:
         with engine.connect() as connection:
-            return list(connection.execute(text(sql)).scalars(column))
+            return list(connection.execute(text(sql)))
     finally:
         engine.dispose()
+
+
+def seen(url: str, sql: str, column: int = 0) -> list[Any]:
+    """A column of that."""
+    return [row[column] for row in rows(url, sql)]
 
 
 def do(url: str, sql: str) -> None:

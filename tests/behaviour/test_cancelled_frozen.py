@@ -24,7 +24,7 @@ from tests.worlds import PATIENCE, World
 # The scope's own limit for cleaning up, what it may take beyond it, and the last second that a
 # hanging end is given when its socket was destroyed.
 CLEANUP = 0.3
-SLACK = 0.75
+SLACK = 2.0
 
 # a statement of nothing, not the BEGIN that an adapter puts before it; or MariaDB's COM_PING
 PING = re.compile(rb"(?<![A-Z]);\x00|SELECT 1\x00|\x0e")

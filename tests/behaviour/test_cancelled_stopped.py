@@ -31,7 +31,7 @@ from tests.worlds import World
 # The scope's own limit for cleaning up, what it may take beyond it, and the last second that a
 # hanging end is given when its socket was destroyed.
 CLEANUP: Final = 0.2
-SLACK: Final = 1.3
+SLACK: Final = 2.5
 
 _ON: Final = [
     pytest.param(backend, id=backend.name, marks=pytest.mark.postgresql)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,14 @@ from hermetic.dialects.two_phase import PostgreSQLTwoPhase
 from hermetic.proof import new_token
 from tests.backends import BACKENDS, Backend
 from tests.behaviour.aftermath import (
+    busy,
     eventually,
     lent,
     on_postgresql,
     on_servers,
     on_servers_in_asyncio,
 )
-from tests.behaviour.ledgers import Entry, Pair, create, do, log_of, name_of, pair, seen
+from tests.behaviour.ledgers import Entry, Pair, create, do, log_of, name_of, pair, rows, seen
 from tests.behaviour.units_killed import group_of
 from tests.behaviour.watching import Boom
 from tests.databases import FreshUrl
@@ -383,6 +385,10 @@ async def test_what_hangs_when_it_is_cancelled_is_left_to_a_recovery(
     world: World, audit_url: str, at: str
 ) -> None:
     pattern = (PREPARE if at == "prepare" else FINISH)[world.backend.family]
+
+    def audited() -> list[Any]:
+        return busy(world.backend.family, partial(rows, audit_url))
+
     with Proxy(audit_url) as proxy:
         async with pair(
             world, world.url, audit_url, through=proxy.url, two_phase=True, cleanup_timeout=0.3
@@ -400,7 +406,9 @@ async def test_what_hangs_when_it_is_cancelled_is_left_to_a_recovery(
             with pytest.raises(asyncio.CancelledError):
                 await task
             proxy.thaw()
-            await eventually(world, lambda: not lent(both.audit), within=10.0)
+            # what was held back arrives now, and is carried out although nobody waits for it
+            assert await eventually(world, lambda: not lent(both.audit))
+            assert await eventually(world, lambda: not audited())
             done = await recovered(world, both.group, grace=0)
 
             assert not done.left

@@ -33,7 +33,7 @@ on_servers_in_threads = on(lambda backend: not backend.is_async and backend.fami
 
 # The scope's own limit for cleaning up, and what it may take beyond it.
 CLEANUP = 0.3
-SLACK = 0.75
+SLACK = 2.0
 
 
 def strike(number: int) -> None:

@@ -38,7 +38,7 @@ SLEEP = {
     " SELECT max(i) FROM n",
 }
 # What is waited for, and what it may take beyond that on a busy machine.
-SOON, SLACK = 0.3, 1.0
+SOON, SLACK = 0.3, 2.0
 
 
 @pytest.fixture
@@ -133,9 +133,8 @@ async def test_what_is_idle_is_closed_when_it_is_time(world: World, jumping: Non
     db = world.database(pool_idle=SOON)
     async with world.session(db) as session:
         await session.execute("SELECT 1")
-    begun = time.monotonic()
-    assert db.snapshot().connections
-    await eventually(world, lambda: not db.snapshot().connections, within=5)
+        begun = time.monotonic()
+    assert await eventually(world, lambda: not db.snapshot().connections)
     assert SOON - 0.1 < took(begun) < SOON + SLACK, took(begun)
 
 
@@ -212,7 +211,7 @@ def test_the_clock_jumps(jumpy: JumpyServer, world: World) -> None:
     other = World(world.backend, jumpy.url("app", world.backend.scheme), jumpy.url("app"))
     try:
         seen: set[str] = set()
-        until = time.monotonic() + 5
+        until = time.monotonic() + 15
         while len(seen) < 3 and time.monotonic() < until:
             seen.add(other.seen("SELECT to_char(clock_timestamp(), 'YYYY-MM-DD HH24')")[0][0])
         assert len(seen) >= 3

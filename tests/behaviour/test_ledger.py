@@ -249,7 +249,7 @@ async def test_a_forked_child_gets_connections_of_its_own(world: World) -> None:
             target=_ask_in_a_child, args=(world.db, session.sync_session, ask, there), daemon=True
         )
         child.start()
-        assert here.poll(PATIENCE), "the child does not answer"
+        assert here.poll(4 * PATIENCE), "the child does not answer"
         refused, childs = here.recv()
         child.join(PATIENCE)
         mine_still = await session.scalar(ask)

@@ -194,7 +194,7 @@ async def test_draining_tells_who_was_still_inside_and_cuts_them_off(world: Worl
             inside = await drain(world, db, 0.1)
         finally:
             leave.set()
-        assert time.monotonic() - begun < 3
+        assert time.monotonic() - begun < 10
         return inside
 
     worked, inside = await world.together(worker, closer)

@@ -201,9 +201,9 @@ async def test_a_deadline_outside_of_a_transaction_leaves_no_setting(
     with pytest.raises((DeadlineExceeded, FaultError)):
         async with world.session(db, propagation="not_supported", timeout=0.3) as session:
             await session.execute("SELECT 1")
-            await session.execute("SELECT pg_sleep(1)")
+            await session.execute("SELECT pg_sleep(4)")
 
-    assert time.monotonic() - begun < 0.9
+    assert time.monotonic() - begun < 3.5
     assert lent(db) == []
     assert await eventually(world, lambda: not at_work(world))  # nobody ends it on the server
     assert seen_by_others(bouncer) == {DEFAULTS}
@@ -294,7 +294,7 @@ async def test_who_says_that_there_is_one_is_not_told_of_it(
     assert "pooler='transaction'" in caplog.text
     # what that one has set is on the pooler's connections now
     world.do(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        "SELECT pg_terminate_backend(pid, 15000) FROM pg_stat_activity"
         " WHERE datname = 'app' AND pid <> pg_backend_pid()"
     )
 

@@ -116,27 +116,22 @@ async def test_databases_share_a_budget(world: World) -> None:
 async def test_an_error_names_those_who_wait_too(world: World) -> None:
     db = world.database(pool_size=1, pool_timeout=PATIENCE)
 
-    async def meanwhile() -> object:
-        done = world.signal()
+    held = world.signal()
 
-        async def early() -> None:
-            with pytest.raises(DeadlineExceeded):
-                await use(world, db, name="the early one", timeout=1)
-            assert done.is_set()
+    async def early() -> None:
+        await held.wait()
+        await use(world, db, name="the early one")
 
-        async def late() -> object:
-            await eventually(world, lambda: waiting(db) == 1, PATIENCE)
-            with pytest.raises(DeadlineExceeded) as caught:
-                await use(world, db, name="the late one", timeout=0.1)
-            done.set()
-            return caught.value.__cause__
+    async def late() -> object:
+        held.set()
+        assert await eventually(world, lambda: waiting(db) == 1)
+        with pytest.raises(DeadlineExceeded) as caught:
+            await use(world, db, name="the late one", timeout=0.1)
+        return caught.value.__cause__
 
-        early_end, late_end = await world.together(early, late)
-        assert early_end is None
-        return late_end
+    early_end, error = await world.together(early, lambda: hold(world, db, late))
 
-    error = await hold(world, db, meanwhile)
-
+    assert early_end is None
     assert isinstance(error, PoolTimeout)
     assert len(error.waiters) == 1
     assert "the early one" in error.waiters[0]

@@ -409,12 +409,15 @@ async def test_servers_are_looked_at_where_there_are_drivers_of_asyncio_alone(
     monkeypatch.setattr(probing, "url_for", no_driver)
     db = cluster.database(replicated, probe_every=0.02)
 
+    before = set(threading.enumerate())
+
     await port_of(replicated, db)
 
     for server in (cluster.primary, *cluster.replicas):
         assert known_as(db, server, "up")
     await db.aclose()
-    assert not [t for t in threading.enumerate() if t.name.startswith("hermetic-probe")]
+    begun = set(threading.enumerate()) - before
+    assert not [t for t in begun if t.name.startswith("hermetic-probe")]
 
 
 @on(lambda backend: not backend.is_async and backend.family != "sqlite")

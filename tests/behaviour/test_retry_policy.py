@@ -212,7 +212,7 @@ async def test_a_policy_of_the_database_does_not_refuse_its_blocks(world: World)
 async def test_retrying_ends_when_its_time_is_over(world: World) -> None:
     bodies = 0
 
-    @world.unit(retry=Retry(attempts=1000, within=0.2, base=0.05, cap=0.05))
+    @world.unit(retry=Retry(attempts=1000, within=0.6, base=0.05, cap=0.05))
     async def unit(session: Any) -> None:
         nonlocal bodies
         bodies += 1
@@ -223,7 +223,7 @@ async def test_retrying_ends_when_its_time_is_over(world: World) -> None:
         await unit()
 
     assert 1 < bodies < 1000
-    assert time.monotonic() - begun < 1.0
+    assert time.monotonic() - begun < 10
     assert "time is over" in "\n".join(caught.value.__notes__)
 
 
@@ -243,7 +243,7 @@ async def test_the_deadline_of_a_unit_is_one_for_all_its_attempts(world: World) 
         await unit()
 
     assert bodies > 1
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 10
     await check_nothing_left(world)
 
 

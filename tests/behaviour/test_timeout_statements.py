@@ -194,7 +194,7 @@ async def test_an_interrupt_that_comes_before_its_statement_is_given_again(
                     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1e8)"
                     " SELECT count(*) FROM n"
                 )
-        assert len(strikes) == 3
+        assert len(strikes) >= 3
         if inner:
             await outer.execute("INSERT INTO users (username, balance) VALUES ('ann', 0)")
 

@@ -291,9 +291,9 @@ def test_a_server_that_is_frozen_costs_no_more_than_the_timeout(
     with Proxy(as_user(well)) as proxy:
         trap = proxy.freeze_at(re.compile(rb"innodb_trx"))
         began = time.monotonic()
-        report = examined(proxy.url, limit=1.0)
+        report = examined(proxy.url, limit=3.0)
         took = time.monotonic() - began
 
         assert trap.reached.is_set()
     assert not report.complete
-    assert took < 3.0
+    assert took < 8.0

@@ -456,12 +456,12 @@ def test_a_server_that_is_frozen_costs_no_more_than_the_timeout(well: PostgreSQL
     with Proxy(as_role(well)) as proxy:
         trap = proxy.freeze_at(re.compile(rb"pg_stat_activity"))
         began = time.monotonic()
-        report = examined(f"{proxy.url}?sslmode=disable", limit=1.0)
+        report = examined(f"{proxy.url}?sslmode=disable", limit=3.0)
         took = time.monotonic() - began
 
         assert trap.reached.is_set()
     assert not report.complete
-    assert took < 3.0
+    assert took < 8.0
 
 
 @pytest.mark.timing
@@ -472,13 +472,13 @@ def test_a_server_that_does_not_answer_costs_no_more_than_the_timeout(
     os.kill(bad.pid, signal.SIGSTOP)
     try:
         began = time.monotonic()
-        report = examined(bad.url("app"), limit=1.0)
+        report = examined(bad.url("app"), limit=3.0)
         took = time.monotonic() - began
     finally:
         os.kill(bad.pid, signal.SIGCONT)
 
     assert not report.complete
-    assert took < 3.0
+    assert took < 8.0
 
 
 def test_the_applications_own_pool_is_left_alone(well: PostgreSQLServer) -> None:

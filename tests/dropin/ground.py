@@ -22,7 +22,7 @@ _ASYNC_SCHEMES = {
     "postgresql": "postgresql+asyncpg",
     "mariadb": "mysql+asyncmy",
 }
-_PATIENCE = 10.0
+_PATIENCE = 30.0
 _OWN_NUMBER = {"postgresql": "SELECT pg_backend_pid()", "mariadb": "SELECT connection_id()"}
 
 

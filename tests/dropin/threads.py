@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 R = TypeVar("R")
 
-PATIENCE = 15.0
+PATIENCE = 40.0
 
 
 def in_thread(function: Callable[[], R], name: str = "worker") -> R:

@@ -25,7 +25,7 @@ def nothing_is_found(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     Times are left out: a busy machine is slow by itself.
     """
-    watch = Watch(slow=60.0, held=60.0, idle=60.0)
+    watch = Watch(every=3600.0, slow=60.0, held=60.0, idle=60.0)
     made: list[Database] = []
     build, start = DatabaseOptions.build.__func__, Database._start  # type: ignore[attr-defined]
 
