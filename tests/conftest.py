@@ -6,6 +6,7 @@ addresses, and each keeps databases of its own inside.
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import signal
@@ -105,9 +106,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    item: pytest.Item,
+    item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    report = yield
+    if call.excinfo is None:
+        report = yield
+    else:
+        # CPython 3.11 has a SystemError for who parses source, as pytest does here, while the
+        # collector has a finaliser show a traceback, which parses too: it would end the whole run
+        gc.collect()
+        gc.disable()
+        try:
+            report = yield
+        finally:
+            gc.enable()
     if report.failed:
         item.stash[_FAILED] = True
     return report
