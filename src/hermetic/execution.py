@@ -33,6 +33,7 @@ from .registry import Scope
 from .streams import OPEN, end_all
 from .vote import undo, vote_of
 from .watchdog import watchdog
+from .watching.commenting import commented
 
 # the key of a ConnectionRecord in its pool record's ``info``
 KEY = "hermetic"
@@ -352,7 +353,7 @@ class Execution:
             self._execute(cursor, statement, parameters, context)
             return
         statement = self._limit(connection, cursor, statement, context)
-        statement = self._commented(connection, cursor, statement, self._dialect.paramstyle)
+        statement = commented(connection, cursor, statement, self._dialect.paramstyle)
         with self._delivering():
             self._execute(cursor, statement, parameters, context)
         self._look(connection)
@@ -368,7 +369,7 @@ class Execution:
         # stays as it is
         self._limit(connection, cursor, statement, context)
         style = self._dialect.paramstyle
-        statement = self._commented(connection, cursor, statement, style, many=True)
+        statement = commented(connection, cursor, statement, style, many=True)
         with Delivering():
             self._executemany(cursor, statement, parameters, context)
         self._look(connection)
@@ -379,26 +380,10 @@ class Execution:
             self._execute_plain(cursor, statement, context)
             return
         statement = self._limit(connection, cursor, statement, context)
-        statement = self._commented(connection, cursor, statement, None)
+        statement = commented(connection, cursor, statement, None)
         with self._delivering():
             self._execute_plain(cursor, statement, context)
         self._look(connection)
-
-    def _commented(
-        self,
-        connection: ConnectionRecord,
-        cursor: Any,
-        statement: str,
-        paramstyle: str | None,
-        *,
-        many: bool = False,
-    ) -> str:
-        trace = None if connection.scope is None else connection.scope.trace
-        # a cursor of ours makes another statement of it
-        if trace is None or trace.comment is None or hasattr(cursor, "own"):
-            return statement
-        said: str = trace.comment(trace, statement, self._family, paramstyle, many)
-        return said
 
     def _look(self, connection: ConnectionRecord) -> None:
         """Whether the transaction is still open on the server, as far as the driver knows.

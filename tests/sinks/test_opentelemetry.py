@@ -34,7 +34,7 @@ one_of_each_world = on(lambda backend: backend.name in ("psycopg", "asyncpg", "p
 on_servers = on(lambda backend: backend.name in ("psycopg", "asyncpg", "pymysql", "asyncmy"))
 in_threads = on(lambda backend: backend.name == "sqlite")
 
-SYSTEMS = {"postgresql": "postgresql", "mariadb": "mysql", "sqlite": "sqlite"}
+SYSTEMS = {"postgresql": "postgresql", "mariadb": "mariadb", "sqlite": "sqlite"}
 
 
 class Seen:

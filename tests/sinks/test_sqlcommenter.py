@@ -13,7 +13,7 @@ from sqlalchemy import event, insert, select
 from hermetic import InvalidOption, ScopeControls
 from hermetic.sinks import ScopeView, Sink, attach, sqlcommenter
 from hermetic.watching.commenting import rendered
-from tests.behaviour.aftermath import check_nothing_left, on
+from tests.behaviour.aftermath import check_nothing_left, on, on_postgresql
 from tests.models import Order, User
 from tests.optional import optional
 from tests.worlds import World
@@ -117,6 +117,35 @@ async def test_what_is_known_of_a_statement_is_its_text_without(world: World) ->
     assert "/*" not in (seen.last_statement or "")
 
 
+@on_postgresql
+async def test_fast_paths_and_prepared_statements_serve_as_without(world: World) -> None:
+    async with world.session() as session:
+        session.add(User(username="ann"))
+
+    async def taken() -> dict[str, int]:
+        before = world.db.snapshot().paths
+        async with world.session(name="page") as session:
+            user = await session.get(User, 1)
+            user.balance += 1
+        async with world.session(name="page", readonly=True) as session:
+            for _ in range(7):
+                await session.scalars(select(User).where(User.username == "ann"))
+        after = world.db.snapshot().paths
+        return {path: count - before.get(path, 0) for path, count in after.items()}
+
+    await taken()
+    without = await taken()
+    sqlcommenter.attach(world.db)
+    await taken()
+    assert await taken() == without
+    async with world.session(readonly=True) as session:
+        prepared = await session.scalars(
+            "SELECT statement FROM pg_prepared_statements WHERE statement LIKE '%FROM users%'"
+        )
+        carried = [statement for statement in prepared if "scope='page'" in statement]
+    assert len(carried) == 1
+
+
 @on_servers
 async def test_a_statement_with_a_comment_stays_as_it_is(world: World) -> None:
     sqlcommenter.attach(world.db)
@@ -189,3 +218,36 @@ def test_nothing_in_a_comment_ends_it() -> None:
     said = rendered((("k'/*", "*/; DROP --\n"), ("ü", "%%")))
     assert said == "/*k%27%2F%2A='%2A%2F%3B%20DROP%20--%0A',%C3%BC='%25%25'*/"
     assert rendered(()) == ""
+
+
+@on_servers
+async def test_frames_and_streams_go_on_as_without(world: World) -> None:
+    pyarrow = optional("pyarrow")
+    from hermetic import frames
+
+    sqlcommenter.attach(world.db, more=lambda scope: {"odd": "100 % ? :x %s"})
+    rows = pyarrow.table({"username": [f"u{n}" for n in range(20)]})
+
+    asked = "SELECT username FROM users WHERE username LIKE :first ORDER BY 1"
+
+    async def done(given: Any) -> Any:
+        return await given if world.is_async else given
+
+    async with world.session(name="frames") as session:
+        user: Any = session if world.is_async else session.sync_session
+        assert await done(frames.write(user, rows, User)) == 20
+    async with world.session(name="frames", readonly=True) as session:
+        user = session if world.is_async else session.sync_session
+        table = await done(frames.read(user, asked, "arrow", params={"first": "u1%"}))
+        found = table.column("username").to_pylist()
+    assert found == sorted(f"u{n}" for n in range(20) if str(n).startswith("1"))
+    async with world.session(name="streams") as session:
+        options = {"stream_results": True, "yield_per": 7}
+        asked_for = select(User.username).execution_options(**options)
+        if world.is_async:
+            result = await session.stream(asked_for)
+            streamed = [row async for row in result.scalars()]
+        else:
+            streamed = list((await session.execute(asked_for)).scalars())
+    assert len(streamed) == 20
+    await check_nothing_left(world)

@@ -32,16 +32,37 @@ class Whereabouts:
     def __init__(self, database: Any) -> None:
         self._servers: dict[str | None, dict[str, Any]] = {None: {}}
         self.backslashes = False
-        server = getattr(database, "server", None)
-        if server is None:
-            return  # a group's scope is in several
-        for each in getattr(database, "_servers", (server,)):
+        # one whose URL says mysql, and which has yet to say whether it is MariaDB
+        self._unsure: Any = None
+        server = database.server
+        if server is database:
+            return  # a group, whose scopes are in several
+        for each in database._servers:
             self._servers[each.replica] = _attributes_of(each.url)
         self.backslashes = self._servers[None]["db.system.name"] in ("mysql", "mariadb")
+        if self._servers[None]["db.system.name"] == "mysql":
+            self._unsure = server
 
     def attributes(self, server: str | None) -> dict[str, Any]:
         """:param server: its name in snapshots, where a scope went to one of several."""
+        if self._unsure is not None:
+            self._ask()
         return self._servers.get(server) or self._servers[None]
+
+    def _ask(self) -> None:
+        """What SQLAlchemy has learned at its first connection, if there was one."""
+        server = self._unsure
+        sides = [*server.sides.values()]
+        sides += [side for each in list(server.async_sides.values()) for side in each.values()]
+        for side in sides:
+            if getattr(side.dialect, "server_version_info", None) is not None:
+                self._unsure = None
+                if side.dialect.is_mariadb:
+                    self._servers = {
+                        name: {**known, "db.system.name": "mariadb"}
+                        for name, known in self._servers.items()
+                    }
+                return
 
 
 def _attributes_of(url: Any) -> dict[str, Any]:

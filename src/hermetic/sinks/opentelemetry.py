@@ -67,10 +67,14 @@ def attach(
 class _Mark:
     """The span of an open scope, and what the current context was before."""
 
-    __slots__ = ("context", "ended", "offset", "outer", "span")
+    __slots__ = ("context", "ended", "offset", "outer", "place", "span")
 
-    def __init__(self, span: Span, outer: contexts.Context, offset: float) -> None:
+    def __init__(
+        self, span: Span, outer: contexts.Context, offset: float, place: dict[str, Any]
+    ) -> None:
         self.span = span
+        # what its attributes say of the database
+        self.place = place
         self.outer = outer
         # what makes a Unix time of monotonic seconds, the same for all of its times
         self.offset = offset
@@ -98,9 +102,9 @@ class Traces(Sink):
     def opened(self, scope: ScopeView) -> _Mark:
         offset = time.time() - time.monotonic()
         outer = contexts.get_current()
+        place = self._place.attributes(None)
         attributes = {
-            **self._place.attributes(None),
-            "hermetic.scope.name": scope.name,
+            **place,
             "hermetic.scope.readonly": scope.readonly,
             "hermetic.scope.opened_at": scope.opened_at,
         }
@@ -113,7 +117,7 @@ class Traces(Sink):
             record_exception=False,
             set_status_on_exception=False,
         )
-        mark = _Mark(span, outer, offset)
+        mark = _Mark(span, outer, offset, place)
         contexts.attach(mark.context)
         return mark
 
@@ -124,7 +128,7 @@ class Traces(Sink):
             self._measures.ended(scope, seen)
             if mark is not None and mark.span.is_recording():
                 self._statements(scope, seen, mark)
-                self._describe(scope, seen, mark.span)
+                self._describe(scope, seen, mark)
         finally:
             if mark is not None:
                 mark.ended = True
@@ -134,11 +138,13 @@ class Traces(Sink):
     def forked(self) -> None:
         self._earlier = {}
 
-    def _describe(self, scope: ScopeView, seen: SeenScope, span: Span) -> None:
+    def _describe(self, scope: ScopeView, seen: SeenScope, mark: _Mark) -> None:
+        span, place = mark.span, self._place.attributes(seen.server)
         outcome = "none" if seen.outcome is None else seen.outcome.name.lower()
+        if place is not mark.place:
+            span.set_attributes(place)
         span.set_attributes(
             {
-                **self._place.attributes(seen.server),
                 "hermetic.scope.outcome": outcome,
                 "hermetic.scope.attempt": seen.attempt,
                 "hermetic.scope.statements": seen.statements,

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
+from ..connection import ConnectionRecord
 from ..dialects.family import Family
 from ..events import logger
 from ..trace import Trace
@@ -71,6 +72,23 @@ def _commented(sql: str, comment: str, doubled: bool) -> str:
     if stripped.endswith(";"):
         return f"{stripped[:-1]} {comment};"
     return f"{sql} {comment}"
+
+
+def commented(
+    connection: ConnectionRecord,
+    cursor: Any,
+    statement: str,
+    paramstyle: str | None,
+    *,
+    many: bool = False,
+) -> str:
+    """A statement as it is sent on a connection; ``paramstyle`` as with a Commenter."""
+    trace = None if connection.scope is None else connection.scope.trace
+    # a cursor of ours makes another statement of it
+    if trace is None or trace.comment is None or hasattr(cursor, "own"):
+        return statement
+    said: str = trace.comment(trace, statement, connection.family, paramstyle, many)
+    return said
 
 
 def commenter_of(sinks: tuple[Sink, ...]) -> Any:
