@@ -70,6 +70,7 @@ LAYERS: Final[Mapping[str, int]] = {
     "forked": 3,
     "fast": 3,
     "group_session": 3,
+    "handed": 3,
     "hooks": 3,
     "interrupts": 3,
     "known": 3,
@@ -114,6 +115,7 @@ LAYERS: Final[Mapping[str, int]] = {
     "database": 4,
     "scope": 4,
     "shield": 4,
+    "work": 4,
     # Capabilities
     "cache": 5,
     "frames": 5,

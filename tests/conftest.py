@@ -22,6 +22,7 @@ import pytest
 from tests.backends import ASYNC_BACKENDS, BACKENDS, FAMILY_SCHEMES, SYNC_BACKENDS, Backend
 from tests.databases import FamilyUrl, FreshUrl, TestDatabases, WorkerDatabases
 from tests.loop import run_async
+from tests.missing import OPTIONAL, missing
 from tests.servers import (
     ServerAccess,
     ServerFailed,
@@ -89,7 +90,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    found = {**installed(), "galera": _galera()}
+    found = {**installed(), "galera": _galera(), **_libraries()}
     missing = config.stash[_MISSING] = [name for name, found_at in found.items() if not found_at]
     servers = {"sqlite": sqlite3.sqlite_version, **found}
     return [
@@ -251,6 +252,11 @@ def _galera() -> str | None:
         return str(galera.provider())
     except ServerUnavailable:
         return None
+
+
+def _libraries() -> dict[str, str | None]:
+    """Those of the optional libraries that are missing."""
+    return {name: None for of in OPTIONAL for name in missing(of)}
 
 
 def _installed_version(package: str) -> str:

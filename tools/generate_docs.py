@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from hermetic import DatabaseOptions, Retry, ScopeOptions
 from hermetic.doctor.examining import REGISTRIES
+from hermetic.integrations.settings import WebOptions
 from hermetic.options import RETRYABLE_KINDS
 from tests.architecture import LAYERS, PACKAGE
 from tests.fire.hermitage import anomalies_table, isolation_table
@@ -103,6 +104,8 @@ def _default(field: dataclasses.Field[Any]) -> str:
     value = field.default
     if value is dataclasses.MISSING:
         value = field.default_factory() if callable(field.default_factory) else None
+    if inspect.isfunction(value):
+        return ""
     if isinstance(value, enum.StrEnum):
         return f'`"{value.value}"`'
     if isinstance(value, frozenset):
@@ -186,6 +189,7 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "database-options": lambda: options_table(DatabaseOptions),
     "scope-options": lambda: options_table(ScopeOptions),
     "retry-options": lambda: options_table(Retry),
+    "web-options": lambda: options_table(WebOptions),
     "retried-kinds": retried_kinds,
     "modules": modules_table,
     "counts": counts,

@@ -114,6 +114,7 @@ from .row_errors import InvalidRow
 from .seen import Finding, FindingError, SeenScope, Step, Watch
 from .session import Session
 from .tenancy import NO_TENANT, DatabasePerTenant, RowSecurity, SchemaPerTenant
+from .work import Work
 
 __version__ = "0.1.0"
 
@@ -232,6 +233,7 @@ __all__ = [
     "UntrustedServer",
     "UnusableFile",
     "Watch",
+    "Work",
     "async_scoped_session",
     "async_sessionmaker",
     "classify",

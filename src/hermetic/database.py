@@ -20,7 +20,7 @@ from .attempts import Attempts, Unit
 from .checking import Checker
 from .closing import Closing
 from .configuration import Environ, options_from_environment, options_from_toml
-from .dialects.drivers import driver_of, family_of, parse_url, url_for
+from .dialects.drivers import database_name, driver_of, family_of, parse_url, url_for
 from .engine import Server
 from .errors import (
     CommitUnknown,
@@ -46,11 +46,12 @@ from .routes import Routes, name_of
 from .tenancy import NO_TENANT
 from .tenant_servers import servers_of
 from .watching.watched import Watched
+from .work import Working
 
 _REMEMBERED = 256
 
 
-class Database(Closing, Watched):
+class Database(Closing, Watched, Working):
     """One logical database, for threads and asyncio alike.
 
     Nothing is connected until the first statement of the first scope. Engines are made when first
@@ -68,7 +69,7 @@ class Database(Closing, Watched):
         self._start(parse_url(url), DatabaseOptions.build(options, place="Database()"))
 
     def _start(self, url: URL, options: DatabaseOptions) -> None:
-        self.name = options.name or _name_of(url)
+        self.name = options.name or database_name(url)
         self.registry = Registry(self.name, family_of(url))
         if options.cache is not None:
             bound = options.cache.bind(url, options, self.registry)
@@ -592,8 +593,3 @@ class Database(Closing, Watched):
             connection = self.registry.connections.get(info.connection or 0)
             if connection is not None and connection.break_off is not None:
                 connection.break_off()
-
-
-def _name_of(url: URL) -> str:
-    database = url.database or url.get_backend_name()
-    return database.rpartition("/")[2][-63:] or url.get_backend_name()

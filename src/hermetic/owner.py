@@ -78,6 +78,9 @@ class Owner:
 
     __slots__ = ("_forks", "_process", "_task", "_task_id", "_thread", "thread", "thread_id")
 
+    # what somebody else can do who wants to use what it owns
+    hint = "Open a scope of your own there, or hand this one over with session.lend()."
+
     def __init__(self) -> None:
         self._process = _Process.id
         self._forks = _forks

@@ -321,7 +321,7 @@ class Scope:
             owner=str(owner),
             user=user,
             scope=self.ref,
-            hint="Open a scope of your own there, or hand this one over with session.lend().",
+            hint=owner.hint,
         )
 
     def leave_to_parent(self) -> None:

@@ -225,3 +225,9 @@ def _check_version(driver: Driver) -> None:
             RuntimeWarning,
             stacklevel=4,
         )
+
+
+def database_name(url: URL) -> str:
+    """What a Database is called that nobody has given a name."""
+    database = url.database or url.get_backend_name()
+    return database.rpartition("/")[2][-63:] or url.get_backend_name()

@@ -393,6 +393,19 @@ class Family:
         :param age: seconds since it was made; the server's numbers begin anew with the server.
         """
 
+    def interrupt(self, dbapi: Any, seconds: float) -> None:
+        """Have the statement ended that another thread waits for, where the driver lets any thread.
+
+        The server may be told a moment late: the connection must not be lent again.
+
+        :param seconds: that it may take.
+        """
+        cancel, interrupt = (getattr(dbapi, name, None) for name in ("cancel_safe", "interrupt"))
+        if cancel is not None:
+            cancel(timeout=seconds)  # psycopg's
+        elif interrupt is not None:
+            interrupt()  # SQLite's
+
     def terminates_waiting(self, driver: str) -> bool:
         """Whether the driver waits where it is to let a connection go at once, so that a
         cancellation could strike there: ``abandon`` is called instead.

@@ -1,0 +1,148 @@
+"""What a client is told when its request failed: a status, and whether anything was changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+from sqlalchemy.orm.exc import StaleDataError
+
+from .. import errors as e
+from ..errors import CommitUnknown, FaultError, Outcome, RolledBack, TransactionError
+from ..events import logger
+
+CONFLICT: Final = 409
+UNAVAILABLE: Final = 503
+LATE: Final = 504
+UNKNOWN: Final = 500
+
+# The nearest class of an error's own decides; None: it is a fault of the program.
+STATUSES: Final[Mapping[type[BaseException], int | None]] = {
+    e.SerializationConflict: CONFLICT,
+    e.Deadlock: CONFLICT,
+    e.LockTimeout: CONFLICT,
+    e.StalePlan: CONFLICT,
+    e.UniqueViolation: CONFLICT,
+    e.ForeignKeyViolation: CONFLICT,
+    e.RetryRequested: CONFLICT,
+    StaleDataError: CONFLICT,
+    e.PoolError: UNAVAILABLE,
+    e.PoolSelfDeadlock: None,
+    e.NoReplica: UNAVAILABLE,
+    e.DatabaseClosed: UNAVAILABLE,
+    e.CannotConnect: UNAVAILABLE,
+    e.UntrustedServer: None,
+    e.ConnectionLost: UNAVAILABLE,
+    e.IdleTimeout: UNAVAILABLE,
+    e.TooManyConnections: UNAVAILABLE,
+    e.NodeNotReady: UNAVAILABLE,
+    e.ReadOnlyServer: UNAVAILABLE,
+    e.OutOfResources: UNAVAILABLE,
+    e.DeadlineExceeded: LATE,
+    e.StatementTimeout: LATE,
+    e.CommitUnknown: UNKNOWN,
+    e.CompletionUnknown: UNKNOWN,
+}
+
+_SAID: Final = {
+    CONFLICT: "It met another change of the same data. Nothing was changed.",
+    UNAVAILABLE: "The database cannot be used at the moment. Nothing was changed.",
+    LATE: "It took longer than it may. Nothing was changed.",
+    UNKNOWN: "It is not known whether the changes were made.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response: the status, header fields, and a body of ``application/problem+json``."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+def status_of(
+    error: BaseException, statuses: Mapping[type[BaseException], int | None]
+) -> int | None:
+    """The status for an error, or ``None`` for one that is the program's own fault.
+
+    A rollback that nobody asked for is answered as what it came from.
+    """
+    if _outcome_of(error) is Outcome.UNKNOWN:
+        return statuses.get(CommitUnknown, UNKNOWN)
+    for kind in type(error).__mro__:
+        if kind in statuses:
+            return statuses[kind]
+    if isinstance(error, RolledBack) and error.__cause__ is not None:
+        return status_of(error.__cause__, statuses)
+    return None
+
+
+def answer_to(
+    error: BaseException,
+    statuses: Mapping[type[BaseException], int | None] = STATUSES,
+    retry_after: int = 1,
+) -> Answer | None:
+    """The answer to a request that failed with an error; ``None`` where the error is the program's.
+
+    It says nothing of the error itself, which is logged.
+
+    :param retry_after: seconds, of ``Retry-After``.
+    """
+    status = status_of(error, statuses)
+    if status is None:
+        return None
+    unknown = _outcome_of(error) is Outcome.UNKNOWN
+    said = _SAID[UNKNOWN] if unknown else _SAID.get(status, "Nothing was changed.")
+    problem = {"title": _phrase(status), "status": status, "detail": said}
+    problem["outcome"] = "unknown" if unknown else "not committed"
+    headers = [("content-type", "application/problem+json"), ("cache-control", "no-store")]
+    token = _token_of(error)
+    if token is not None:
+        problem["commit"] = token
+        headers.append(("hermetic-commit", token))
+    if status == UNAVAILABLE:
+        headers.append(("retry-after", str(retry_after)))
+    _log(error, status)
+    body = json.dumps(problem).encode()
+    headers.append(("content-length", str(len(body))))
+    return Answer(status, tuple(headers), body)
+
+
+def _outcome_of(error: BaseException) -> Outcome | None:
+    if isinstance(error, (FaultError, TransactionError)):
+        return error.outcome
+    return None
+
+
+def _token_of(error: BaseException) -> str | None:
+    if not isinstance(error, CommitUnknown) or error.proof is None:
+        return None
+    proof = error.proof
+    if proof.token is not None:
+        return proof.token
+    return None if proof.transaction is None else str(proof.transaction)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Error"
+
+
+def _log(error: BaseException, status: int) -> None:
+    if status >= UNKNOWN:
+        logger.error("a request was answered with %d", status, exc_info=error)
+    else:
+        logger.info("a request was answered with %d: %s", status, error)
+
+
+BAD_TIMEOUT: Final = Answer(
+    400,
+    (("content-type", "text/plain; charset=utf-8"),),
+    b"The header field with the request's timeout must be a number of seconds above 0.",
+)
