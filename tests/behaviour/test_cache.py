@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import pytest
 from dogpile.cache import make_region
-from sqlalchemy import delete, func, insert, literal, select, text, update
+from sqlalchemy import delete, event, func, insert, literal, select, text, update
 from sqlalchemy.orm import selectinload
 
 from hermetic import Cache, Database, DeadlineExceeded, Group, Isolation, SchemaPerTenant
@@ -559,3 +559,32 @@ def test_a_forked_child_tells_its_parent(tmp_path: Path) -> None:
 
         with db.session(readonly=True) as session:
             assert session.get_one(User, 1).username == "anna"
+
+
+@FEW
+@pytest.mark.parametrize("invokes", [False, True])
+async def test_listeners_are_told_once_of_what_is_not_there_and_of_what_is(
+    world: World, invokes: bool
+) -> None:
+    """``do_orm_execute``: they may execute the statement themselves, or change what it finds."""
+    cached_database(world)
+    await filled(world)
+    told: list[str] = []
+    for number, name in enumerate(("ann", "bob", "ann", "bob")):
+        async with world.session(readonly=True) as session:
+
+            def listener(state: Any, name: str = name) -> Any:
+                told.append(name)
+                state.statement = state.statement.where(User.username == name)
+                return state.invoke_statement() if invokes else None
+
+            event.listen(session.sync_session, "do_orm_execute", listener)
+            statement = select(User.username)
+            found = await session.scalars(statement, execution_options=CACHED)
+            assert list(found) == [name]
+            assert session.sync_session.cache_hits == (number > 1)
+            found = await session.execute(select(User).order_by(User.id))
+            assert [row.username for row in found.scalars()] == [name]
+            assert session.sync_session.cache_hits == 2 * (number > 1)
+
+    assert told == ["ann", "ann", "bob", "bob"] * 2

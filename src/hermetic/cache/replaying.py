@@ -140,6 +140,22 @@ def replayed(
     if wish is None:
         with _connecting_by(session, None):
             return plain(statement, *args, **kwargs)
+    if not session.dispatch.do_orm_execute:
+        return _answered(session, reads, plain, statement, wish, args, kwargs)
+    added = kwargs.get("_add_event")
+    last = _Answering(reads, wish, added)
+    return plain(statement, *args, **{**kwargs, "_add_event": last})
+
+
+def _answered(
+    session: Any,
+    reads: Reads,
+    plain: Callable[..., Any],
+    statement: Any,
+    wish: Wish,
+    args: Any,
+    kwargs: Any,
+) -> Any:
     scope = ready(session)
     attempt = _Attempt(reads, session, scope, plain, wish)
     try:
@@ -147,6 +163,34 @@ def replayed(
     except NotCached:
         with _connecting_by(session, None):
             return attempt.from_database(statement, args, kwargs)
+
+
+class _Answering:
+    """The last of those who are told that a statement is about to be executed: it looks into the
+    cache and asks the database, so that the others are told once.
+    """
+
+    def __init__(self, reads: Reads, wish: Wish, added: Any) -> None:
+        """:param added: whom SQLAlchemy itself would have told as the last."""
+        self._reads, self._wish, self._added = reads, wish, added
+
+    def __call__(self, state: Any) -> Any:
+        found = None if self._added is None else self._added(state)
+        if found:
+            return found
+
+        def again(statement: Any, **options: Any) -> Any:
+            return state.invoke_statement(**options)
+
+        return _answered(state.session, self._reads, again, None, self._wish, (), {})
+
+
+def is_answered(kwargs: Any) -> bool:
+    """Whether a statement is one that is executed again by who was told of it, and of which the
+    cache will be asked, or is being asked.
+    """
+    state = kwargs.get("_parent_execute_state")
+    return state is not None and any(type(each) is _Answering for each in state._events_todo)
 
 
 def is_replaying(session: Any) -> bool:

@@ -13,7 +13,7 @@ from ..fast.lean import ASIDE
 from ..session import Session
 from . import quick
 from .reads import Reads
-from .replaying import is_replaying, replayed
+from .replaying import is_answered, is_replaying, replayed
 from .wishes import wish_of
 
 
@@ -64,6 +64,8 @@ class CachedSession(Session):
             return found
 
     def _execute_internal(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
+        if is_answered(kwargs):
+            return super()._execute_internal(statement, *args, **kwargs)
         wish = wish_of(self._reads, statement, kwargs.get("execution_options"))
         if self._scope is None or self._flushing or (wish is None and not is_replaying(self)):
             return super()._execute_internal(statement, *args, **kwargs)
