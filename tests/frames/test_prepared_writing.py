@@ -143,19 +143,6 @@ def test_a_float_that_is_no_number_is_named(db: Database) -> None:
     assert (of_prepared.value.column, of_prepared.value.row) == ("c6", 100)
 
 
-def test_the_session_may_be_used_between_frames(db: Database) -> None:
-    with db.session() as session:
-
-        def frames() -> Iterator[Any]:
-            for number in range(3):
-                first = int(session.scalar("SELECT count(*) FROM few") or 0)
-                assert first == number * 4096
-                yield pa.table({"id": range(first, first + 4096)})
-
-        assert write(session, frames(), "few") == 3 * 4096
-        assert _status(session, "Com_stmt_prepare") == 1
-
-
 def test_a_server_that_prepares_nothing_is_sent_text() -> None:
     with MariaDBServer() as server:
         server.create_database("text")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import inspect
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -39,13 +39,14 @@ from hermetic import (
     ConfigurationError,
     Database,
     DeadlineExceeded,
+    InvalidOption,
     OnConflict,
     ReadOnlyScope,
     ScopeEnded,
     UnfitValue,
     UniqueViolation,
 )
-from hermetic.frames import read, write
+from hermetic.frames import incoming, read, write
 from tests.behaviour.aftermath import on_servers
 from tests.databases import FamilyUrl
 from tests.models import User
@@ -201,6 +202,55 @@ async def test_the_deadline_is_kept_while_frames_are_made(world: World) -> None:
 
     assert time.monotonic() - began < 5
     assert names(world) == []
+
+
+async def test_who_makes_frames_may_use_the_session_meanwhile(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(incoming, "_ROWS", 2)
+
+    async with world.session() as session:
+
+        def frames(sync_session: Any) -> Iterator[Any]:
+            for number in range(3):
+                found = sync_session.scalar("SELECT count(*) FROM users")
+                yield pa.table({"username": [f"a{number}", f"b{found}-{number}"]})
+
+        async def awaited() -> AsyncIterator[Any]:
+            for number in range(3):
+                found = await session.scalar("SELECT count(*) FROM users")
+                yield pa.table({"username": [f"a{number}", f"b{found}-{number}"]})
+
+        given = awaited() if world.is_async else frames(session.sync_session)
+        assert await call(write, session, given, User) == 6
+
+    assert names(world) == ["a0", "b0-0", "a1", "b2-1", "a2", "b4-2"]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+async def test_how_far_it_has_come_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    monkeypatch.setattr(incoming, "_ROWS", 2)
+    frame = pa.table({"username": [f"n{number}" for number in range(5)]})
+    parts = [frame.slice(0, 2), frame.slice(2, 1), frame.slice(3, 2)]
+    given = pa.Table.from_batches([b for part in parts for b in part.to_batches()])
+    told: list[Any] = []
+
+    async with world.session() as session:
+
+        def tell(record: Any) -> None:
+            told.append((record.done, record.total, record.finished))
+            if world.is_async:
+                return
+            assert session.sync_session.scalar("SELECT count(*) FROM users") == record.done
+
+        await call(write, session, given if whole else iter(parts), User, progress=tell)
+        with pytest.raises(InvalidOption):
+            await call(write, session, given, User, progress=7)
+
+    total = 5 if whole else None
+    assert told == [(2, total, False), (5, total, False), (5, total, True)]
 
 
 # ---------------------------------------------------------------- columns

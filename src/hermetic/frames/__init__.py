@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from ..async_session import AsyncSession
+from ..many import awaited
 from ..session import Session
 from .reading import read_frame
 from .streaming import AsyncStream, Stream, stream
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from ..conflicts import Given
+    from ..progress import Wanted
 
     Form = Literal["pandas", "polars", "arrow"]
     IfExists = Literal["append", "replace", "fail"]
@@ -135,6 +137,7 @@ def write(
     *,
     if_exists: IfExists = "append",
     on_conflict: Given = None,
+    progress: Wanted = None,
 ) -> int: ...
 @overload
 def write(
@@ -144,6 +147,7 @@ def write(
     *,
     if_exists: IfExists = "append",
     on_conflict: Given = None,
+    progress: Wanted = None,
 ) -> Coroutine[Any, Any, int]: ...
 def write(
     session: Session | AsyncSession,
@@ -152,6 +156,7 @@ def write(
     *,
     if_exists: IfExists = "append",
     on_conflict: Given = None,
+    progress: Wanted = None,
 ) -> Any:
     """Write a frame into a table, inside the session's own transaction; how many rows that were.
 
@@ -160,17 +165,22 @@ def write(
     With an AsyncSession it is awaited.
 
     :param frame: a DataFrame of pandas or polars, a Table, RecordBatch or RecordBatchReader of
-        Arrow, whatever has ``__arrow_c_stream__``, or an iterable of them. Of pandas' index the
-        levels that have a name are columns; NaN is NULL.
+        Arrow, whatever has ``__arrow_c_stream__``, or an iterable of them, which may use the
+        session meanwhile; with an AsyncSession an asynchronous one too. Of pandas' index the levels
+        that have a name are columns; NaN is NULL.
     :param what: a mapped class, a Table, or a table's name.
     :param if_exists: what to do with a table that is there: ``"append"`` adds the rows,
         ``"replace"`` deletes the others first and keeps the table, ``"fail"`` raises. One that is
         not there is made, except on MariaDB and MySQL, which would commit.
     :param on_conflict: what becomes of rows whose key is there already, as with ``insert_many``.
         Default ``None``: an error.
+    :param progress: ``True`` for a bar, or a function of a Progress, as with ``insert_many``; it is
+        told after every 65 536 rows.
     :raises ConfigurationError: it is no frame, or its columns are not those of the table.
     :raises UnfitValue: a value that the table's column cannot hold as it is.
     """
-    if isinstance(session, AsyncSession):
-        return session.run_sync(write_frame, frame, what, if_exists, on_conflict)
-    return write_frame(session, frame, what, if_exists, on_conflict)
+    options = (what, if_exists, on_conflict, progress)
+    if not isinstance(session, AsyncSession):
+        return write_frame(session, frame, *options)
+    given = awaited(frame, 1) if hasattr(frame, "__aiter__") else frame
+    return session.run_sync(write_frame, given, *options)

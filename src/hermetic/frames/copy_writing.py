@@ -11,7 +11,6 @@ from ..conflicts import Conflict, insert_into
 from .assembly import HEADER
 from .defaults import with_defaults
 from .fields import TEXT, kind_of
-from .incoming import checked
 from .substitution import OwnCursor, substituted
 from .wire import rows_of, wiring
 
@@ -40,11 +39,11 @@ def write(
     places = _places(connection, target.written)
     types_of = dict(zip(given.names, (place.arrow for place in places), strict=False))
     fit = with_defaults(target, [place.arrow for place in places], connection.dialect)
-    batches = checked(given.batches(types_of), fit, given.whole)
-    chunks = _chunks(batches, places)
+    groups = given.groups(types_of, fit)
     if conflict is None and not any(place.by_text for place in places):
-        return _copied(connection, cursor, chunks, target.table, [c.name for c in target.written])
-    return _by_stage(connection, cursor, chunks, target, conflict, places)
+        names = [column.name for column in target.written]
+        return _copied(connection, cursor, groups, target.table, names, places)
+    return _by_stage(connection, cursor, groups, target, conflict, places)
 
 
 def _places(connection: Any, columns: Sequence[Column[Any]]) -> list[_Place]:
@@ -70,7 +69,7 @@ def _place(described: Any, column: Column[Any]) -> _Place:
     return _Place(kind.arrow, wire, False)
 
 
-def _chunks(batches: Iterator[Any], places: Sequence[_Place]) -> Iterator[Any]:
+def _chunks(batches: Sequence[Any], places: Sequence[_Place]) -> Iterator[Any]:
     yield HEADER
     for batch in batches:
         wires = [place.wire(batch.column(n)) for n, place in enumerate(places)]
@@ -79,21 +78,29 @@ def _chunks(batches: Iterator[Any], places: Sequence[_Place]) -> Iterator[Any]:
 
 
 def _copied(
-    connection: Any, cursor: Any, chunks: Iterator[Any], table: Table, names: Sequence[str]
+    connection: Any,
+    cursor: Any,
+    groups: Iterator[list[Any]],
+    table: Table,
+    names: Sequence[str],
+    places: Sequence[_Place],
 ) -> int:
     preparer = connection.dialect.identifier_preparer
     listed = ", ".join(preparer.quote(name) for name in names)
     statement = f"COPY {preparer.format_table(table)} ({listed}) FROM STDIN (FORMAT binary)"
-    own = cursor(connection._dbapi_connection, table, chunks, names)
-    with substituted(connection, own):
-        connection.exec_driver_sql(statement).close()
-    return int(own.rowcount)
+    count = 0
+    for group in groups:
+        own = cursor(connection._dbapi_connection, table, _chunks(group, places), names)
+        with substituted(connection, own):
+            connection.exec_driver_sql(statement).close()
+        count += int(own.rowcount)
+    return count
 
 
 def _by_stage(
     connection: Any,
     cursor: Any,
-    chunks: Iterator[Any],
+    groups: Iterator[list[Any]],
     target: Any,
     conflict: Conflict | None,
     places: Sequence[_Place],
@@ -101,7 +108,8 @@ def _by_stage(
     """Into a table of the transaction's own, and from there by an INSERT."""
     stage, created = _stage(connection, target, places)
     connection.execute(text(created))
-    _copied(connection, cursor, chunks, stage, [column.name for column in stage.columns])
+    names = [column.name for column in stage.columns]
+    _copied(connection, cursor, groups, stage, names, places)
     columns = target.written
     statement: Any = insert_into(target.table, connection.dialect, conflict, columns)
     given = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,6 +14,8 @@ from .rows import Column
 
 # rows that are written at once
 BATCH = 8192
+# and of frames that are still being made, in memory at once
+_ROWS, _BYTES = 8 * BATCH, 16 << 20
 
 # the Arrow types that columns are written to, by the frame's names; None where it is not known
 Types = Mapping[str, Any]
@@ -23,17 +24,55 @@ Types = Mapping[str, Any]
 class Incoming:
     """A frame on its way: the names of its columns, and its batches."""
 
+    # told how many rows more are written, where somebody wants to know
+    told: Callable[[int], None] | None = None
+
     def __init__(
-        self, names: list[str], batches: Callable[[Types], Iterator[Any]], whole: bool, schema: Any
+        self,
+        names: list[str],
+        batches: Callable[[Types], Iterator[Any]],
+        rows: int | None,
+        schema: Any,
     ) -> None:
         """:param batches: gives them, once.
-        :param whole: whether the frame is in memory, so that it can be looked through first.
+        :param rows: how many the frame has, where it is in memory, so that it can be looked through
+            first.
         :param schema: gives Arrow's schema of it.
         """
         self.names = names
         self.batches = batches
-        self.whole = whole
+        self.rows = rows
         self.schema = schema
+
+    def groups(self, types: Types, fit: Callable[[Any, int], Any]) -> Iterator[list[Any]]:
+        """Batches that fit, so many as are sent at once; those of a frame in memory all before the
+        first is sent.
+
+        Whoever makes the others is asked for them between two statements, and so is told who wants
+        to know how many there are: he may use the session meanwhile.
+        """
+        fitting = _fitting(self.batches(types), fit)
+        if self.rows is not None:
+            every = list(fitting)
+            if self.told is None:
+                yield every
+                return
+            fitting = iter(every)
+        group: list[Any] = []
+        rows = size = 0
+        for batch in fitting:
+            group.append(batch)
+            rows, size = rows + batch.num_rows, size + batch.nbytes
+            if rows >= _ROWS or size >= _BYTES:
+                yield group
+                self._tell(rows)
+                group, rows, size = [], 0, 0
+        yield group
+        self._tell(rows)
+
+    def _tell(self, rows: int) -> None:
+        if self.told is not None and rows:
+            self.told(rows)
 
 
 def incoming(frame: Any) -> Incoming:
@@ -64,7 +103,7 @@ def _of_table(table: Any) -> Incoming:
     return Incoming(
         table.column_names,
         lambda _: iter(table.to_batches(max_chunksize=BATCH)),
-        True,
+        table.num_rows,
         lambda: table.schema,
     )
 
@@ -74,13 +113,13 @@ def _of_reader(reader: Any) -> Incoming:
         for batch in reader:
             yield from pa.Table.from_batches([batch]).to_batches(max_chunksize=BATCH)
 
-    return Incoming(reader.schema.names, batches, False, lambda: reader.schema)
+    return Incoming(reader.schema.names, batches, None, lambda: reader.schema)
 
 
 def _of_many(frames: Iterator[Any]) -> Incoming:
     first = next(frames, None)
     if first is None:
-        return Incoming([], lambda _: iter(()), False, lambda: pa.schema([]))
+        return Incoming([], lambda _: iter(()), None, lambda: pa.schema([]))
     begun = incoming(first)
 
     def batches(types: Types) -> Iterator[Any]:
@@ -93,7 +132,7 @@ def _of_many(frames: Iterator[Any]) -> Incoming:
                 )
             yield from following.batches(types)
 
-    return Incoming(begun.names, batches, False, begun.schema)
+    return Incoming(begun.names, batches, None, begun.schema)
 
 
 # ---------------------------------------------------------------- pandas
@@ -116,7 +155,7 @@ def _of_pandas(frame: Any) -> Incoming:
     def batches(types: Types) -> Iterator[Any]:
         return iter(table(types).to_batches(max_chunksize=BATCH))
 
-    return Incoming(names, batches, True, lambda: table({}).schema)
+    return Incoming(names, batches, len(frame), lambda: table({}).schema)
 
 
 def _array(series: Any, name: str, arrow: Any) -> Any:
@@ -144,21 +183,9 @@ def in_time(
     return batches if scope is None else within
 
 
-def checked(batches: Iterator[Any], fit: Callable[[Any, int], Any], whole: bool) -> Iterator[Any]:
-    """Batches that fit; those of a frame in memory all before the first is sent."""
-    fitting = _fitting(batches, fit)
-    return iter(list(fitting)) if whole else fitting
-
-
 def _fitting(batches: Iterator[Any], fit: Callable[[Any, int], Any]) -> Iterator[Any]:
     first = 0
     for batch in batches:
         if batch.num_rows:
             yield fit(batch, first)
         first += batch.num_rows
-
-
-def together(batches: Iterator[Any]) -> tuple[Any, Iterator[Any]]:
-    """The first of some batches, and all of them."""
-    first = next(batches, None)
-    return first, iter(()) if first is None else itertools.chain([first], batches)

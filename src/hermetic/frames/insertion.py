@@ -15,7 +15,7 @@ from ..dialects.framing import UNTYPED
 from ..frame_errors import UnfitValue
 from . import values
 from .defaults import with_defaults
-from .incoming import BATCH, checked
+from .incoming import BATCH
 from .rows import arrow_of
 from .substitution import OwnCursor, substituted
 
@@ -28,15 +28,18 @@ def write(connection: Any, given: Any, target: Any, conflict: Conflict | None) -
     arrows = [arrow_for(column.type, dialect) for column in columns]
     fit = with_defaults(target, arrows, dialect)
     types_of = dict(zip(given.names, arrows, strict=False))
-    batches = checked(given.batches(types_of), fit, given.whole)
     statement = insert_into(target.table, dialect, conflict, columns)
     sql, names = compiled_for(statement, columns, dialect)
     order = [columns.index(target.table.columns[name]) for name in names]
     makers = [_maker(columns[at].type, dialect) for at in order]
-    rows = _rows(order, makers, batches)
-    if not dialect.positional:
-        rows = (dict(zip(names, row, strict=True)) for row in rows)
-    return _by_driver(connection, sql, rows)
+    count = first = 0
+    for group in given.groups(types_of, fit):
+        rows = _rows(order, makers, group, first)
+        if not dialect.positional:
+            rows = (dict(zip(names, row, strict=True)) for row in rows)
+        count += _by_driver(connection, sql, rows)
+        first += sum(batch.num_rows for batch in group)
+    return count
 
 
 def compiled_for(statement: Any, columns: list[Any], dialect: Any) -> tuple[str, list[str]]:
@@ -81,8 +84,8 @@ def _by_driver(connection: Any, sql: str, rows: Iterator[Any]) -> int:
     return count
 
 
-def _rows(order: list[int], makers: list[Any], batches: Iterator[Any]) -> Iterator[Any]:
-    first = 0
+def _rows(order: list[int], makers: list[Any], batches: list[Any], first: int) -> Iterator[Any]:
+    """:param first: the number of the first row."""
     for batch in batches:
         made = [
             maker(batch.column(at), batch.schema.names[at], first)

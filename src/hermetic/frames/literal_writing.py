@@ -12,7 +12,6 @@ from typing import Any
 from ..conflicts import Conflict, insert_into
 from . import insertion
 from .defaults import with_defaults
-from .incoming import checked
 from .literals import between, lists, tuples
 from .substitution import OwnCursor, substituted
 
@@ -54,8 +53,9 @@ def write(
     if ahead is not None:
         sending.ahead = ahead(connection, sql, parts, len(order), packet)
     try:
-        for batch in checked(given.batches(types_of), fit, given.whole):
-            sending.send(batch.select(order))
+        for group in given.groups(types_of, fit):
+            for batch in group:
+                sending.send(batch.select(order))
     except Exception:
         sending.close()
         raise

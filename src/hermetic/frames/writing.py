@@ -11,6 +11,7 @@ from .. import touched
 from ..conflicts import Conflict, conflict_of
 from ..errors import ConfigurationError
 from ..execution import is_plain
+from ..progress import Wanted, check, following
 from .asking import connection_for, refuse_write
 from .forms import library
 from .ways import writer_for
@@ -18,11 +19,14 @@ from .ways import writer_for
 IF_EXISTS = ("append", "replace", "fail")
 
 
-def write_frame(session: Any, frame: Any, what: Any, if_exists: str, on_conflict: Any) -> int:
+def write_frame(
+    session: Any, frame: Any, what: Any, if_exists: str, on_conflict: Any, progress: Wanted
+) -> int:
     if if_exists not in IF_EXISTS:
         raise ConfigurationError(
             f"if_exists={if_exists!r} is none of {', '.join(map(repr, IF_EXISTS))}."
         )
+    check(progress)
     library("pyarrow")
     from .creating import create
     from .incoming import in_time, incoming
@@ -47,7 +51,9 @@ def write_frame(session: Any, frame: Any, what: Any, if_exists: str, on_conflict
     conflict = conflict_of(on_conflict, table)
     touched.note(session, table)
     given.batches = in_time(session, given.batches)
-    with _whole(session, connection):
+    told = f"write into {table.name}"
+    with _whole(session, connection), following(progress, told, given.rows) as followed:
+        given.told = followed.more if progress else None
         if exists and if_exists == "replace":
             connection.execute(delete(table))
         count = _written(connection, given, target, conflict)
