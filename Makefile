@@ -1,6 +1,6 @@
 # Everything is run in .venv, which is made when it is first needed.
 #
-#   make demo [URL=...]   the example, on a SQLite file unless a URL is given
+#   make demo [URL=...]   the example, on a SQLite file unless a URL is given; hermetic top looks on
 #   make test             all tests, on SQLite, PostgreSQL and MariaDB
 #   make fire             the tests of faults under load, which want the machine for themselves
 #   make again            the few tests that have failed, alone

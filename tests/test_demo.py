@@ -15,6 +15,7 @@ from sqlalchemy.engine import make_url
 
 from hermetic.dialects.drivers import url_for
 from tests.databases import FamilyUrl
+from tests.terminal.screens import Terminal
 
 pytestmark = pytest.mark.slow
 
@@ -69,6 +70,14 @@ def test_demo_does_its_job_shows_it_and_cleans_up(family: str, family_url: Famil
     assert "bank writer" in shown
     assert "\x1b" not in shown
     assert tables(url) == []
+
+
+def test_demo_opens_with_the_terminal_view_where_there_is_a_terminal() -> None:
+    program = (sys.executable, str(ROOT / "examples" / "bank.py"), *SMALL)
+    with Terminal(*program, PYTHONPATH=str(ROOT / "src"), COLUMNS="100") as terminal:
+        terminal.shows("hermetic top  bank (")
+        terminal.shows(f"All {len(CHECKS)} checks passed.")
+        assert terminal.ends() == 0
 
 
 def test_demo_needs_no_url() -> None:

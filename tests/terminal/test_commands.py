@@ -2,56 +2,58 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import pty
 import re
-import select
-import subprocess
 import sys
-import termios
-import time
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
-from tests.terminal.workers import ROOT, Worker, eventually, seen_soon
+from hermetic.cli import main
+from tests.terminal.screens import Terminal
+from tests.terminal.workers import Worker, seen_soon
 from tests.worlds import PATIENCE
 
 pytestmark = pytest.mark.slow
 
 _COMMAND = (sys.executable, "-W", "error", "-m", "hermetic.cli")
-_ORDER = re.compile(r"\x1b(\[[0-9;?]*[a-zA-Z]|[()][A-Z0-9])")
 
 
-def hermetic(*arguments: str, code: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [*_COMMAND, *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=2 * PATIENCE,
-        check=False,
-        env={**os.environ, "COLUMNS": "120", **env},
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done
+class Command:
+    """The command, as the shell would call it, in this process."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+        self.errors = ""
+
+    def __call__(self, *arguments: str, code: int = 0) -> str:
+        """What it prints."""
+        assert main(arguments) == code
+        said = self._capsys.readouterr()
+        self.errors = said.err
+        return said.out
+
+    def listed(self, *arguments: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self("list", "--json", *arguments))
+        return found
 
 
-def listed(*arguments: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(hermetic("list", "--json", *arguments).stdout)
-    return found
+@pytest.fixture
+def hermetic(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, place: Path
+) -> Command:
+    monkeypatch.setenv("COLUMNS", "120")
+    return Command(capsys)
 
 
-def test_workers_of_one_service_are_added_up(some_url: str, place: Path) -> None:
+def test_workers_of_one_service_are_added_up(some_url: str, hermetic: Command) -> None:
     with Worker(some_url) as one, Worker(some_url) as other:
         one.do("work", "hold")
         other.do("work", "repeat")
         seen_soon(2)
 
-        found = listed("--scopes")
+        found = hermetic.listed("--scopes")
 
         (service,) = found["services"]
         assert (found["version"], service["name"], found["left_out"]) == (1, "shop", [])
@@ -71,131 +73,76 @@ def test_workers_of_one_service_are_added_up(some_url: str, place: Path) -> None
         assert (held["name"], held["phase"]) == ("holding", "idle")
         assert [process["problem"] for process in found["processes"]] == [None, None]
 
-        shown = hermetic("list", "--scopes").stdout
+        shown = hermetic("list", "--scopes")
         assert "shop: 2 workers, 1 open scopes, 15 committed" in shown
         assert "holding #" in shown
-        assert json.loads(hermetic("list", "--json", f"--pid={one.pid}").stdout)["processes"][0][
-            "pid"
-        ] == (one.pid)
+        (alone,) = hermetic.listed(f"--pid={one.pid}")["processes"]
+        assert alone["pid"] == one.pid
 
         one.process.kill()
         one.process.wait(PATIENCE)
-        assert [process["pid"] for process in listed()["processes"]] == [other.pid]
+        assert [process["pid"] for process in hermetic.listed()["processes"]] == [other.pid]
 
 
-def test_services_are_kept_apart(url: str, place: Path) -> None:
+def test_services_are_kept_apart(url: str, hermetic: Command) -> None:
     with Worker(url) as shop, Worker(url, {"service": "billing"}) as billing:
         shop.do("work")
         billing.do("work", "work")
         seen_soon(2)
 
-        found = {each["name"]: each for each in listed()["services"]}
+        found = {each["name"]: each for each in hermetic.listed()["services"]}
         assert found["shop"]["counters"]["committed"] == 7
         assert found["billing"]["counters"]["committed"] == 14
-        (alone,) = listed("--service=billing")["processes"]
+        (alone,) = hermetic.listed("--service=billing")["processes"]
         assert alone["pid"] == billing.pid
 
 
-def test_nobody_is_found(place: Path) -> None:
-    done = hermetic("list", "--json", code=1)
-    assert json.loads(done.stdout)["processes"] == []
+def test_nobody_is_found(hermetic: Command) -> None:
+    assert json.loads(hermetic("list", "--json", code=1))["processes"] == []
+    assert hermetic("list", code=1) == ""
+    assert "watch=True" in hermetic.errors
+    hermetic("top", "--once", "--every=0.1", code=1)
+    assert "watch=True" in hermetic.errors
 
-    done = hermetic("list", code=1)
-    assert (done.stdout, "watch=True" in done.stderr) == ("", True)
-    assert "watch=True" in hermetic("top", "--once", code=1).stderr
 
-
-def test_a_folder_that_cannot_be_looked_into_is_named(place: Path) -> None:
+def test_what_cannot_be_done_is_said(place: Path, hermetic: Command) -> None:
     place.mkdir(mode=0o755)
     place.chmod(0o755)
 
-    assert "chmod 700" in hermetic("list", f"--folder={place}", code=2).stderr
-    assert "chmod 700" in hermetic("top", f"--folder={place}", code=2).stderr
-    assert "left out" in hermetic("list", code=1).stderr
-    assert "no column" in hermetic("top", "--sort=nothing", code=2).stderr
+    for command in ("list", "top"):
+        hermetic(command, f"--folder={place}", code=2)
+        assert f"chmod 700 {place}" in hermetic.errors
+    hermetic("list", code=1)
+    assert "left out" in hermetic.errors
+    hermetic("top", "--sort=nothing", code=2)
+    assert "no column" in hermetic.errors
+    with pytest.raises(SystemExit):
+        hermetic("top", "--every=0")
 
 
-def test_a_single_frame_is_printed_where_there_is_no_terminal(some_url: str, place: Path) -> None:
+def test_a_single_frame_is_printed_where_there_is_no_terminal(
+    some_url: str, hermetic: Command
+) -> None:
     with Worker(some_url) as worker:
         worker.do("repeat", "hold")
         seen_soon(1)
 
-        shown = hermetic("top", "--every=0.1").stdout
+        shown = hermetic("top", "--every=0.1")
         assert re.search(r"holding #\d+ +idle ", shown)
         assert f"shop ({worker.pid})" in shown
         assert "\x1b" not in shown
 
-        shown = hermetic("top", "--once", "--every=0.1", "--page=findings").stdout
+        shown = hermetic("top", "--once", "--every=0.1", "--page=findings")
         assert "repeated-statement" in shown
         assert "worker.py" in shown
-        assert "careless" in hermetic("top", "--every=0.1", "--page=names", "--sort=p99").stdout
-
-
-def _take_terminal() -> None:
-    """Of a new session: its terminal, which sends Ctrl-C as a signal."""
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-
-class Terminal:
-    """`hermetic top` in a terminal of its own, with what it has written so far."""
-
-    def __init__(self, *arguments: str, **env: str) -> None:
-        self._ours, theirs = pty.openpty()
-        self.process = subprocess.Popen(
-            [*_COMMAND, "top", *arguments],
-            cwd=ROOT,
-            env={**os.environ, "TERM": "xterm", "COLUMNS": "80", "LINES": "24", **env},
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
-            preexec_fn=_take_terminal,  # noqa: PLW1509 - there is one thread
-        )
-        os.close(theirs)
-        self.written = ""
-
-    def press(self, keys: str) -> None:
-        os.write(self._ours, keys.encode())
-
-    def shows(self, text: str) -> None:
-        """It writes this from now on, or has since the last time."""
-        until = time.monotonic() + PATIENCE
-        while text not in _ORDER.sub("", self.written):
-            assert time.monotonic() < until, self.written[-3000:]
-            ready, _, _ = select.select([self._ours], [], [], 0.2)
-            if ready:
-                self.written += os.read(self._ours, 65536).decode(errors="replace")
-        self.written = ""
-
-    def ends(self) -> int:
-        eventually(self._poll, lambda code: code is not None)
-        code = self._poll()
-        assert code is not None
-        return code
-
-    def _poll(self) -> int | None:
-        ready, _, _ = select.select([self._ours], [], [], 0)
-        try:
-            self.written += os.read(self._ours, 65536).decode(errors="replace") if ready else ""
-        except OSError:
-            pass  # it has gone
-        return self.process.poll()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        os.close(self._ours)
+        assert "careless" in hermetic("top", "--every=0.1", "--page=names", "--sort=p99")
 
 
 def test_a_terminal_is_drawn_in_and_keys_are_heard(url: str, place: Path) -> None:
     with Worker(url) as worker:
         worker.do("repeat", "hold")
         seen_soon(1)
-        with Terminal("--every=0.2") as terminal:
+        with Terminal(*_COMMAND, "top", "--every=0.2") as terminal:
             terminal.shows("holding #")
             terminal.press("5")
             terminal.shows("repeated-statement")
@@ -218,7 +165,7 @@ def test_ctrl_c_ends_it_and_no_colours_are_used_where_none_are_wanted(
     with Worker(url) as worker:
         worker.do("hold")
         seen_soon(1)
-        with Terminal("--every=0.2", NO_COLOR="1") as terminal:
+        with Terminal(*_COMMAND, "top", "--every=0.2", NO_COLOR="1") as terminal:
             terminal.shows("holding #")
             assert not re.search(r"\x1b\[(?:\d+;)*3\d", terminal.written)
             terminal.press("\x03")
