@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from hermetic import Outcome, ReadOnlyScope, RolledBack, UniqueViolation
 from hermetic.testing import OutsideSandbox, SandboxWarning, outside
+from tests.backends import ASYNC_BACKENDS
 from tests.models import User
 from tests.testing.boxes import add, boxed, count, names, send
 from tests.worlds import World
@@ -290,9 +291,8 @@ async def test_threads_and_tasks_that_are_let_in(world: World) -> None:
     assert world.usernames() == []
 
 
+@pytest.mark.parametrize("backend", ASYNC_BACKENDS, indirect=True, ids=lambda each: each.name)
 async def test_tasks_started_inside_a_scope_are_inside_it(world: World) -> None:
-    if not world.is_async:
-        pytest.skip("threads have no tasks")
     async with boxed(world):
         async with world.session() as session:
             session.add(User(username="outer"))

@@ -16,11 +16,13 @@ from hermetic.testing import (
     SandboxWarning,
     sandbox,
 )
+from tests.backends import BACKENDS
 from tests.models import User
 from tests.testing.boxes import add, boxed, count, names, send
 from tests.worlds import World
 
 HERE = "test_sandbox_ends.py"
+_HAVING_LEVELS = [each for each in BACKENDS if each.family != "sqlite"]
 
 
 def line_of(needle: str, function: Any) -> int:
@@ -158,9 +160,8 @@ async def test_a_scope_that_commits_before_what_is_open_inside(world: World) -> 
         assert await names(world) == ["outer"]
 
 
+@pytest.mark.parametrize("backend", _HAVING_LEVELS, indirect=True, ids=lambda each: each.name)
 async def test_a_level_that_the_sandbox_has_not_is_told_of(world: World) -> None:
-    if world.backend.family == "sqlite":
-        pytest.skip("SQLite has one level")
     with pytest.warns(SandboxWarning, match="SERIALIZABLE"):
         async with boxed(world):
             await add(world, "ann", isolation="SERIALIZABLE")

@@ -122,7 +122,7 @@ class Sandboxed(Family):
         """The same, where the innermost savepoint has ended and the one around it counts again."""
         return ()
 
-    def tenant_reset(self, tenants: Tenants) -> tuple[str, ...]:
+    def tenant_reset(self, tenants: Tenants | None) -> tuple[str, ...]:
         """What makes a transaction forget its tenant."""
         return ()
 
@@ -151,7 +151,7 @@ class SandboxedPostgreSQL(Sandboxed):
     def turned(self, *, readonly: bool) -> tuple[str, ...]:
         return ("SET TRANSACTION READ ONLY",) if readonly else ()
 
-    def tenant_reset(self, tenants: Tenants) -> tuple[str, ...]:
+    def tenant_reset(self, tenants: Tenants | None) -> tuple[str, ...]:
         if isinstance(tenants, SchemaPerTenant):
             return ("SET LOCAL search_path TO DEFAULT",)
         if isinstance(tenants, RowSecurity):
