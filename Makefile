@@ -87,6 +87,7 @@ bench: $(BENCH)
 	$(BIN)/python bench/run.py $(BENCH_ARGS)
 	$(if $(strip $(BENCH_ARGS)),,$(BIN)/python bench/many.py)
 	$(if $(strip $(BENCH_ARGS)),,$(BIN)/python bench/frames.py)
+	$(if $(strip $(BENCH_ARGS)),,$(BIN)/python bench/inspector.py)
 
 soak: $(DEV)
 	scripts/install-servers

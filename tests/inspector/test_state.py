@@ -19,14 +19,12 @@ from hermetic.known import all_open
 from hermetic.shards import Shards
 from tests import worlds
 from tests.behaviour.aftermath import on
+from tests.inspector.quiet import QUIET
 from tests.models import User
 from tests.worlds import PATIENCE, World
 
 one_of_each_world = on(lambda backend: backend.name in ("psycopg", "asyncpg", "pymysql", "sqlite"))
 in_threads = on(lambda backend: backend.name in ("psycopg", "pymysql", "sqlite"))
-
-# nobody looks by itself while a test runs
-QUIET: dict[str, Any] = {"every": 3600.0, "slow": 3600.0, "held": 3600.0, "idle": 3600.0}
 
 
 def only(state: State) -> DatabaseState:

@@ -23,7 +23,15 @@ from ..watching.watcher import Watcher
 from .ended import ended, finding, history
 from .literals import without_literals
 from .open_now import OpenNow
-from .shape import VERSION, DatabaseState, ProcessState, ScopeDetail, ServerState, State
+from .shape import (
+    VERSION,
+    DatabaseState,
+    HistoryState,
+    ProcessState,
+    ScopeDetail,
+    ServerState,
+    State,
+)
 
 # what can be looked at
 Shown = Database | Group | Shards
@@ -56,6 +64,18 @@ def state_of(
         states.append(look.state(steps if with_history else None, looked))
         paths = look.snapshot.paths
     return State(version=VERSION, at=time.time(), process=_process(), databases=states, paths=paths)
+
+
+def history_of(
+    *databases: Shown, steps: int = 50, literals: bool = False
+) -> dict[str, HistoryState]:
+    """What has ended, of each watched Database by its id; arguments as of ``state_of``."""
+    found = {}
+    for number, database in named(*databases).items():
+        watcher: Watcher | None = database.registry.watch
+        if watcher is not None and watcher.looks:
+            found[number] = history(watcher, _hiding(database, literals=literals), steps)
+    return found
 
 
 def scope_of(
@@ -104,9 +124,7 @@ class _Look:
         self.snapshot: Snapshot = database.snapshot()
         family = registry.family
         self.family = None if family is None else family.name
-        self.hide: Callable[[str], str] = (
-            str if literals else partial(without_literals, double_quoted=self.family == "mysql")
-        )
+        self.hide = _hiding(database, literals=literals)
         self.open = OpenNow(registry, self.snapshot.scopes, self.hide)
 
     @property
@@ -193,6 +211,14 @@ class _Look:
                     told = ended(each, self.hide, _ALL)
                     return ScopeDetail(**told, database=self.id, watched=True, live=None, stack=[])
         return None
+
+
+def _hiding(database: Database | Group, *, literals: bool) -> Callable[[str], str]:
+    """How a statement may be shown."""
+    if literals:
+        return str
+    family = database.registry.family
+    return partial(without_literals, double_quoted=family is not None and family.name == "mysql")
 
 
 def _unwatched(info: ScopeInfo, tenant: str | None, server: str | None) -> SeenScope:
