@@ -55,6 +55,7 @@ LAYERS: Final[Mapping[str, int]] = {
     "current": 3,
     "ending": 3,
     "engine": 3,
+    "engines": 3,
     "cancellation": 3,
     "connecting": 3,
     "credentials": 3,

@@ -9,6 +9,7 @@ import pytest
 
 from hermetic import errors, frame_errors, row_errors, seen, shard_errors
 from hermetic.cache import away
+from hermetic.testing import errors as testing_errors
 from tests.databases import FamilyUrl
 from tests.documents import ROOT, WRITTEN_URL, PageRun, Rotten, blocks_of, pages, selected
 
@@ -64,7 +65,7 @@ def test_links_between_pages_lead_somewhere() -> None:
 def test_every_error_has_its_entry_and_every_entry_its_error() -> None:
     classes = {
         name
-        for module in (errors, row_errors, frame_errors, shard_errors, seen, away)
+        for module in (errors, row_errors, frame_errors, shard_errors, seen, away, testing_errors)
         for name, value in vars(module).items()
         if isinstance(value, type) and issubclass(value, errors.HermeticError)
     }

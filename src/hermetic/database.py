@@ -11,8 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self, Unpack
 
-from sqlalchemy import URL, Engine
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import URL
 from sqlalchemy.util import greenlet_spawn
 
 from . import current, known
@@ -20,14 +19,14 @@ from .attempts import Attempts, Unit
 from .checking import Checker
 from .closing import Closing
 from .configuration import Environ, options_from_environment, options_from_toml
-from .dialects.drivers import database_name, driver_of, family_of, parse_url, url_for
+from .dialects.drivers import database_name, family_of, parse_url
 from .engine import Server
+from .engines import Engines
 from .errors import (
     CommitUnknown,
     DatabaseClosed,
     HermeticError,
     InvalidOption,
-    MissingDriver,
     NoScope,
     Outcome,
 )
@@ -51,7 +50,7 @@ from .work import Working
 _REMEMBERED = 256
 
 
-class Database(Closing, Watched, Working):
+class Database(Closing, Engines, Watched, Working):
     """One logical database, for threads and asyncio alike.
 
     Nothing is connected until the first statement of the first scope. Engines are made when first
@@ -305,25 +304,6 @@ class Database(Closing, Watched, Working):
         scope.check_owner()
         return scope.facade
 
-    # ------------------------------------------------------------ engines
-
-    @property
-    def engine(self) -> Engine:
-        """SQLAlchemy's engine for threads, the writer's; for migrations and ``create_all``."""
-        return self.server.engine(reader=False)
-
-    @property
-    def async_engine(self) -> AsyncEngine:
-        """SQLAlchemy's engine for the running event loop, the writer's."""
-        return self.server.async_engine(reader=False)
-
-    def driver(self, *, asynchronous: bool = False) -> str | None:
-        """The name of the driver that a world uses, or ``None`` when none is installed for it."""
-        try:
-            return driver_of(url_for(self.server.url, asynchronous=asynchronous))
-        except (MissingDriver, HermeticError):
-            return None
-
     # ------------------------------------------------------------ upkeep
 
     def evict(self) -> None:
@@ -543,7 +523,8 @@ class Database(Closing, Watched, Working):
         if self.options.cache is not None:
             self.options.cache.close()
         tenants = [] if self.tenant_servers is None else self.tenant_servers.take_all()
-        return [*self._servers, *tenants]
+        boxes = [] if self.sandboxes is None else self.sandboxes.take_all()
+        return [*self._servers, *tenants, *boxes]
 
     async def aclose(self) -> None:
         """Close everything, the running event loop's connections in good order."""

@@ -225,9 +225,9 @@ class Group(Closing):
     def _engine(self, asynchronous: bool, readonly: bool, key: str) -> tuple[Engine, Registry]:
         database = self.databases[key]
         if asynchronous:
-            _, side = database.server.async_side(reader=readonly)
+            _, side = database.server_here(asynchronous=True).async_side(reader=readonly)
         else:
-            side = database.server.side(reader=readonly)
+            side = database.server_here(asynchronous=False).side(reader=readonly)
         engine: Engine = side.engine
         return engine, database.registry
 

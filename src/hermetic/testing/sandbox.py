@@ -1,0 +1,342 @@
+"""A sandbox: everything inside it is rolled back, whatever the code in it commits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import warnings
+import weakref
+from collections.abc import Callable, Container, Iterator
+from types import TracebackType
+from typing import ParamSpec, Self, TypeVar
+
+from sqlalchemy.util import greenlet_spawn
+
+from ..checking import Checker
+from ..database import Database
+from ..errors import InvalidOption
+from ..options import Isolation
+from ..owner import Owner
+from ..place import Place, caller_frame
+from ..registry import Scope
+from ..scope import see_to_end, see_to_end_async
+from .bay import Bay
+from .errors import OutsideSandbox, SandboxError, SandboxLeak, SandboxWarning
+from .sandboxes import Membership, memberships, sandboxes_of
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Sandbox:
+    """What ``sandbox(db)`` gives: a block, for ``with`` or ``async with``.
+
+    ``name`` is what errors call it. It may be entered again after it was left.
+    """
+
+    def __init__(
+        self, database: Database, name: str, isolation: Isolation | None, wait: float
+    ) -> None:
+        self.database = database
+        self.name = name
+        self.isolation = isolation
+        self.wait = wait
+        self.asynchronous = False
+        self.is_open = False
+        self.scopes: weakref.WeakSet[Scope] = weakref.WeakSet()
+        self._bay: Bay | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._around: Membership | None = None
+        self._cleanup = database.options.cleanup_timeout
+        # whether its end was told to somebody already
+        self._told = False
+
+    def __repr__(self) -> str:
+        state = "open" if self.is_open else "not open"
+        return f"<Sandbox {self.name!r} of {self.database.name!r}, {state}>"
+
+    @property
+    def bay(self) -> Bay:
+        """Where its scopes go."""
+        assert self._bay is not None
+        return self._bay
+
+    # ------------------------------------------------------------ letting in
+
+    @contextlib.contextmanager
+    def enter(self) -> Iterator[Self]:
+        """A block in which this thread or task is inside; for code that the sandbox's own context
+        does not reach.
+
+        :raises OutsideSandbox: it is not open.
+        """
+        self._check_open()
+        token = memberships.set(Membership(self, memberships.get()))
+        try:
+            yield self
+        finally:
+            memberships.reset(token)
+
+    def let_in(self, function: Callable[P, R]) -> Callable[P, R]:
+        """The same function, which runs inside wherever it is called, as for a thread::
+
+            Thread(target=sandbox.let_in(work)).start()
+
+        It has a copy of the caller's context, so that its scopes are inside the caller's open one
+        rather than waiting for its end.
+        """
+        self._check_open()
+        context = contextvars.copy_context()
+        context.run(memberships.set, Membership(self, memberships.get()))
+
+        def inside(*args: P.args, **kwargs: P.kwargs) -> R:
+            return context.copy().run(function, *args, **kwargs)
+
+        return inside
+
+    def _check_open(self) -> None:
+        if not self.is_open:
+            raise OutsideSandbox(
+                f"Sandbox {self.name!r} is not open.",
+                sandbox=self.name,
+                hint="Let threads in while its block runs, and wait for them before it ends.",
+            )
+
+    def check_world(self) -> None:
+        """:raises OutsideSandbox: its connection is of another event loop."""
+        if self.asynchronous and asyncio.get_running_loop() is not self._loop:
+            raise OutsideSandbox(
+                f"Sandbox {self.name!r} is one of another event loop.",
+                sandbox=self.name,
+                hint="An asyncio driver's connection lives in one loop: run code and test in the "
+                "same, or open a sandbox there.",
+            )
+
+    # ------------------------------------------------------------ what is left
+
+    def left(self) -> dict[int, str]:
+        """What is open inside, in words: scopes by their numbers, connections by negative ones."""
+        if self._bay is None:
+            return {}
+        known = sorted(self.scopes, key=lambda scope: scope.number)
+        scopes = {scope.number: str(scope.ref) for scope in known if not scope.ended}
+        taken = list(self._bay.taken.items())
+        return scopes | {-key: f"a connection, taken at {place}" for key, place in taken}
+
+    def check(self, *, but: Container[int] = ()) -> None:
+        """What a test has done to its sandbox so far; it is told once.
+
+        :param but: keys of ``left``, of what is somebody else's to end.
+        :raises SandboxEnded: its transaction was ended.
+        :raises SandboxLeak: scopes or connections are open still.
+        """
+        if self._bay is None or self._told:
+            return
+        ended = self._bay.levels.ended
+        left = {key: what for key, what in self.left().items() if key not in but}
+        if ended is None and not left:
+            return
+        self._told = True
+        if ended is not None:
+            raise ended()
+        raise SandboxLeak(
+            self.name,
+            tuple(what for key, what in left.items() if key > 0),
+            tuple(what for key, what in left.items() if key < 0),
+        )
+
+    def note(self, error: BaseException, *, but: Container[int] = ()) -> None:
+        """As ``check``, told as a note on what a test has failed with already."""
+        try:
+            self.check(but=but)
+        except SandboxError as problem:
+            error.add_note(str(problem))
+
+    # ------------------------------------------------------------ threads
+
+    def __enter__(self) -> Self:
+        self._check_closed()
+        self.asynchronous = False
+        self._opened(self._begun())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        problem = self._leave()
+        bay = self.bay
+        try:
+            for scope in self._idle():
+                see_to_end(scope, self._closed(), self._cleanup)
+            bay.end_sandbox()
+        finally:
+            self._bay = None
+            if not sandboxes_of(self.database).give_back(bay):
+                bay.shut()
+        self._tell(bay, problem, error)
+
+    # ------------------------------------------------------------ asyncio
+
+    async def __aenter__(self) -> Self:
+        self._check_closed()
+        self.asynchronous, self._loop = True, asyncio.get_running_loop()
+        self._opened(await greenlet_spawn(self._begun))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        problem = self._leave()
+        bay = self.bay
+        try:
+            for scope in self._idle():
+                await see_to_end_async(scope, self._closed(), self._cleanup)
+            await greenlet_spawn(bay.end_sandbox)
+        finally:
+            self._bay = None
+            if not sandboxes_of(self.database).give_back(bay):
+                await greenlet_spawn(bay.shut)
+        self._tell(bay, problem, error)
+
+    # ------------------------------------------------------------ both
+
+    def _check_closed(self) -> None:
+        if self.is_open:
+            raise SandboxError(
+                f"Sandbox {self.name!r} is open already.",
+                sandbox=self.name,
+                hint="Make another one with sandbox(), or enter() this one.",
+            )
+
+    def _begun(self) -> Bay:
+        """A bay with its transaction begun; one whose connection died idle is replaced."""
+        found = sandboxes_of(self.database)
+        bay = found.take(self._loop if self.asynchronous else None)
+        fresh = bay.real is None
+        try:
+            bay.begin_sandbox(self.name, self.isolation, self.wait)
+        except Exception:
+            bay.shut()
+            if fresh:
+                raise
+            return self._begun()
+        except BaseException:
+            bay.shut()
+            raise
+        return bay
+
+    def _opened(self, bay: Bay) -> None:
+        self._bay = bay
+        self._told = False
+        self.scopes.clear()
+        self._around = memberships.get()
+        memberships.set(Membership(self, self._around))
+        self.is_open = True
+        sandboxes_of(self.database).opened(self)
+
+    def _leave(self) -> SandboxError | None:
+        """Take no more in; what there is to say of what is left."""
+        problem: SandboxError | None = None
+        try:
+            self.check()
+        except SandboxError as error:
+            problem = error
+        member = memberships.get()
+        if member is not None and member.sandbox is self:
+            memberships.set(self._around)
+        self.is_open = False
+        sandboxes_of(self.database).ended(self)
+        for scope in list(self.scopes):
+            if not scope.ended:
+                self.bay.spoilt = True
+                scope.boundary.doom(self._closed())
+        self.bay.spoilt |= bool(self.bay.taken)
+        return problem
+
+    def _closed(self) -> OutsideSandbox:
+        return OutsideSandbox(f"Sandbox {self.name!r} has ended.", sandbox=self.name)
+
+    def _idle(self) -> list[Scope]:
+        """Scopes that were left open, and that nobody is at work in: the innermost first.
+
+        They are ended here, or the next test would find them open in its context.
+        """
+        open_ones = [scope for scope in self.scopes if not scope.ended and _is_idle(scope.owner)]
+        known = list(self.database.registry.scopes.values())
+        left = [scope for scope in known if scope.root in open_ones]
+        for scope in left:
+            if scope.unit is not None:
+                scope.unit._open.pop(scope.number, None)  # its block is left to no end
+        return sorted(left, key=lambda scope: scope.number, reverse=True)
+
+    def _tell(self, bay: Bay, problem: SandboxError | None, error: BaseException | None) -> None:
+        if problem is None and not self._told and bay.levels.ended is not None:
+            problem = bay.levels.ended()
+        if problem is not None and error is None:
+            raise problem
+        if problem is not None and error is not None and problem is not error:
+            error.add_note(str(problem))
+        for text in bay.levels.warnings:
+            warnings.warn(text, SandboxWarning, stacklevel=3)
+
+
+def _is_idle(owner: Owner) -> bool:
+    if owner.is_current() or not owner.thread.is_alive():
+        return True
+    task = owner.task
+    return owner._task is not None and (task is None or task.done())
+
+
+def sandbox(
+    database: Database,
+    *,
+    name: str | None = None,
+    isolation: Isolation | str | None = None,
+    wait: float = 60.0,
+) -> Sandbox:
+    """A block in which everything is rolled back at its end, whatever the code in it commits.
+
+    ``with`` for the scopes of threads, ``async with`` for those of asyncio. The code of its context
+    is inside, and so are the tasks that it starts; threads are let in with ``enter`` or
+    ``let_in``. While a Database has sandboxes, its scopes outside of all of them are refused.
+
+    :param name: what errors call it. Default: the line that makes it.
+    :param isolation: the level of its transaction. Default ``None``: the server's own.
+    :param wait: seconds to wait for the sandbox of another test or process, where the database has
+        one writer at a time (SQLite). Default 60.
+    :raises InvalidOption: the database has no such level.
+    :raises ConfigurationError: each tenant has a database of its own.
+    """
+    checker = Checker("sandbox()")
+    level = None if isolation is None else _level(database, isolation)
+    checked = checker.seconds("wait", wait)
+    return Sandbox(database, name or str(Place(caller_frame())), level, checked or 0.0)
+
+
+def _level(database: Database, given: Isolation | str) -> Isolation:
+    try:
+        level = Isolation(given)
+    except ValueError:
+        problem = f"is none of {', '.join(Isolation)}"
+        raise InvalidOption("isolation", given, problem, place="sandbox()") from None
+    if level not in database.family.isolation_levels:
+        problem = f"is a level that {database.family.name} lacks"
+        raise InvalidOption("isolation", level.value, problem, place="sandbox()")
+    return level
+
+
+@contextlib.contextmanager
+def outside() -> Iterator[None]:
+    """A block whose scopes are outside of every sandbox: what they commit stays."""
+    token = memberships.set(Membership(None, memberships.get()))
+    try:
+        yield
+    finally:
+        memberships.reset(token)

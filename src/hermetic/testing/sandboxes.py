@@ -1,0 +1,178 @@
+"""The sandboxes of one Database: which of them a scope is in."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from ..engine import Server
+from ..errors import ConfigurationError
+from ..registry import Scope
+from ..tenancy import DatabasePerTenant
+from .bay import Bay
+from .errors import OutsideSandbox
+
+if TYPE_CHECKING:
+    from ..database import Database
+    from .sandbox import Sandbox
+
+_Loop = asyncio.AbstractEventLoop | None
+
+# guards the making of what a Database has one of
+_making = threading.Lock()
+
+
+class Membership:
+    """One sandbox that the code of a context is in, and those around it."""
+
+    __slots__ = ("around", "sandbox")
+
+    def __init__(self, sandbox: Sandbox | None, around: Membership | None) -> None:
+        self.sandbox = sandbox
+        self.around = around
+
+
+# ``None`` for a sandbox: this code is outside of all on purpose
+memberships: ContextVar[Membership | None] = ContextVar("hermetic_sandboxes", default=None)
+
+
+class Sandboxes:
+    """What says where scopes go, in the place of a Database's own routes, while there are any."""
+
+    def __init__(self, database: Database) -> None:
+        if isinstance(database.options.tenants, DatabasePerTenant):
+            raise ConfigurationError(
+                "A Database whose tenants have a database each cannot be sandboxed.",
+                hint="Give each test databases of its own, from hermetic.testing.template().",
+            )
+        self.database = database
+        self._lock = threading.Lock()
+        self._numbers = itertools.count(1)
+        self._open: dict[int, Sandbox] = {}
+        self._free: dict[_Loop, list[Bay]] = {}
+        self._routes: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        # a Database asks its routes for more than the way of a scope
+        if self._routes is None:
+            raise AttributeError(name)
+        return getattr(self._routes, name)
+
+    # ------------------------------------------------------------ which one
+
+    def begin(self, scope: Scope) -> Server | None:
+        """The server of a scope, as its context has it.
+
+        :raises OutsideSandbox: it is in none, while there are some.
+        """
+        sandbox = self._here(asynchronous=scope.asynchronous)
+        if sandbox is not None:
+            sandbox.scopes.add(scope)
+            return sandbox.bay
+        if self._routes is None:
+            return self.database.server
+        found: Server | None = self._routes.begin(scope)
+        return found
+
+    def server(self, *, asynchronous: bool) -> Server:
+        """The server of ``db.engine``, as its context has it."""
+        sandbox = self._here(asynchronous=asynchronous)
+        return self.database.server if sandbox is None else sandbox.bay
+
+    def _here(self, *, asynchronous: bool) -> Sandbox | None:
+        member = memberships.get()
+        other: Sandbox | None = None
+        while member is not None:
+            found = member.sandbox
+            if found is None:
+                return None
+            if found.database is self.database:
+                if found.asynchronous == asynchronous and found.is_open:
+                    found.check_world()
+                    return found
+                other = other or found
+            member = member.around
+        if not self._open:
+            return None
+        raise self._outside(other, asynchronous)
+
+    def _outside(self, other: Sandbox | None, asynchronous: bool) -> OutsideSandbox:
+        names = ", ".join(repr(each.name) for each in list(self._open.values())[:3])
+        if other is None:
+            why = "this code is in none of them"
+            hint = (
+                "Start a thread with sandbox.let_in(function), or enter sandbox.enter() in it; a "
+                "task has the sandbox of whoever started it. What is meant to stay is written in "
+                "a block of hermetic.testing.outside()."
+            )
+        elif other.is_open:
+            mine, its = ("asyncio", "threads") if asynchronous else ("threads", "asyncio")
+            why = f"{other.name!r} is one of {its}, and this code is one of {mine}"
+            hint = "Each world has a connection of its own: open a sandbox for each that is used."
+        else:
+            why = f"its own, {other.name!r}, has ended"
+            hint = "Wait for what a test has started before it ends."
+        return OutsideSandbox(
+            f"Database {self.database.name!r} has open sandboxes ({names}), and {why}.",
+            sandbox="" if other is None else other.name,
+            hint=hint,
+        )
+
+    # ------------------------------------------------------------ bays
+
+    def take(self, loop: _Loop) -> Bay:
+        """A bay that nobody uses, made if need be."""
+        self.database.check_open()
+        with self._lock:
+            gone = self._gone()
+            free = self._free.get(loop)
+            bay = free.pop() if free else None
+        for each in gone:
+            each.close()
+        return bay or Bay(self.database, next(self._numbers), loop)
+
+    def _gone(self) -> list[Bay]:
+        """Those of loops that were closed."""
+        closed = [loop for loop in self._free if loop is not None and loop.is_closed()]
+        return [bay for loop in closed for bay in self._free.pop(loop)]
+
+    def give_back(self, bay: Bay) -> bool:
+        """Keep a bay for the next sandbox; ``False``: it has to be shut."""
+        if bay.spoilt or self.database.server.closed:
+            return False
+        with self._lock:
+            self._free.setdefault(bay.loop, []).append(bay)
+        return True
+
+    def opened(self, sandbox: Sandbox) -> None:
+        """From here on scopes ask which sandbox they are in."""
+        with self._lock:
+            if not self._open:
+                self._routes = self.database.routes
+                routes: Any = self
+                self.database.routes = routes
+            self._open[id(sandbox)] = sandbox
+
+    def ended(self, sandbox: Sandbox) -> None:
+        """The last one leaves the Database as it was."""
+        with self._lock:
+            if self._open.pop(id(sandbox), None) is not None and not self._open:
+                self.database.routes = self._routes
+
+    def take_all(self) -> list[Bay]:
+        """Every bay that is free, for the last time."""
+        with self._lock:
+            free, self._free = self._free, {}
+        return [bay for bays in free.values() for bay in bays]
+
+
+def sandboxes_of(database: Database) -> Sandboxes:
+    """Those of a Database, which has them from its first one on."""
+    with _making:
+        if database.sandboxes is None:
+            database.sandboxes = Sandboxes(database)
+        found: Sandboxes = database.sandboxes
+        return found
