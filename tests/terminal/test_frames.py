@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from hermetic import Database, Watch
+from hermetic import Database, Group, Watch
 from hermetic.terminal.frame import frame
 from hermetic.terminal.gathering import Own
 from hermetic.terminal.keys import keys_of
@@ -46,7 +47,7 @@ def hold(held: ExitStack, db: Database, *names: str) -> None:
             session.execute("SELECT 2")
 
 
-def seen(db: Database, page: str = "scopes") -> View:
+def seen(db: Database | Group, page: str = "scopes") -> View:
     """A view of what a Database does now."""
     view = View(number=[each.name for each in PAGES].index(page))
     view.see(Own(db).look(history=True))
@@ -300,6 +301,21 @@ def test_looks_can_be_held_and_their_pace_changed(db: Database) -> None:
     view.press(" ")
     assert (view.paused, view.every) == (False, 0.2)
     assert [view.press("x"), view.press("9"), view.press("q")] == [None, None, "end"]
+
+
+def test_a_scope_of_a_group_is_told_of_each_database_it_has_touched(tmp_path: Path) -> None:
+    one, other = (
+        Database(f"sqlite:///{tmp_path / name}", name=name, watch=Watch(service="shop"))
+        for name in ("one", "other")
+    )
+    with Group(one=one, other=other) as group:
+        with group.session(name="both") as session:
+            for key in ("one", "other"):
+                session.execute("SELECT 1", bind_arguments={"bind_key": key})
+            view = seen(group)
+
+        assert view.look.workers[0].open_scopes == 2
+        assert [row["database"] for row in view.rows()] == ["one", "other"]
 
 
 # ---------------------------------------------------------------- words and keys

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from ..nearby.asking import PATIENCE, Answered, ask, ask_all, processes
 from ..nearby.identity import identity
-from .services import Look, Worker, by_service, worker_of
+from .services import Look, Worker, by_service, databases_of, worker_of
 
 
 class Source(Protocol):
@@ -89,7 +89,7 @@ class Own:
             service=said["service"],
             command=said["command"],
             since=said["since"],
-            databases=state["databases"],
+            databases=databases_of(state),
             said={**said, "state": state},
         )
         return Look(by_service([worker]), at=time.time())

@@ -130,7 +130,7 @@ def _process(worker: Worker, *, scopes: bool) -> dict[str, Any]:
     }
 
 
-_TAKEN = ("id", "name", "kind", "family", "url", "state", "members", "open_scopes", "counters")
+_TAKEN = ("id", "name", "family", "url", "state", "open_scopes", "counters")
 
 
 def _database(database: dict[str, Any], *, scopes: bool) -> dict[str, Any]:

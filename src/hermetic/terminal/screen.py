@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from threading import Condition, Event, Thread
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -12,11 +13,21 @@ from rich.live import Live
 from .frame import frame
 from .gathering import Source
 from .keys import Keyboard
+from .pages import Row
 from .services import Look
 from .view import View
 
 # seconds between two questions for the keyboard, and so between a new look and its frame at most
 _TICK = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A look, and what is known of the scope whose row was being looked at."""
+
+    look: Look
+    row: Row | None
+    more: dict[str, Any] | None
 
 
 class Looking:
@@ -29,7 +40,7 @@ class Looking:
         self._source = source
         self._view = view
         self._changed = Condition()
-        self._look: Look | None = None
+        self._seen: Seen | None = None
         self._problem: Exception | None = None
         self._over = False
         self._at_once = False
@@ -38,31 +49,36 @@ class Looking:
 
     def _run(self) -> None:
         while not self._over:
-            view = self._view
             try:
-                look = self._source.look(history=view.page.history)
+                seen = self._look()
             except Exception as error:  # raised to whoever watches
                 self._problem = error
                 return
             with self._changed:
-                self._look = look
-                if not self._at_once:
-                    self._changed.wait_for(self._wanted, view.every)
+                self._seen = seen
+                self._changed.wait_for(self._wanted, self._view.every)
                 self._at_once = False
+
+    def _look(self) -> Seen:
+        row, more = self._view.detail, None
+        look = self._source.look(history=self._view.page.history)
+        if row is not None and "worker" in row:
+            more = self._source.scope(row["worker"], row["number"], row["database"])
+        return Seen(look, row, more)
 
     def _wanted(self) -> bool:
         return self._over or self._at_once
 
-    def latest(self) -> Look | None:
-        """The last one, once.
+    def latest(self) -> Seen | None:
+        """What was seen last, once.
 
         :raises Exception: what looking has raised.
         """
         if self._problem is not None:
             raise self._problem
         with self._changed:
-            look, self._look = self._look, None
-        return look
+            seen, self._seen = self._seen, None
+        return seen
 
     def again(self) -> None:
         """Without waiting for the time of the next one."""
@@ -77,62 +93,48 @@ class Looking:
             self._changed.notify()
 
 
-def watch(
-    source: Source,
-    console: Console,
-    view: View,
-    *,
-    over: Event | None = None,
-    started: Callable[[], None] | None = None,
-) -> None:
+def watch(source: Source, console: Console, view: View, *, over: Event | None = None) -> None:
     """Show it until ``q`` is pressed, or it is over.
 
     :param over: set when it is.
-    :param started: called when the first frame was shown.
     """
     looking = Looking(source, view)
+    shown: tuple[int, int] | None = None
     try:
         with Keyboard() as keyboard, Live(console=console, screen=True, auto_refresh=False) as live:
-            shown: tuple[int, int] | None = None
             while over is None or not over.is_set():
-                look = looking.latest()
-                if look is not None and not view.paused:
-                    view.see(look)
-                    _refresh_details(source, view)
+                seen = looking.latest()
+                if seen is not None:
+                    _take(seen, view)
                 pressed = keyboard.read(0.0 if shown is None else _TICK)
-                if not _press(pressed, source, view, looking):
+                if not _press(pressed, view, looking):
                     return
                 size = console.size.width, console.size.height
-                if look is not None or pressed or size != shown:
+                if seen is not None or pressed or size != shown:
                     live.update(frame(view, *size), refresh=True)
-                    if shown is None and started is not None:
-                        started()
                     shown = size
     finally:
         looking.end()
 
 
-def _press(keys: list[str], source: Source, view: View, looking: Looking) -> bool:
+def _take(seen: Seen, view: View) -> None:
+    if not view.paused:
+        view.see(seen.look)
+    # what has ended and is kept no more is shown as it was
+    if seen.more is not None and seen.row is view.detail:
+        view.more = seen.more
+
+
+def _press(keys: list[str], view: View, looking: Looking) -> bool:
     """:return: whether it goes on."""
     for key in keys:
         before = view.number
         done = view.press(key)
         if done == "end":
             return False
-        if done == "details":
-            _refresh_details(source, view)
-        if view.number != before:
+        if done == "details" or view.number != before:
             looking.again()
     return True
-
-
-def _refresh_details(source: Source, view: View) -> None:
-    row = view.detail
-    if row is None or "worker" not in row:
-        return
-    found = source.scope(row["worker"], row["number"], row["database"])
-    # what has ended and is kept no more is shown as it was
-    view.more = view.more if found is None else found
 
 
 def once(source: Source, console: Console, view: View, between: float = 0.0) -> None:

@@ -38,25 +38,25 @@ class Worker:
         return sum(database["open_scopes"] for database in self.databases)
 
     def counter(self, name: str) -> int:
-        """Of all its Databases. A group's scope is counted by the group and by its members."""
-        return sum(database["counters"].get(name, 0) for database in _counted(self.databases))
+        """Of all its Databases: one of a snapshot's counters."""
+        return sum(database["counters"].get(name, 0) for database in self.databases)
 
 
-def _counted(databases: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    members = {each for database in databases for each in database["members"]}
-    return (database for database in databases if database["id"] not in members)
+def databases_of(state: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The Databases of a state. A group's scope is told of each of its databases, and not again."""
+    found = (state or {}).get("databases", [])
+    return [database for database in found if database["kind"] == "database"]
 
 
 def worker_of(answered: Answered) -> Worker:
     """What is known of a process."""
     said = answered.said
-    state = said.get("state") or {}
     return Worker(
         pid=answered.pid,
         service=clean(said.get("service") or "?", 100),
         command=clean(said.get("command") or "?", 100),
         since=float(said.get("since") or 0.0),
-        databases=state.get("databases", []),
+        databases=databases_of(said.get("state")),
         said=said,
         problem=answered.problem,
         answered=answered,
