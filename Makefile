@@ -1,6 +1,7 @@
 # Everything is run in .venv, which is made when it is first needed.
 #
 #   make demo [URL=...]   the example, on a SQLite file unless a URL is given; hermetic top looks on
+#   make demo WEB=1       the same with the inspector's page, until Ctrl-C
 #   make test             all tests, on SQLite, PostgreSQL and MariaDB
 #   make fire             the tests of faults under load, which want the machine for themselves
 #   make again            the few tests that have failed, alone
@@ -18,6 +19,7 @@
 
 PYTHON ?= python3
 URL ?=
+WEB ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 HOURS ?= 1
@@ -49,7 +51,7 @@ BENCH := $(VENV)/.installed-bench
 .PHONY: demo test fire again compat check bench soak docs clean bytecode
 
 demo: $(DEMO)
-	$(BIN)/python examples/bank.py $${HERMETIC_DEMO_URL:+"$$HERMETIC_DEMO_URL"}
+	$(BIN)/python examples/bank.py $(if $(filter-out 0,$(WEB)),--web) $${HERMETIC_DEMO_URL:+"$$HERMETIC_DEMO_URL"}
 
 # Many tests start processes, each of which would compile all that it imports where Python is told to
 # write no bytecode.

@@ -2,6 +2,7 @@
 
     python examples/bank.py                       # on a SQLite file of its own
     python examples/bank.py postgresql://…        # or mysql://…, on a server
+    python examples/bank.py --web                 # with the inspector's page, until Ctrl-C
 
 Transfers run into each other and are retried; auditors sum all balances meanwhile; one unit fails
 on purpose, tasks are cancelled. At the end the database is compared with what the workers saw. The
@@ -15,12 +16,14 @@ import argparse
 import asyncio
 import logging
 import os
+import signal
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,6 +44,10 @@ from hermetic import Database, HermeticError, Watch
 SABOTAGE = ("money", "twice", "retries", "cancel", "leak")
 
 
+# what is meant by no end: seconds, and transfers
+_LONG, _MANY = 86_000.0, 1_000_000_000
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What the command line asks for."""
@@ -53,6 +60,7 @@ class Plan:
     seed: int
     seconds: float
     sabotage: str | None
+    web: bool
 
 
 class Run:
@@ -105,10 +113,13 @@ class Run:
         onlookers = [
             loop.run_in_executor(threads, bank.audit, self.over),
             asyncio.create_task(bank.aaudit(self.over), name="auditor"),
-            asyncio.create_task(
-                show(self.console, self.db, lambda: self._progress(began), self.over)
-            ),
         ]
+        if plan.web:
+            # whoever looks at the page says when it is enough; the checks are made all the same
+            loop.add_signal_handler(signal.SIGINT, orders.stop)
+        else:
+            looking = show(self.console, self.db, lambda: self._progress(began), self.over)
+            onlookers.append(asyncio.create_task(looking))
         workers = [
             *(loop.run_in_executor(threads, bank.work, orders) for _ in range(plan.threads)),
             *(
@@ -182,7 +193,8 @@ def _run(plan: Plan, console: Console) -> int:
         return 2
     try:
         _introduce(run, console)
-        found, seconds = asyncio.run(run.work(Outside(engine, run.application), engine))
+        with _page(run, console):
+            found, seconds = asyncio.run(run.work(Outside(engine, run.application), engine))
     except KeyboardInterrupt:
         console.print("Interrupted: nothing was checked.", style="red")
         return 130
@@ -192,6 +204,20 @@ def _run(plan: Plan, console: Console) -> int:
     return _conclude(run, found, seconds, console)
 
 
+@contextmanager
+def _page(run: Run, console: Console) -> Iterator[None]:
+    """The inspector's page, where it was asked for."""
+    if not run.plan.web:
+        yield
+        return
+    from banking.web import page
+
+    with page(run.db) as (url, token):
+        ends = "Ctrl-C ends the work" if console.is_terminal else "the work ends by itself"
+        console.print(f"Look at {url} with the token {token}; {ends}.\n", markup=False)
+        yield
+
+
 def _introduce(run: Run, console: Console) -> None:
     plan, db = run.plan, run.db
     drivers = f"{db.driver()} and {db.driver(asynchronous=True)}"
@@ -199,9 +225,12 @@ def _introduce(run: Run, console: Console) -> None:
         conflicts = "versions that changed since they were looked at (RetryRequested)"
     else:
         conflicts = "what the server refuses at SERIALIZABLE"
+    much = f"up to {plan.transfers} transfers in up to {plan.seconds:g} s"
+    if plan.web:
+        much = "as many transfers as there is time for"
     console.print(
         f"{plan.threads} threads and {plan.tasks} tasks on {db!r}, by {drivers}.\n"
-        f"{plan.accounts} accounts, up to {plan.transfers} transfers in up to {plan.seconds:g} s. "
+        f"{plan.accounts} accounts, {much}. "
         f"Conflicts are {conflicts}.\n",
         markup=False,
         highlight=False,
@@ -251,8 +280,14 @@ def _arguments() -> Plan:
     add("--accounts", type=_count(2), default=24, help="fewer collide more (default %(default)s)")
     add("--seconds", type=_seconds, default=6.0, help="at most (default %(default)s)")
     add("--seed", type=int, default=1, help="of the random orders (default %(default)s)")
+    add("--web", action="store_true", help="offer the inspector's page, and work until Ctrl-C")
     add("--sabotage", choices=SABOTAGE, help=argparse.SUPPRESS)
-    return Plan(**vars(parser.parse_args()))
+    plan = Plan(**vars(parser.parse_args()))
+    if plan.web:
+        # without a terminal nobody presses Ctrl-C
+        seconds = _LONG if sys.stdout.isatty() else plan.seconds
+        plan = replace(plan, transfers=_MANY, seconds=seconds)
+    return plan
 
 
 def main() -> int:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Final
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 from sqlalchemy import create_engine, inspect, text
@@ -78,6 +80,27 @@ def test_demo_opens_with_the_terminal_view_where_there_is_a_terminal() -> None:
         terminal.shows("hermetic top  bank (")
         terminal.shows(f"All {len(CHECKS)} checks passed.")
         assert terminal.ends() == 0
+
+
+def test_demo_offers_the_page() -> None:
+    program = [sys.executable, ROOT / "examples" / "bank.py", "--web", *SMALL, "--seconds=5"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONWARNINGS": "error"}
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, env=env) as running:
+        assert running.stdout is not None
+        line = next(line for line in running.stdout if "with the token" in line)
+        found = re.search(r"Look at (http://127\.0\.0\.1:\d+/) with the token ([\w-]+);", line)
+        assert found is not None, line
+        url, token = found.groups()
+        asked = Request(f"{url}api/live", headers={"Authorization": f"Bearer {token}"})
+        with urlopen(asked, timeout=30) as answered:
+            shown = answered.read().decode()
+        with pytest.raises(HTTPError, match="401"):
+            urlopen(f"{url}api/live", timeout=30)
+        rest = running.stdout.read()
+
+    assert '"name": "bank"' in shown.replace('":"', '": "')
+    assert f"All {len(CHECKS)} checks passed." in rest
+    assert running.returncode == 0
 
 
 def test_demo_needs_no_url() -> None:
