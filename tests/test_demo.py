@@ -83,7 +83,7 @@ def test_demo_opens_with_the_terminal_view_where_there_is_a_terminal() -> None:
 
 
 def test_demo_offers_the_page() -> None:
-    program = [sys.executable, ROOT / "examples" / "bank.py", "--web", *SMALL, "--seconds=5"]
+    program = (sys.executable, str(ROOT / "examples" / "bank.py"), "--web", *SMALL, "--seconds=5")
     env = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONWARNINGS": "error"}
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, env=env) as running:
         assert running.stdout is not None
