@@ -89,7 +89,7 @@ class Bay(Server):
         # first: what stands around the dialect's methods takes these for the dialect's own
         self.hooks = Hooks(engine.dialect, self)
         super()._outfit(engine, url, False, world=world, gate=self._gates[False], role="sandbox")
-        for name in ("checkout", "checkin"):
+        for name in ("checkout", "checkin", "invalidate"):
             event.listen(engine, name, getattr(self, f"_on_{name}"))
         pool: Any = engine.pool
         pool._create_connection = lambda: self._view(pool)
@@ -119,6 +119,10 @@ class Bay(Server):
         connection = record.info.get("hermetic")
         if connection is not None and connection.dirty:
             self.spoilt = True  # what a statement left would be met by the next sandbox
+
+    def _on_invalidate(self, dbapi: Any, record: Any, error: BaseException | None) -> None:
+        self.taken.pop(id(record), None)
+        self.levels.abandon(record.info.get("hermetic"))
 
     def set_autocommit(self, dbapi: Any) -> None:
         """Have the driver begin nothing by itself."""
@@ -159,31 +163,30 @@ class Bay(Server):
 
     def end_sandbox(self) -> None:
         """Roll everything back; ``levels.ended`` says whether that was possible."""
-        fairy = self._whole_engine().raw_connection()
         try:
-            cursor: Any = fairy.cursor()
+            fairy = self._whole_engine().raw_connection()
             try:
-                with self.turn:
-                    self._roll_back(cursor)
+                self._roll_back(fairy)
             finally:
-                cursor.close()
+                fairy.close()
+        except Exception as error:
+            if self.levels.ended is None:
+                self.levels.end_here(None, error)
         finally:
             self.spoilt |= self.levels.ended is not None
             self.levels.close()
-            fairy.close()
 
-    def _roll_back(self, cursor: Any) -> None:
-        if self.levels.ended is None:
-            try:
-                cursor.execute(f"ROLLBACK TO SAVEPOINT {BASE}")
-            except Exception:
-                self.levels.end_here(None)
+    def _roll_back(self, fairy: Any) -> None:
+        cursor: Any = fairy.cursor()
         try:
-            for statement in self.special.returned(readonly=False):
-                cursor.execute(statement)
-            cursor.execute("ROLLBACK")
-        except Exception:
-            self.spoilt = True  # SQLite has no transaction to roll back; or there is no server
+            with self.turn:
+                if self.levels.ended is None:
+                    cursor.execute(f"ROLLBACK TO SAVEPOINT {BASE}")
+                    for statement in self.special.returned(readonly=False):
+                        cursor.execute(statement)
+                cursor.execute("ROLLBACK")
+        finally:
+            cursor.close()
 
     def _whole_engine(self) -> Engine:
         if self.loop is None:

@@ -26,11 +26,13 @@ class SandboxEnded(SandboxError):
     statement itself, where that is known.
     """
 
-    def __init__(self, sandbox: str, *, at: str, statement: str | None) -> None:
+    def __init__(
+        self, sandbox: str, *, at: str, statement: str | None, why: str | None = None
+    ) -> None:
         if statement is not None:
             how = f"was ended by {statement.strip()[:80]!r}, at {at}"
         else:
-            how = f"was found ended at {at}: something before that has ended it"
+            how = f"was found ended at {at}: " + (why or "something before that has ended it")
         super().__init__(
             f"The transaction of sandbox {sandbox!r} {how}. What was written until then may stand "
             "in the database.",

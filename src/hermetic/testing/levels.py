@@ -18,7 +18,7 @@ from ..errors import ReadOnlyScope
 from ..execution import known
 from ..owner import Owner
 from ..place import Place, user_frame
-from ..registry import Scope
+from ..registry import Scope, describe_error
 from .errors import OutsideSandbox, SandboxBusy, SandboxEnded, SandboxMixed
 
 if TYPE_CHECKING:
@@ -33,10 +33,12 @@ class Level:
     """One transaction of the code under test.
 
     ``mixed`` are the levels around it whose statements came while it was open, ``inner`` what was
-    committed inside it. ``undone``: nothing of its own is left to be rolled back.
+    committed inside it. ``undone``: nothing of its own is left to be rolled back. ``abandoned``: it
+    was torn from whoever had it, and is rolled back by the next one who comes.
     """
 
     __slots__ = (
+        "abandoned",
         "begin",
         "deferred",
         "inner",
@@ -61,7 +63,7 @@ class Level:
         self.place = Place(user_frame()) if self.scope is None else self.scope.place
         self.number = 0
         self.name = ""
-        self.deferred = self.undone = self.lifted = False
+        self.deferred = self.undone = self.lifted = self.abandoned = False
         self.mixed: list[Level] = []
         self.inner: list[str] = []
 
@@ -126,6 +128,7 @@ class Levels:
             waker = None
             with self.turn:
                 self.check()
+                self._tidy(dbapi)
                 if self._may_nest(level):
                     self._enter(dbapi, level)
                     return
@@ -259,9 +262,26 @@ class Levels:
 
     def rollback(self, dbapi: Any) -> None:
         """Go back to a level's savepoint, if it has one still."""
+        level = self.of(dbapi)
+        if level is None:
+            return
+        if self.turn.is_mine():
+            level.abandoned = True  # the collector has struck in the middle of something
+            return
         with self.turn:
-            level = self.of(dbapi)
-            if level is not None:
+            if level in self.stack:
+                self._strike_above(level)
+                self._undo(dbapi, level)
+
+    def abandon(self, record: ConnectionRecord | None) -> None:
+        """A connection was torn from its borrower: nothing can be sent now."""
+        for level in self.stack:
+            if level.record is record and not level.deferred:
+                level.abandoned = True
+
+    def _tidy(self, dbapi: Any) -> None:
+        for level in [each for each in self.stack if each.abandoned]:
+            if level in self.stack:
                 self._strike_above(level)
                 self._undo(dbapi, level)
 
@@ -304,8 +324,8 @@ class Levels:
         transaction = level.transaction
         if transaction is not None and transaction.limit is not None:
             self._unlimit(dbapi)
-        if level.settings:
-            told = () if around is None else around.settings
+        told = () if around is None else around.settings
+        if told != level.settings:
             reset = self.bay.special.tenant_reset(self.bay.options.tenants)
             self._send_all(dbapi, told or reset)
         if around is not None and around.deferred:
@@ -366,6 +386,7 @@ class Levels:
             if record is not None:
                 self._look(record, None)
             self.check()
+            self._tidy(dbapi)
             if level is not None:
                 self._note(level, statement)
             try:
@@ -415,10 +436,10 @@ class Levels:
         if self.ended is None and self.open and record.probe is not None and not record.probe():
             self.end_here(statement)
 
-    def end_here(self, statement: str | None) -> None:
-        """Note that the sandbox's transaction is over, and where that was seen."""
-        at = str(Place(user_frame()))
-        self.ended = partial(SandboxEnded, self.sandbox, at=at, statement=statement)
+    def end_here(self, statement: str | None, error: BaseException | None = None) -> None:
+        """Note that the sandbox's transaction is over, and where and by what that was seen."""
+        at, why = str(Place(user_frame())), None if error is None else describe_error(error)
+        self.ended = partial(SandboxEnded, self.sandbox, at=at, statement=statement, why=why)
 
     # ------------------------------------------------------------ all of them
 

@@ -8,6 +8,8 @@ import threading
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import Engine, event
+
 from ..engine import Server
 from ..errors import ConfigurationError
 from ..registry import Scope
@@ -54,6 +56,7 @@ class Sandboxes:
         self._open: dict[int, Sandbox] = {}
         self._free: dict[_Loop, list[Bay]] = {}
         self._routes: Any = None
+        self._guarded: list[Engine] = []
 
     def __getattr__(self, name: str) -> Any:
         # a Database asks its routes for more than the way of a scope
@@ -154,6 +157,7 @@ class Sandboxes:
                 self._routes = self.database.routes
                 routes: Any = self
                 self.database.routes = routes
+                self._guard()
             self._open[id(sandbox)] = sandbox
 
     def ended(self, sandbox: Sandbox) -> None:
@@ -161,6 +165,28 @@ class Sandboxes:
         with self._lock:
             if self._open.pop(id(sandbox), None) is not None and not self._open:
                 self.database.routes = self._routes
+                for engine in self._guarded:
+                    event.remove(engine, "checkout", self._on_checkout)
+                self._guarded = []
+
+    def _guard(self) -> None:
+        """Whoever took an engine before is not to write past the sandbox that it is in."""
+        self._guarded = self.database.server.engines()
+        for engine in self._guarded:
+            event.listen(engine, "checkout", self._on_checkout)
+
+    def _on_checkout(self, dbapi: Any, record: Any, proxy: Any) -> None:
+        member = memberships.get()
+        while member is not None and member.sandbox is not None:
+            found = member.sandbox
+            if found.database is self.database and found.is_open:
+                raise OutsideSandbox(
+                    f"A connection was taken past sandbox {found.name!r}, from an engine that was "
+                    "taken from the Database before it began.",
+                    sandbox=found.name,
+                    hint="Ask for db.engine where it is used: inside it is the sandbox's.",
+                )
+            member = member.around
 
     def take_all(self) -> list[Bay]:
         """Every bay that is free, for the last time."""

@@ -25,6 +25,8 @@ class Turn(Protocol):
         trace: TracebackType | None,
     ) -> None: ...
 
+    def is_mine(self) -> bool: ...
+
     def waker(self) -> Any: ...
 
 
@@ -33,9 +35,11 @@ class ThreadTurn:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._holder = 0
 
     def __enter__(self) -> None:
         self._lock.acquire()
+        self._holder = threading.get_ident()
 
     def __exit__(
         self,
@@ -43,7 +47,12 @@ class ThreadTurn:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._holder = 0
         self._lock.release()
+
+    def is_mine(self) -> bool:
+        """Whether the caller has it already: a collector runs in anybody's midst."""
+        return self._holder == threading.get_ident()
 
     def waker(self) -> ThreadWaker:
         """What a thread waits by until somebody calls it."""
@@ -85,6 +94,10 @@ class TaskTurn:
                 place.set_result(None)
                 return
         self._taken = False
+
+    def is_mine(self) -> bool:
+        """Never: what is collected sends nothing under asyncio."""
+        return False
 
     def waker(self) -> TaskWaker:
         """What a task waits by until somebody calls it."""
