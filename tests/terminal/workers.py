@@ -94,7 +94,7 @@ def seen(**question: Any) -> list[Answered]:
     """Every process that is there to be seen."""
     found, left_out = processes()
     assert left_out == []
-    return ask_all(found, {"ask": "who", **question})
+    return ask_all(found, {"ask": "who", **question}, PATIENCE)
 
 
 def seen_soon(many: int) -> list[Answered]:
