@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from hermetic import DeadlineExceeded, Outcome, RolledBack, UniqueViolation, limits
 from tests.behaviour.aftermath import check_nothing_left, eventually, on_postgresql, on_servers
-from tests.behaviour.watching import SLOW, ends_near
+from tests.behaviour.watching import SLOW, ends_near, engine_of
 from tests.models import User
 from tests.worlds import World
 
@@ -116,6 +118,30 @@ async def test_the_next_scope_is_not_limited_by_an_earlier_ones_time(
     async with world.session(**options) as session:
         await session.execute(nap[world.backend.family])
 
+    await check_nothing_left(world)
+
+
+async def test_a_statement_that_is_refused_for_its_time_costs_no_connection(world: World) -> None:
+    """The time is over between the session's own look at it and the last one before sending."""
+    scopes: list[Any] = []
+
+    def pass_time(conn: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        if statement == "SELECT 42":
+            scopes[0].deadline = time.monotonic() - 1.0
+
+    event.listen(engine_of(world), "before_cursor_execute", pass_time)
+    async with world.session() as outer:
+        outer.add(User(username="before"))
+        await outer.flush()
+        with pytest.raises(DeadlineExceeded, match="before a statement was sent"):
+            async with world.session(propagation="nested", timeout=60) as inner:
+                scopes.append(inner.scope)
+                await inner.execute("SELECT 42")
+        outer.add(User(username="after"))
+
+    assert outer.outcome is Outcome.COMMITTED
+    assert world.usernames() == ["after", "before"]
+    assert world.db.snapshot().counters["destroyed"] == 0
     await check_nothing_left(world)
 
 
