@@ -99,6 +99,8 @@ def test_a_process_that_is_stopped_is_said_not_to_answer(url: str, place: Path) 
         (found,) = seen_soon(1)
         os.kill(worker.pid, signal.SIGSTOP)
         try:
+            # one of its threads is told, and the others go on until that one looks
+            os.waitid(os.P_PID, worker.pid, os.WSTOPPED | os.WNOWAIT)
             stopped = ask(found.process, {"ask": "who"}, 0.2)
         finally:
             os.kill(worker.pid, signal.SIGCONT)
