@@ -283,8 +283,8 @@ class EngineWatch:
     def _on_handle_error(self, context: ExceptionContext) -> BaseException | None:
         error = context.original_exception
         if isinstance(error, HermeticError) and not isinstance(error, FaultError):
-            # a refusal of ours: nothing was sent. SQLAlchemy takes any TimeoutError for the end of a
-            # task, and would destroy the connection
+            # a refusal of ours: nothing was sent. SQLAlchemy takes any TimeoutError for the end of
+            # a task, and would destroy the connection
             context.is_disconnect = False
             return None
         conn = context.connection
