@@ -110,9 +110,9 @@ class Trace:
         self.failures: dict[int, tuple[float, str | None]] | None = None
         # the number of the scope of the attempt before
         self.before: int | None = None
-        # where sinks are told of it: what each has noted at its opening, and, where one wants them,
-        # the contexts that its statements were sent in
-        self.notes: dict[Any, Any] | None = None
+        # where sinks are told of it: what each has noted at its opening, by its id, and, where one
+        # wants them, the contexts that its statements were sent in
+        self.notes: dict[int, tuple[Any, Any]] | None = None
         self.contexts: list[Any] | None = None
         self.context: Any = None
         # what puts comments on its statements, and the comment, once it was asked for

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import logging
 import os
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -43,6 +44,19 @@ class Journal(Sink):
         self.lines.append(f"{scope.name} {scope.outcome.name} in {request.get()}")
         self.scopes.append(scope)
         self.requests.append([context.get(request, "none") for context in scope.contexts])
+
+
+@dataclass
+class Listed(Sink):
+    """A dataclass, which has no hash; two of them are equal."""
+
+    ended_at: list[str] = field(default_factory=list)
+
+    def opened(self, scope: ScopeView) -> str:
+        return scope.name
+
+    def ended(self, scope: ScopeView, note: Any) -> None:
+        self.ended_at.append(note)
 
 
 class Failing(Sink):
@@ -186,9 +200,25 @@ async def test_several_sinks_and_a_record_come_and_go_independently(world: World
             async with world.session(name="second", propagation="requires_new"):
                 pass
     assert [scope.name for scope in record.scopes] == ["second", "both"]
-    assert one.lines == ["opened both"]
+    # of what was open when it was taken off it is told the end
+    assert one.lines == ["opened both", "both COMMITTED in none"]
     assert two.lines[-1] == "both COMMITTED in none"
     assert len(two.lines) == 4
+
+
+@in_threads
+async def test_sinks_that_are_equal_are_two(world: World) -> None:
+    one, two = Listed(), Listed()
+    attach(world.db, one)
+    detach = attach(world.db, two)
+    attach(world.db, two)
+    async with world.session(name="a"):
+        pass
+    assert one.ended_at == two.ended_at == ["a"]
+    detach()
+    async with world.session(name="b"):
+        pass
+    assert (one.ended_at, two.ended_at) == (["a", "b"], ["a"])
 
 
 @in_threads

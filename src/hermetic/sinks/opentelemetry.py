@@ -31,6 +31,8 @@ except ImportError as missing:
 _NAME = "hermetic"
 # scopes that ended with an error, of which the next attempt may want a link
 _MOST_EARLIER = 1000
+# statements of which the attributes are remembered
+_MOST_KNOWN = 1000
 _KEY = contexts.create_key("hermetic-scope")
 
 
@@ -70,19 +72,19 @@ class _Mark:
     __slots__ = ("context", "ended", "offset", "outer", "place", "span")
 
     def __init__(
-        self, span: Span, outer: contexts.Context, offset: float, place: dict[str, Any]
+        self, span: Span, outer: contexts.Context, offset: int, place: dict[str, Any]
     ) -> None:
         self.span = span
         # what its attributes say of the database
         self.place = place
         self.outer = outer
-        # what makes a Unix time of monotonic seconds, the same for all of its times
+        # what makes a Unix time of a monotonic one, in nanoseconds, the same for all of its times
         self.offset = offset
         self.ended = False
         self.context = contexts.set_value(_KEY, self, trace.set_span_in_context(span, outer))
 
     def nanoseconds(self, moment: float) -> int:
-        return int((self.offset + moment) * 1e9)
+        return self.offset + int(moment * 1e9)  # a float has no nanoseconds since 1970
 
 
 class Traces(Sink):
@@ -98,9 +100,11 @@ class Traces(Sink):
         self._place = measures.place
         self._query_text = query_text
         self._earlier: dict[int, SpanContext] = {}
+        # the attributes of statements, by their text
+        self._known: dict[tuple[str, str | None, str | None], dict[str, Any]] = {}
 
     def opened(self, scope: ScopeView) -> _Mark:
-        offset = time.time() - time.monotonic()
+        offset = time.time_ns() - time.monotonic_ns()
         outer = contexts.get_current()
         place = self._place.attributes(None)
         attributes = {
@@ -113,7 +117,7 @@ class Traces(Sink):
             context=outer,
             kind=SpanKind.INTERNAL,
             attributes=attributes,
-            start_time=int((offset + scope.started) * 1e9),
+            start_time=offset + int(scope.started * 1e9),
             record_exception=False,
             set_status_on_exception=False,
         )
@@ -168,18 +172,18 @@ class Traces(Sink):
             span.set_status(Status(StatusCode.ERROR, f"{seen.error or ''} {outcome}".strip()))
 
     def _statements(self, scope: ScopeView, seen: SeenScope, mark: _Mark) -> None:
-        common = self._place.attributes(seen.server)
         sent_in = scope.contexts
         for index, step in enumerate(seen.steps):
             parent = mark.context
             if index < len(sent_in):
                 parent = sent_in[index].run(contexts.get_current)
             began = mark.nanoseconds(scope.started + step.at)
+            attributes = self._attributes(step, seen.server)
             span = self._tracer.start_span(
-                summary_of(step.statement, self._place.backslashes) or "statement",
+                attributes["db.query.summary"] or "statement",
                 context=parent,
                 kind=SpanKind.CLIENT,
-                attributes={**common, **self._attributes(step)},
+                attributes=attributes,
                 start_time=began,
                 record_exception=False,
                 set_status_on_exception=False,
@@ -194,11 +198,25 @@ class Traces(Sink):
                     span.set_attribute("db.response.status_code", step.code)
             span.end(began + int(took * 1e9))
 
-    def _attributes(self, step: Step) -> dict[str, Any]:
-        found = {"db.operation.name": operation_of(step.statement)}
-        found["db.query.summary"] = summary_of(step.statement, self._place.backslashes)
+    def _attributes(self, step: Step, server: str | None) -> dict[str, Any]:
+        place = self._place.attributes(server)
+        key = step.statement, server, place.get("db.system.name")
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known = {}
+            found = self._known[key] = self._made(step.statement, place)
+        return found
+
+    def _made(self, statement: str, place: dict[str, Any]) -> dict[str, Any]:
+        backslashes = self._place.backslashes
+        found = {
+            **place,
+            "db.operation.name": operation_of(statement),
+            "db.query.summary": summary_of(statement, backslashes),
+        }
         if self._query_text:
-            found["db.query.text"] = without_values(step.statement, self._place.backslashes)
+            found["db.query.text"] = without_values(statement, backslashes)
         return found
 
 

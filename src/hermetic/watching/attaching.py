@@ -30,7 +30,9 @@ os.register_at_fork(after_in_child=_start_anew)
 class HasScopes(Protocol):
     """A Database, or a Group."""
 
-    registry: Registry
+    @property
+    def registry(self) -> Registry:
+        """What is open of it."""
 
 
 def change(registry: Registry, changed: Callable[[Watcher], None]) -> Watcher:

@@ -206,7 +206,7 @@ def tell_opened(watcher: Any, scope: Scope, trace: Trace) -> None:
     notes = trace.notes = {}
     for sink in watcher.told_opened:
         try:
-            notes[sink] = sink.opened(view)
+            notes[id(sink)] = sink, sink.opened(view)  # a dataclass may have no hash
         except Exception:
             logger.exception("a sink failed at the opening of %s", view)
 
@@ -214,14 +214,17 @@ def tell_opened(watcher: Any, scope: Scope, trace: Trace) -> None:
 def tell_ended(watcher: Any, trace: Trace) -> None:
     """A scope has ended."""
     view = ScopeView(trace)
-    notes, trace.notes = trace.notes, None
-    for sink in watcher.told_ended:
+    noted: dict[int, tuple[Sink, Any]] = {id(sink): (sink, None) for sink in watcher.told_ended}
+    # one that was taken off meanwhile is told of the end of what it was told of the beginning
+    opened: dict[int, tuple[Sink, Any]] = trace.notes or {}
+    noted |= {key: pair for key, pair in opened.items() if overrides(pair[0], "ended")}
+    for sink, note in noted.values():
         try:
-            sink.ended(view, None if notes is None else notes.get(sink))
+            sink.ended(view, note)
         except Exception:
             logger.exception("a sink failed at the end of %s", view)
     # they hold whatever their owner's context holds
-    trace.contexts = trace.context = trace.comment = None
+    trace.notes = trace.contexts = trace.context = trace.comment = None
 
 
 def tell_found(watcher: Any, finding: Finding) -> None:

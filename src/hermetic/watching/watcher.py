@@ -94,7 +94,7 @@ class Watcher:
 
     def tell(self, sink: Sink | None) -> None:
         """Have one more told."""
-        if sink is not None and sink not in self.sinks:
+        if sink is not None and not any(each is sink for each in self.sinks):
             self.sinks = (*self.sinks, sink)
         self.told_opened = tuple(each for each in self.sinks if overrides(each, "opened"))
         self.told_ended = tuple(each for each in self.sinks if overrides(each, "ended"))
@@ -126,7 +126,7 @@ class Watcher:
         """It has ended."""
         for recorder in self.recorders:
             recorder.append(trace)
-        if self.sinks:
+        if trace.notes is not None or self.told_ended:
             tell_ended(self, trace)
         if not self.looks:
             return
