@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Outcome, ScopeRef
@@ -214,17 +214,25 @@ def tell_opened(watcher: Any, scope: Scope, trace: Trace) -> None:
 def tell_ended(watcher: Any, trace: Trace) -> None:
     """A scope has ended."""
     view = ScopeView(trace)
-    noted: dict[int, tuple[Sink, Any]] = {id(sink): (sink, None) for sink in watcher.told_ended}
-    # one that was taken off meanwhile is told of the end of what it was told of the beginning
-    opened: dict[int, tuple[Sink, Any]] = trace.notes or {}
-    noted |= {key: pair for key, pair in opened.items() if overrides(pair[0], "ended")}
-    for sink, note in noted.values():
+    for sink, note in _noted(watcher.told_ended, trace.notes):
         try:
             sink.ended(view, note)
         except Exception:
             logger.exception("a sink failed at the end of %s", view)
     # they hold whatever their owner's context holds
     trace.notes = trace.contexts = trace.context = trace.comment = None
+
+
+def _noted(
+    sinks: tuple[Sink, ...], notes: dict[int, tuple[Sink, Any]] | None
+) -> Iterable[tuple[Sink, Any]]:
+    """Who is told of an end, and what it has noted at the beginning."""
+    if not notes:
+        return [(sink, None) for sink in sinks]
+    found: dict[int, tuple[Sink, Any]] = {id(sink): (sink, None) for sink in sinks}
+    # one that was taken off meanwhile is told of the end of what it was told of the beginning
+    found |= {key: pair for key, pair in notes.items() if overrides(pair[0], "ended")}
+    return found.values()
 
 
 def tell_found(watcher: Any, finding: Finding) -> None:

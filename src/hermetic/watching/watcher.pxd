@@ -15,6 +15,7 @@ cdef class Watcher:
     cdef public tuple told_ended
     cdef public object commenter
     cdef public bint wants_contexts
+    cdef public bint tells_opened
     cdef public object at_work
     cdef public bint looks
     cdef Py_ssize_t _keep

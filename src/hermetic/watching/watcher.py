@@ -100,6 +100,8 @@ class Watcher:
         self.told_ended = tuple(each for each in self.sinks if overrides(each, "ended"))
         self.commenter = commenter_of(self.sinks)
         self.wants_contexts = any(each.contexts for each in self.sinks)
+        wanted = self.wants_contexts or self.commenter is not None
+        self.tells_opened = wanted or bool(self.told_opened)
 
     def forget(self, sink: Sink) -> None:
         """Have one told no longer."""
@@ -119,7 +121,7 @@ class Watcher:
                 self.at_work()
         if scope.parent is not None and scope.entry in _INDEPENDENT:
             self._look.nested(scope)
-        if self.sinks:
+        if self.tells_opened:
             tell_opened(self, scope, trace)
 
     def closed(self, trace: Trace) -> None:
