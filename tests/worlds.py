@@ -198,7 +198,7 @@ class World:
     async def together(self, *parties: Callable[[], Awaitable[Any]]) -> list[Any]:
         """Run parties at once, as threads or tasks; their results, or what they raised."""
         if self.is_async:
-            async with asyncio.timeout(2 * PATIENCE):
+            async with asyncio.timeout(4 * PATIENCE):
                 tasks = [asyncio.ensure_future(party()) for party in parties]
                 return list(await asyncio.gather(*tasks, return_exceptions=True))
         results: list[Any] = [AssertionError("a party did not end")] * len(parties)
@@ -216,7 +216,7 @@ class World:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(2 * PATIENCE)
+            thread.join(4 * PATIENCE)
         return results
 
     # What others see

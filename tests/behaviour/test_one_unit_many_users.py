@@ -123,7 +123,7 @@ def test_one_unit_object_of_many_threads_never_ends_anothers_scope(world: World)
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(2 * PATIENCE)
+        thread.join(6 * PATIENCE)
 
     assert failures == []
     assert lent(world.db) == []

@@ -12,7 +12,7 @@ from tests.behaviour.aftermath import check_nothing_left, on_mariadb, on_servers
 from tests.behaviour.conflicts import CONFLICTS, conflict_class
 from tests.models import User
 from tests.proxy import Proxy
-from tests.worlds import Face, World
+from tests.worlds import PATIENCE, Face, World
 
 
 @on_servers
@@ -20,6 +20,8 @@ async def test_a_swallowed_deadlock_commits_nothing_and_lets_nothing_follow(
     world: World, proxy: Proxy
 ) -> None:
     world.do("INSERT INTO users (username, balance) VALUES ('ann', 0), ('bob', 0)")
+    # or who came first would give up before the other is there
+    world.database(lock_timeout=PATIENCE)
     mine, yours = world.signal(), world.signal()
 
     async def party(first: str, second: str, done: Any, other: Any) -> str:
@@ -56,6 +58,8 @@ async def test_a_deadlock_inside_a_nested_scope_is_not_hidden_by_a_missing_savep
     world: World, proxy: Proxy
 ) -> None:
     world.do("INSERT INTO users (username, balance) VALUES ('ann', 0), ('bob', 0)")
+    # or who came first would give up before the other is there
+    world.database(lock_timeout=PATIENCE)
     mine, yours = world.signal(), world.signal()
 
     async def party(first: str, second: str, done: Any, other: Any) -> str:

@@ -92,7 +92,7 @@ class PgBouncer:
             log_path=log,
             ends_with=signal.SIGINT,
         )
-        if not wait_until(self._answers, 10.0):
+        if not wait_until(self._answers, 30.0):
             said = log.read_text(errors="replace")[-2000:]
             self.__exit__(None, None, None)
             raise ServerFailed(f"PgBouncer did not start; its log ends:\n{said}")

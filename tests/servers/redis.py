@@ -52,7 +52,7 @@ class RedisServer:
             log_path=log,
             ends_with=signal.SIGKILL,
         )
-        if not wait_until(self._answers, 10.0):
+        if not wait_until(self._answers, 30.0):
             said = log.read_text(errors="replace")[-2000:]
             self.stop()
             raise ServerFailed(f"Redis did not start; its log ends:\n{said}")
