@@ -14,7 +14,7 @@ from sqlalchemy import text
 from hermetic import ConnectionLost, DeadlineExceeded, RolledBack, UniqueViolation
 from tests.behaviour.manyrows import Thing, create
 from tests.proxy import Proxy
-from tests.worlds import World
+from tests.worlds import PATIENCE, World
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +73,7 @@ async def test_a_deadline_ends_a_copy_that_waits_for_a_lock(world: World) -> Non
 async def test_a_task_that_is_cancelled_leaves_nothing(world: World) -> None:
     if not world.is_async or world.backend.family == "sqlite":
         pytest.skip("the lock of another connection is waited for by a task")
+    world.database(lock_timeout=PATIENCE)
     waiting = asyncio.Event()
 
     async def write() -> None:
