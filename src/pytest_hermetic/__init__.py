@@ -35,8 +35,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def hermetic_database(pytestconfig: pytest.Config) -> Iterator[Database]:
     """The Database whose scopes are sandboxed. Override it with your application's own."""
-    from hermetic import Database
-
     url = str(pytestconfig.getini("hermetic_url") or os.environ.get("HERMETIC_URL", ""))
     if not url:
         raise pytest.UsageError(
@@ -44,6 +42,8 @@ def hermetic_database(pytestconfig: pytest.Config) -> Iterator[Database]:
             "'hermetic_database' that returns your application's, or set the ini option "
             "'hermetic_url', or the environment variable HERMETIC_URL."
         )
+    from hermetic import Database
+
     database = Database(url)
     yield database
     database.close()

@@ -19,6 +19,7 @@ from tests.models import Base
 pytest_plugins = ["pytester"]
 
 ROOT = Path(__file__).parents[2]
+_GIVEN = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
 
 CONFTEST = """
 import pytest
@@ -83,25 +84,35 @@ def prepared(pytester: pytest.Pytester, family_url: FamilyUrl) -> Callable[[str,
     return prepare
 
 
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(ROOT / "src"), str(ROOT), *_GIVEN)))
+    monkeypatch.delenv("HERMETIC_URL", raising=False)
+
+
 def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    return pytester.runpytest_inprocess("-p", "pytest_hermetic", "-p", "no:randomly", *arguments)
+    """In a process of its own: modules that are imported a second time are not the same."""
+    plugins = ("-p", "pytest_hermetic", "-p", "no:cacheprovider")
+    return pytester.runpytest_subprocess(*plugins, *arguments)
 
 
-def test_tests_see_nothing_of_each_other(
-    pytester: pytest.Pytester, prepared: Any, family: str
-) -> None:
-    url = prepared(
-        family,
-        """
+def test_tests_see_nothing_of_each_other_and_a_url_is_enough(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nhermetic_url = sqlite:///app.db\n")
+    engine = create_engine("sqlite:///app.db")
+    Base.metadata.create_all(engine)
+    engine.dispose()
+    pytester.makepyfile(
+        test_it=IMPORTS
+        + """
 @pytest.mark.parametrize("number", range(3))
 def test_it(hermetic_database, hermetic_sandbox, number):
     assert names(hermetic_database) == []
     add(hermetic_database, "ann")
     assert names(hermetic_database) == ["ann"]
-""",
+"""
     )
-    run(pytester).assert_outcomes(passed=3)
-    assert rows(url) == []
+    run(pytester, "-p", "no:anyio", "-p", "no:asyncio").assert_outcomes(passed=3)
+    assert rows("sqlite:///app.db") == []
 
 
 def test_what_tests_leave_behind_fails_them_with_the_line(
@@ -144,27 +155,11 @@ def test_fixture(session):
         result.stdout.fnmatch_lines([f"*andbox 'test_it.py::test_{test}'*test_it.py:{line} in *"])
 
 
-def test_without_a_database_it_says_how_to_name_one(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("HERMETIC_URL", raising=False)
+def test_without_a_database_it_says_how_to_name_one(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_it(hermetic_sandbox): pass")
     result = run(pytester)
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*define a fixture 'hermetic_database'*"])
-
-
-def test_a_url_is_enough(pytester: pytest.Pytester) -> None:
-    pytester.makeini("[pytest]\nhermetic_url = sqlite:///app.db\n")
-    pytester.makepyfile(
-        """
-def test_it(hermetic_database, hermetic_sandbox):
-    with hermetic_database.session() as session:
-        session.execute("CREATE TABLE n (i INTEGER)")
-        assert session.scalar("SELECT count(*) FROM n") == 0
-"""
-    )
-    run(pytester).assert_outcomes(passed=1)
 
 
 ASYNC = """
@@ -180,7 +175,9 @@ async def test_it(hermetic_database, async_hermetic_sandbox, number):
 """
 
 
-@pytest.mark.parametrize("runner", ["anyio", "pytest_asyncio"])
+@pytest.mark.parametrize(
+    ("runner", "family"), [("anyio", "postgresql"), ("pytest_asyncio", "mariadb")]
+)
 def test_under_asyncio(pytester: pytest.Pytester, prepared: Any, family: str, runner: str) -> None:
     if importlib.util.find_spec(runner) is None:
         reason = f"NOT TESTED: {runner} is not installed"
@@ -190,19 +187,22 @@ def test_under_asyncio(pytester: pytest.Pytester, prepared: Any, family: str, ru
     mark = "pytest.mark.anyio" if runner == "anyio" else "pytest.mark.asyncio"
     url = prepared(family, ASYNC.format(mark=f"@{mark}"))
     scope = ("-o", "asyncio_default_fixture_loop_scope=function")
-    result = run(pytester, "-p", *(("no:asyncio",) if runner == "anyio" else ("no:anyio", *scope)))
+    result = run(
+        pytester,
+        "-W",
+        "error",
+        "-p",
+        *(("no:asyncio",) if runner == "anyio" else ("no:anyio", *scope)),
+    )
     result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines(["*left open: scope 'test_it'*test_it.py:*"])
     assert rows(url) == []
 
 
+@pytest.mark.parametrize("family", ["sqlite", "postgresql"])
 def test_several_processes_on_one_database(
-    pytester: pytest.Pytester,
-    prepared: Any,
-    family: str,
-    monkeypatch: pytest.MonkeyPatch,
+    pytester: pytest.Pytester, prepared: Any, family: str
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(ROOT / "src"), str(ROOT))))
     url = prepared(
         family,
         """
@@ -213,13 +213,12 @@ def test_it(hermetic_database, hermetic_sandbox, number):
     assert names(hermetic_database) == [f"{number}-{each}" for each in range(3)]
 """,
     )
-    result = pytester.runpytest_subprocess("-p", "pytest_hermetic", "-n", "2")
+    result = run(pytester, "-n", "2", "-p", "no:anyio", "-p", "no:asyncio")
     result.assert_outcomes(passed=12)
     assert rows(url) == []
 
 
-def test_it_imports_nothing_before_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
+def test_it_imports_nothing_before_it_is_used() -> None:
     code = (
         "import sys, pytest_hermetic; "
         "assert not {'hermetic', 'sqlalchemy'} & set(sys.modules), 'heavy'"
