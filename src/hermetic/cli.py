@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from . import HermeticError
 from .commands import recover, relay
 from .doctor import command as doctor
+from .inspector import command as inspector
 from .terminal import listing, top
 
 # each has ``add``, which tells of its arguments, and what runs it
-_COMMANDS = (doctor, listing, recover, relay, top)
+_COMMANDS = (doctor, inspector, listing, recover, relay, top)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -91,8 +91,11 @@ def test_a_person_finds_who_holds_the_pool_while_work_goes_on(
 
         # from a finding to its line and its scope
         browser.click("#tab-findings")
-        browser.wait_for_text("#findings", "repeated-statement", "What to do", "session.execute(")
-        browser.click("#findings a.button", "again and again")
+        assert browser.run("return scrollY") == 0, "an address is no place to scroll to"
+        browser.wait_for_text(
+            "#finding-list", "repeated-statement", "What to do", "session.execute("
+        )
+        browser.click("#finding-list a.button", "again and again")
         browser.wait_for_text("#detail", "again and again", "committed", "5 statements")
         browser.click("#detail .close")
 
@@ -165,7 +168,7 @@ def test_what_is_shown_is_never_taken_for_markup(browser: Browser, tmp_path: Pat
         browser.click("#detail .close")
         for view in ("findings", "history", "servers"):
             browser.click(f"#tab-{view}")
-        browser.wait_for_text("#findings", "repeated-statement")
+        browser.wait_for_text("#finding-list", "repeated-statement")
         assert browser.run("return document.querySelectorAll('img, script:not([src])').length") == 0
         assert browser.run("return window.struck ?? null") is None
         # and if a script of the page were to try

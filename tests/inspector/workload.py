@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -88,7 +89,7 @@ class Workload:
     def hold(self) -> None:
         """Waits for something else, with a connection in hand."""
         with self.db.session(name="monthly report", readonly=True) as session:
-            session.execute("SELECT count(*) FROM orders WHERE item <> 'a secret'")
+            session.execute("SELECT count(*) FROM orders WHERE item <> 'ink'")
             self.over.wait(2.0)
 
     def list_all(self) -> None:
@@ -107,3 +108,15 @@ class Workload:
 def count_orders(session: Session) -> int:
     """Loads the orders of each user by a statement of its own."""
     return sum(len(user.orders) for user in session.scalars(select(User)))
+
+
+def add_up(db: Database) -> None:
+    """A scope of which there is something to be seen on its time line."""
+    with db.session(name="nightly totals", readonly=True) as session:
+        for size in (60_000, 20_000, 180_000, 30_000):
+            session.execute(
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :size) "
+                "SELECT count(*) FROM n",
+                {"size": size},
+            )
+            time.sleep(0.02)

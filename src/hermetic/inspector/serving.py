@@ -122,7 +122,9 @@ class Page:
     # ------------------------------------------------------------ what is asked
 
     def _now(self) -> dict[str, Any]:
-        return {"states": self._source.live(), "actions": list(self._actions)}
+        states = self._source.live()
+        problems = self._source.problems()
+        return {"states": states, "problems": problems, "actions": list(self._actions)}
 
     def _scope(self, request: Request) -> Response:
         process, database, number = _named(request)

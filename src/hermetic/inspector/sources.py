@@ -29,6 +29,9 @@ class Source(Protocol):
     def live(self) -> dict[str, State]:
         """What is open now, without history."""
 
+    def problems(self) -> list[str]:
+        """Of which processes nothing was seen at the last look, and why."""
+
     def history(self) -> dict[str, dict[str, HistoryState]]:
         """What has ended, of each process and of each of its Databases by their ids."""
 
@@ -57,6 +60,10 @@ class OwnProcess:
         """As Source."""
         found = state_of(*self._databases, with_history=False, literals=self._literals)
         return {"own": found}
+
+    def problems(self) -> list[str]:
+        """As Source."""
+        return []
 
     def history(self) -> dict[str, dict[str, HistoryState]]:
         """As Source."""

@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import socket
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Literal
 
 from .. import Database, Group, ScopeInfo, Snapshot, __version__
 from ..known import all_open
+from ..nearby.identity import command
 from ..redaction import redacted
 from ..seen import SeenScope
 from ..shards import Shards
@@ -260,8 +259,7 @@ def _process() -> ProcessState:
     return ProcessState(
         pid=os.getpid(),
         host=socket.gethostname(),
-        # not its arguments: one of them may be a URL
-        program=Path(sys.argv[0]).name if sys.argv and sys.argv[0] else "python",
+        program=command(),
         python=platform.python_version(),
         hermetic=__version__,
     )

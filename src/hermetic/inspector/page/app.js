@@ -132,7 +132,7 @@ const loose = new Grid(byId("loose"), {
 });
 
 const pools = new Pools(byId("pools"));
-const findings = new Findings(byId("findings"));
+const findings = new Findings(byId("finding-list"));
 const charts = makeCharts(byId("charts"));
 const detail = new Detail(byId("detail"), () => {
   if (location.hash.startsWith("#scope/")) location.hash = `#${state.view}`;
@@ -234,10 +234,10 @@ function tiles(mine, lists) {
     ["scopes open", count(lists.scopes.length), null],
     ["connections lent", `${count(sum("lent"))} of ${count(sum("limit"))}`, null],
     ["waiting for one", count(sum("waiting")), sum("waiting") ? "warn" : null],
-    ["ended per second", state.rate === null ? "–" : rate(state.rate), null],
+    ["per second", state.rate === null ? "–" : rate(state.rate), null],
     ["95 %, last 2 min", seconds(p95), null],
     ["retries", count(counters("retries")), null],
-    ["unknown outcomes", count(counters("unknown")), counters("unknown") ? "bad" : null],
+    ["unknown", count(counters("unknown")), counters("unknown") ? "bad" : null],
     ["findings", count(lists.findings.length), lists.findings.length ? "warn" : null],
   ];
   keep(
@@ -261,11 +261,12 @@ function process() {
   const all = Object.values(state.live.states).map((each) => each.process);
   const one = all[0];
   const words = !one
-    ? "no process"
+    ? "no process of this user has a watched Database with a first scope behind it"
     : all.length > 1
       ? plural(all.length, "process", "processes")
       : `${one.program}, process ${one.pid} on ${one.host}, hermetic ${one.hermetic}`;
-  say(byId("process"), words);
+  const problems = state.live.problems ?? [];
+  say(byId("process"), [words, ...problems].join("; "));
 }
 
 function choices(databases) {

@@ -49,7 +49,7 @@ const CHARTS = [
     width: 60,
     kind: "stack",
     series: [
-      { id: "retried", title: "a unit run again", value: (point) => point.retried ?? 0 },
+      { id: "retried", title: "run again", value: (point) => point.retried ?? 0 },
       { id: "failed", title: "ended by an error", value: (point) => point.failed ?? 0 },
     ],
     words: count,
