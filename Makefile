@@ -8,6 +8,7 @@
 #   make compat           SQLAlchemy's own tests, with hermetic's sessions
 #   make check            lint, types, architecture, generated files, documentation
 #   make bench            measurements
+#   make package          what is published: built, and tried in fresh environments
 #   make soak HOURS=24    work and faults on real servers; also SECONDS=, SEED=, SOAK_ARGS=
 #   make docs             the documentation, in docs/_build/html
 #   make clean            remove what was made
@@ -47,8 +48,9 @@ SOURCES := $(COMPILED:%=src/hermetic/%.py) $(wildcard src/hermetic/*.pxd src/her
 
 DEV := $(VENV)/.installed-dev
 BENCH := $(VENV)/.installed-bench
+PACKAGE := $(VENV)/.installed-package
 
-.PHONY: demo test fire again compat check bench soak docs clean bytecode
+.PHONY: demo test fire again compat check bench package soak docs clean bytecode
 
 demo: $(DEMO)
 	$(BIN)/python examples/bank.py $(if $(filter-out 0,$(WEB)),--web) $${HERMETIC_DEMO_URL:+"$$HERMETIC_DEMO_URL"}
@@ -91,6 +93,9 @@ bench: $(BENCH)
 	$(if $(strip $(BENCH_ARGS)),,$(BIN)/python bench/frames.py)
 	$(if $(strip $(BENCH_ARGS)),,$(BIN)/python bench/inspector.py)
 
+package: $(PACKAGE)
+	CFLAGS="-O2 -g0" $(BIN)/python -m tools.check_package --keep dist
+
 soak: $(DEV)
 	scripts/install-servers
 	$(BIN)/python -m tests.fire.soak --hours $(HOURS) --seconds $(SECONDS) --seed "$(SEED)" $(SOAK_ARGS)
@@ -105,6 +110,10 @@ $(DEV): pyproject.toml setup.py $(SOURCES)
 
 $(DEMO): pyproject.toml setup.py $(SOURCES)
 	scripts/make-venv demo
+	touch $@
+
+$(PACKAGE): pyproject.toml
+	scripts/make-venv package
 	touch $@
 
 $(BENCH): pyproject.toml

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import ast
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 SOURCE = Path("src")
 REQUIRED = os.environ.get("HERMETIC_REQUIRE_COMPILED", "") not in ("", "0")
@@ -33,25 +35,42 @@ def compiled_modules() -> list[str]:
 def extensions() -> list[Extension]:
     if DISABLED:
         return []
-    try:
-        from Cython.Build import cythonize
-    except ImportError:
+    if find_spec("Cython") is None:
         if REQUIRED:
-            raise
+            raise SystemExit("HERMETIC_REQUIRE_COMPILED is set, and Cython is missing")
         return []
-    wanted = [
-        Extension(name, [str(SOURCE / Path(*name.split(".")).with_suffix(".py"))])
+    return [
+        Extension(
+            name,
+            [str(SOURCE / Path(*name.split(".")).with_suffix(".py"))],
+            optional=not REQUIRED,
+        )
         for name in compiled_modules()
     ]
-    found: list[Extension] = cythonize(
-        wanted,
-        # annotations are for people and mypy; C types are declared as such
-        compiler_directives={"language_level": "3", "annotation_typing": False},
-    )
-    for extension in found:
-        extension.optional = not REQUIRED  # cythonize makes new ones, without it
-    return found
 
 
-# one C compiler for each processor
-setup(ext_modules=extensions(), options={"build_ext": {"parallel": PROCESSORS}})
+class Build(build_ext):
+    """Has Cython write the C files when they are compiled, and not for a source package too."""
+
+    def run(self) -> None:
+        from Cython.Build import cythonize
+
+        written = cythonize(
+            self.extensions,
+            # annotations are for people and mypy; C types are declared as such
+            compiler_directives={"language_level": "3", "annotation_typing": False},
+        )
+        # cythonize makes new ones, without what setuptools knows of them
+        made = {each.name: each for each in written}
+        for extension in self.extensions:
+            extension.sources = made[extension.name].sources
+            extension.depends = made[extension.name].depends
+        super().run()
+
+
+setup(
+    ext_modules=extensions(),
+    cmdclass={"build_ext": Build},
+    # one C compiler for each processor
+    options={"build_ext": {"parallel": PROCESSORS}},
+)
