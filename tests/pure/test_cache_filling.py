@@ -30,7 +30,7 @@ def test_a_waiter_whose_loop_was_closed_keeps_nobody_waiting() -> None:
     loop = Closed()
 
     def in_loop() -> None:
-        wait = greenlet_spawn(filling.wait, waiter(asynchronous=True), 0.3, lock)
+        wait = greenlet_spawn(filling.wait, waiter(asynchronous=True), 1.5, lock)
         loop.run_until_complete(wait)
 
     first = threading.Thread(target=in_loop)
