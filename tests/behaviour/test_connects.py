@@ -158,7 +158,7 @@ async def test_who_waits_for_a_probe_gets_its_error(own: OwnServer, own_world: W
         ends = await world.together(*[client] * 10)
         ends += await world.together(*[client] * 10)
 
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 12
         assert all(isinstance(end, FaultError) for end in ends)
         assert len({id(end) for end in ends}) == 20
         assert len(door.arrivals) <= 6
@@ -180,7 +180,7 @@ async def test_a_deadline_ends_the_wait_for_a_probe(own: OwnServer, own_world: W
             async with world.session(db, timeout=0.2) as session:
                 await session.execute("SELECT 1")
 
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 4.5
         assert connects.waiting == connects.under_way == 0
         assert door.arrivals == []
         assert lent(db) == []
@@ -215,7 +215,7 @@ async def test_a_wait_at_the_gate_and_one_for_a_probe_share_one_timeout(world: W
     _, ended = await world.together(holder, waiter)
 
     assert isinstance(ended, OSError)
-    assert 1.4 < took < 3.0
+    assert 1.4 < took < 3.3
     assert lent(db) == []
 
 
@@ -235,7 +235,7 @@ async def test_those_in_line_at_the_gate_hear_of_a_failed_connect(
         begun = time.monotonic()
         ends = await world.together(*[client] * 4)
 
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 12
         assert all(isinstance(end, FaultError) for end in ends)
         assert lent(db) == []
 

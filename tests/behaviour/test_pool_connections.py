@@ -225,7 +225,7 @@ async def test_connecting_ends_at_the_deadline(world: World) -> None:
             async with world.session(db, timeout=0.5) as session:
                 await session.execute("SELECT 1")
         # psycopg by itself takes 2 s for anything less
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 1.9
         assert lent(db) == []
 
 

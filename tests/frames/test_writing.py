@@ -200,7 +200,7 @@ async def test_the_deadline_is_kept_while_frames_are_made(world: World) -> None:
         async with world.session(timeout=0.3) as session:
             await call(write, session, slow(), User)
 
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     assert names(world) == []
 
 
