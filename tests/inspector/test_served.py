@@ -24,6 +24,7 @@ from hermetic.inspector.sources import OwnProcess
 from tests.inspector.conftest import Serve
 from tests.inspector.serving import Answer, ask
 from tests.models import Base, User
+from tests.worlds import PATIENCE
 
 TOKEN = "a-token-of-more-than-sixteen"
 
@@ -334,20 +335,47 @@ async def test_the_loop_goes_on_while_a_state_is_made(tmp_path: Path) -> None:
         async def send(message: Any) -> None:
             sent.append(message)
 
-        scope = {
-            "type": "http",
-            "method": "GET",
-            "path": "/api/live",
-            "headers": [(b"host", b"localhost")],
-            "client": ("127.0.0.1", 1),
-        }
-        await app(scope, receive, send)
+        await app(_asked("/api/live"), receive, send)
         assert sent[0]["status"] == 200
         with pytest.raises(ValueError, match="does not speak"):
             await app({"type": "nothing"}, receive, send)
     assert made
     assert loops not in made
     assert asyncio.get_running_loop().is_running()
+
+
+async def test_it_is_seen_while_the_programs_own_threads_are_all_busy(tmp_path: Path) -> None:
+    loop = asyncio.get_running_loop()
+    over = threading.Event()
+    # a loop's own executor has 32 threads at most
+    busy = [loop.run_in_executor(None, over.wait, PATIENCE) for _ in range(40)]
+    try:
+        async with Database(f"sqlite:///{tmp_path}/own.db", name="own") as own:
+            app = asgi(own)
+            sent: list[Any] = []
+
+            async def receive() -> Any:
+                return {"type": "http.request"}
+
+            async def send(message: Any) -> None:
+                sent.append(message)
+
+            async with asyncio.timeout(PATIENCE / 2):
+                await app(_asked("/api/live"), receive, send)
+            assert sent[0]["status"] == 200
+    finally:
+        over.set()
+        await asyncio.gather(*busy)
+
+
+def _asked(path: str) -> dict[str, Any]:
+    return {
+        "type": "http",
+        "method": "GET",
+        "path": path,
+        "headers": [(b"host", b"localhost")],
+        "client": ("127.0.0.1", 1),
+    }
 
 
 def test_a_page_touches_no_connection(serve: Serve, db: Database) -> None:

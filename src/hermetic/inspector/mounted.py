@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, quote
@@ -126,7 +127,18 @@ async def _in_a_thread(page: Page, request: Request) -> Response:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return page(request)  # another library's loop
-    return await loop.run_in_executor(None, page, request)
+    return await loop.run_in_executor(_threads(), page, request)
+
+
+# with the process that they are of: a forked child has none of its parent's threads
+_made: list[tuple[int, ThreadPoolExecutor]] = []
+
+
+def _threads() -> ThreadPoolExecutor:
+    """Threads of the page's own: it is looked at when everybody else's are busy."""
+    if not _made or _made[-1][0] != os.getpid():
+        _made[:] = [(os.getpid(), ThreadPoolExecutor(2, thread_name_prefix="hermetic-inspector"))]
+    return _made[-1][1]
 
 
 async def _answer(request: Request, answered: Response, send: Send) -> None:

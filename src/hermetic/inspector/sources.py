@@ -102,7 +102,8 @@ def find(states: Any, database: str, number: str) -> FindingState | None:
 def lines_of(found: FindingState) -> list[dict[str, Any]]:
     """The line that a finding comes from, with those around it; empty where there is none."""
     name, meant = found["file"], found["line"]
-    if name is None or meant is None:
+    # another process has told its name: what is no source is not read for it
+    if name is None or meant is None or not name.endswith(".py"):
         return []
     linecache.checkcache(name)
     lines = linecache.getlines(name)
