@@ -16,10 +16,11 @@ from tests.databases import FamilyUrl
 def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where the sockets are; a short path, as a socket's has to be."""
     with tempfile.TemporaryDirectory(prefix="run-", dir="/tmp") as runtime:
-        monkeypatch.delenv("HERMETIC_NEARBY", raising=False)
+        place = Path(runtime) / "hermetic"
+        # by its name, so that no other process of this machine is seen
+        monkeypatch.setenv("HERMETIC_NEARBY", str(place))
         monkeypatch.delenv("HERMETIC_SERVICE", raising=False)
-        monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
-        yield Path(runtime) / "hermetic"
+        yield place
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 import stat
 import subprocess
@@ -18,7 +17,7 @@ import pytest
 from hermetic import Database, Watch
 from hermetic.nearby import folder, wire
 from hermetic.nearby.asking import Process, ask, ask_all, processes
-from hermetic.nearby.door import Door, door
+from hermetic.nearby.door import Answer, Door, door
 from tests.terminal.workers import Worker, eventually, seen, seen_soon
 from tests.worlds import PATIENCE
 
@@ -93,22 +92,20 @@ def test_a_forked_child_has_a_socket_of_its_own(url: str, place: Path) -> None:
         assert worker.end() == ""
 
 
-def test_a_process_that_is_stopped_is_said_not_to_answer(url: str, place: Path) -> None:
-    with Worker(url) as worker:
-        worker.do("work")
-        (found,) = seen_soon(1)
-        os.kill(worker.pid, signal.SIGSTOP)
-        try:
-            # one of its threads is told, and the others go on until that one looks
-            os.waitid(os.P_PID, worker.pid, os.WSTOPPED | os.WNOWAIT)
-            stopped = ask(found.process, {"ask": "who"}, 0.2)
-        finally:
-            os.kill(worker.pid, signal.SIGCONT)
+def test_a_process_that_does_not_answer_in_time_is_said_so(place: Path) -> None:
+    goes_on = threading.Event()
+    own, database, process = opened(lambda *_: {"pid": 1, "went on": goes_on.wait(PATIENCE)})
 
-        assert stopped is not None
-        assert stopped.problem == "it did not answer within 0.2 s"
-        assert stopped.pid == worker.pid
-        assert [each.problem for each in seen()] == [None]
+    stuck = ask(process, {"ask": "who"}, 0.2)
+    goes_on.set()
+    answered = ask(process, {"ask": "who"}, PATIENCE)
+
+    assert stuck is not None
+    assert (stuck.problem, stuck.pid) == ("it did not answer within 0.2 s", os.getpid())
+    assert answered is not None
+    assert (answered.problem, answered.pid) == (None, 1)
+    own.leave(database)
+    eventually(process.path.exists, lambda there: not there)
 
 
 @pytest.mark.parametrize(
@@ -142,13 +139,30 @@ def test_the_environment_names_a_folder_and_a_service(
         assert found.process.path.parent == named
 
 
+def test_without_a_name_the_folder_is_that_of_the_login_or_the_users_own(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HERMETIC_NEARBY", "on")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(place.parent))
+    users = Path(f"/tmp/hermetic-{os.geteuid()}")
+    assert list(folder.candidates()) == [place, users]
+    assert folder.own() == place
+    assert stat.S_IMODE(place.lstat().st_mode) == 0o700
+
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "relative")
+    assert list(folder.candidates()) == [users]
+    # one that is gone with its login is not made anew
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(place.parent / "gone"))
+    assert folder.own() == users
+
+
 # ---------------------------------------------------------------- whom a process does not trust
 
 
 def test_a_folder_that_others_may_enter_is_not_used(url: str, place: Path) -> None:
     place.mkdir(mode=0o755)
     place.chmod(0o755)
-    with Worker(url, HERMETIC_NEARBY=str(place)) as worker:
+    with Worker(url) as worker:
         worker.do("hold", "release", "work")
 
         said = worker.end()
@@ -164,7 +178,7 @@ def test_a_link_in_the_folders_place_is_not_followed(url: str, place: Path, tmp_
 
     with pytest.raises(folder.NotPrivate, match="is no folder"):
         folder.check(place, os.geteuid())
-    with Worker(url, HERMETIC_NEARBY=str(place)) as worker:
+    with Worker(url) as worker:
         worker.do("hold")
         assert "is no folder" in worker.end()
 
@@ -185,7 +199,7 @@ def test_a_folder_of_somebody_else_is_neither_used_nor_looked_into(url: str, pla
     found, left_out = processes()
     assert not any(each.path.parent == place for each in found)
     assert left_out == [f"{place} is user {NOBODY}'s, not 0's"]
-    with Worker(url, HERMETIC_NEARBY=str(place)) as worker:
+    with Worker(url) as worker:
         worker.do("hold")
         assert f"user {NOBODY}'s" in worker.end()
 
@@ -296,9 +310,9 @@ def big(question: dict[str, Any], databases: list[Any]) -> dict[str, Any]:
     return {"pid": os.getpid(), "much": "x" * 10_000_000 if question["ask"] == "much" else ""}
 
 
-def opened() -> tuple[Door, Database, Process]:
-    """A socket of this process, which has much to say."""
-    own, database = Door(big), Database("sqlite://")
+def opened(answer: Answer) -> tuple[Door, Database, Process]:
+    """A socket of this process, and what it says."""
+    own, database = Door(answer), Database("sqlite://")
     own.add(database)
     own.open()
     path = eventually(lambda: own.path, bool)
@@ -310,7 +324,7 @@ def test_whoever_does_not_take_his_answer_is_left_alone(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hermetic.nearby.door._TAKEN", 0.05)
-    own, database, process = opened()
+    own, database, process = opened(big)
     path = process.path
     slow = Slow(process)
     slow.send(b'\0\0\0\x0e{"ask":"much"}')
@@ -329,7 +343,7 @@ def test_an_answer_that_is_too_long_is_not_read(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wire, "LONGEST_ANSWER", 1000)
-    own, database, process = opened()
+    own, database, process = opened(big)
     path = process.path
 
     answered = ask(process, {"ask": "much"}, PATIENCE)
@@ -370,6 +384,58 @@ def test_a_database_that_is_collected_is_not_seen_any_more(place: Path) -> None:
 
     gc.collect()
     assert own.databases() == [kept]
+
+
+def open_again(own: Door) -> Path | None:
+    own.open()
+    return own.path
+
+
+def test_a_socket_that_is_opened_again_is_taken_away_too(place: Path) -> None:
+    own = Door(lambda question, databases: {"databases": len(databases)})
+    for _ in range(5):
+        database = Database("sqlite://")
+        own.add(database)
+        # asked again, as by every first scope after a while
+        eventually(lambda: open_again(own), bool)
+        own.leave(database)
+    eventually(lambda: own.path, lambda path: path is None)
+    eventually(lambda: names(place), lambda found: found == [])
+    database = Database("sqlite://")
+    own.add(database)
+    eventually(lambda: open_again(own), bool)
+
+    own.at_exit()
+
+    assert names(place) == []
+    own.leave(database)
+
+
+def test_a_database_that_is_closed_at_once_leaves_no_socket(place: Path) -> None:
+    own = Door(lambda question, databases: {})
+    database = Database("sqlite://")
+    own.add(database)
+    own.open()
+    own.leave(database)
+    eventually(lambda: place.exists() and names(place), lambda found: found == [])
+    eventually(
+        lambda: [each.name for each in threading.enumerate()],
+        lambda found: "hermetic-nearby" not in found,
+    )
+
+
+def test_a_path_that_is_too_long_for_a_socket_is_said(
+    place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    long = place.parent / ("long" * 30)
+    monkeypatch.setenv("HERMETIC_NEARBY", str(long))
+    own = Door()
+    with caplog.at_level(logging.WARNING, "hermetic"):
+        own.open()
+        eventually(lambda: caplog.messages, lambda said: len(said) == 1)
+
+    assert "too long" in caplog.text
+    assert names(long) == []
 
 
 def test_making_a_database_opens_nothing(place: Path) -> None:

@@ -132,12 +132,18 @@ class Door:
             wake.setblocking(False)
             self._woken, self._wake = woken, wake
             self._listener, self.path = listener, path
-        atexit.register(_remove, path, os.getpid())
+            if not self._databases:
+                wake.send(b".")  # it was closed meanwhile
         try:
             self._serve(listener, woken)
         finally:
-            _remove(path, os.getpid())
-            atexit.unregister(_remove)
+            path.unlink(missing_ok=True)
+
+    def at_exit(self) -> None:
+        """Take the socket away: a thread that waits does nothing any more when a program ends."""
+        path = self.path
+        if path is not None:
+            path.unlink(missing_ok=True)
 
     def _refuse(self, error: Exception) -> None:
         self._refused = True
@@ -213,11 +219,8 @@ def _listening() -> tuple[socket.socket, Path]:
     return listener, path
 
 
-def _remove(path: Path, owner: int) -> None:
-    if os.getpid() == owner:  # a forked child ends, too, and the socket is its parent's
-        path.unlink(missing_ok=True)
-
-
 door = Door()
+
+atexit.register(door.at_exit)
 
 os.register_at_fork(after_in_child=door.start_anew)
