@@ -23,7 +23,7 @@ from .configuration import table_from_toml
 from .coordinator import Coordinator
 from .database import Database
 from .decisions import FileLog, TableLog
-from .errors import InvalidOption, NoScope
+from .errors import InvalidOption, NoScope, ScopeRefused
 from .events import Listener, Snapshot
 from .group_session import group_session
 from .keywords import ScopeKeywords
@@ -224,10 +224,16 @@ class Group(Closing):
 
     def _engine(self, asynchronous: bool, readonly: bool, key: str) -> tuple[Engine, Registry]:
         database = self.databases[key]
-        if asynchronous:
-            _, side = database.server_here(asynchronous=True).async_side(reader=readonly)
-        else:
-            side = database.server_here(asynchronous=False).side(reader=readonly)
+        server = database.server_here(asynchronous=asynchronous)
+        if server is not database.server and self.coordinator is not None:
+            raise ScopeRefused(
+                f"{key!r} is in a sandbox, whose transaction cannot be prepared.",
+                hint="Test a group with two_phase on databases of its own, from "
+                "hermetic.testing.template().",
+            )
+        side = (
+            server.async_side(reader=readonly)[1] if asynchronous else server.side(reader=readonly)
+        )
         engine: Engine = side.engine
         return engine, database.registry
 

@@ -22,6 +22,7 @@ from hermetic import (
     Group,
     Outcome,
     SchemaPerTenant,
+    ScopeRefused,
 )
 from hermetic.testing import OutsideSandbox, SandboxBusy, SandboxEnded, sandbox
 from tests.backends import ASYNC_BACKENDS, BACKENDS, SYNC_BACKENDS
@@ -261,6 +262,32 @@ def test_a_group_of_sandboxed_databases(family_url: Any) -> None:
         for db in (one, other):
             with db.session() as session:
                 assert session.scalars(select(User.username)).all() == []
+
+
+def test_a_group_that_prepares_is_refused(family_url: Any) -> None:
+    with Database(family_url("postgresql")) as one:
+        User.metadata.create_all(one.engine)
+        group = Group(one=one, two_phase=True)
+        group.create_log()
+        with sandbox(one):
+            with (
+                pytest.raises(ScopeRefused, match="cannot be prepared"),
+                group.session() as session,
+            ):
+                session.add(User(username="ann"))
+            with one.session() as session:
+                assert session.scalars(select(User.username)).all() == []
+
+
+@pytest.mark.parametrize("backend", _SERVED, indirect=True, ids=_id)
+async def test_positions_are_those_of_no_server(world: World) -> None:
+    async with boxed(world):
+        with world.db.flow() as flow:
+            async with world.session(position=True) as session:
+                session.add(User(username="ann"))
+            assert await names(world) == ["ann"]
+        assert session.position is None
+        assert flow.position is None
 
 
 def test_tenants_with_databases_of_their_own_cannot_be_sandboxed() -> None:

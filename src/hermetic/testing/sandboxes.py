@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import threading
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sqlalchemy import Engine, event
 
@@ -36,6 +36,23 @@ class Membership:
         self.sandbox = sandbox
         self.around = around
 
+
+class Staying:
+    """The route of a scope in a sandbox: it has nowhere to go, and comes to no position."""
+
+    branches: ClassVar[tuple[Scope, ...]] = ()
+    open: ClassVar[bool] = False
+    settled: ClassVar[bool] = True
+    until: ClassVar[float | None] = None
+    position: ClassVar[str | None] = None
+
+    def ask(self, *_: Any) -> None:
+        """Nothing was committed that a server could have come to."""
+
+    check_joined = ended = ask
+
+
+_STAYING = Staying()
 
 # ``None`` for a sandbox: this code is outside of all on purpose
 memberships: ContextVar[Membership | None] = ContextVar("hermetic_sandboxes", default=None)
@@ -74,6 +91,7 @@ class Sandboxes:
         sandbox = self._here(asynchronous=scope.asynchronous)
         if sandbox is not None:
             sandbox.scopes.add(scope)
+            scope.route, scope.asks = _STAYING, True
             return sandbox.bay
         if self._routes is None:
             return self.database.server
