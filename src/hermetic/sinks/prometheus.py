@@ -71,8 +71,7 @@ def attach(
 ) -> Callable[[], None]:
     """Have a Database in a registry of Prometheus'. Several of them may be in one.
 
-    What pools hold is looked at when it is asked for; scopes are counted as they end. It costs
-    about a microsecond a scope.
+    What pools hold is looked at when it is asked for; scopes are counted as they end.
 
     :param registry: default: prometheus_client's own ``REGISTRY``.
     :param buckets: upper ends in seconds, of durations.
