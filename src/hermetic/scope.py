@@ -330,9 +330,16 @@ def end_sync(scope: Scope, error: BaseException | None, cleanup_timeout: float) 
     except BaseException as struck:
         # a signal that was held back: the scope has ended by now; or else it struck before that
         raised = end_struck(scope, struck, cleanup_timeout)
-    _finished(scope, raised or error)
+    late: BaseException | None = None
+    try:
+        _finished(scope, raised or error)
+    except BaseException as struck:
+        late = struck  # in a sink or a listener: the hooks have their turn all the same
     if scope.hooks and scope.root is scope:
         raised = _run_hooks_sync(scope) or raised
+    if late is not None:
+        late.__context__ = raised or late.__context__
+        raised = late
     if raised is not None and raised is not error:
         _note_outcome(raised, scope)
         raise raised
@@ -397,7 +404,10 @@ async def end_async(scope: Scope, error: BaseException | None, cleanup_timeout: 
         raised, struck = await end_written(scope, cleanup_timeout)
     else:
         raised, struck = await end_shielded(scope, error, cleanup_timeout)
-    _finished(scope, raised or error)
+    try:
+        _finished(scope, raised or error)
+    except BaseException as late:
+        struck = struck or late  # in a sink or a listener: the hooks have their turn all the same
     if scope.root is scope and scope.hooks:
         struck = await _run_hooks(scope) or struck
     if isinstance(error, asyncio.CancelledError) and isinstance(struck, asyncio.CancelledError):

@@ -155,6 +155,26 @@ async def test_what_a_sink_raises_is_logged_and_changes_nothing(
     assert raised == ["opened", "found", "ended"]
 
 
+@one_of_each_world
+async def test_an_interrupt_in_a_sink_keeps_no_hook_from_running(world: World) -> None:
+    class Struck(Sink):
+        def ended(self, scope: ScopeView, note: Any) -> None:
+            raise KeyboardInterrupt
+
+    detach = attach(world.db, Struck())
+    hooks: list[str] = []
+    with pytest.raises(KeyboardInterrupt) as raised:
+        async with world.session(name="one") as session:
+            session.add(User(username="ann"))
+            session.on_commit(lambda: hooks.append("committed"))
+    detach()
+
+    assert hooks == ["committed"]
+    assert "committed" in raised.value.__notes__[0]
+    assert world.usernames() == ["ann"]
+    await check_nothing_left(world)
+
+
 @in_threads
 async def test_a_sink_is_told_of_findings_and_events_if_it_wants_them(world: World) -> None:
     class Curious(Sink):
