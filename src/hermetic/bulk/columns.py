@@ -9,6 +9,7 @@ from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Column, types
+from sqlalchemy.engine.processors import to_float
 
 from ..fast.private_flush import CALLED, NO_DEFAULT, default_of
 from ..row_errors import InvalidRow
@@ -34,7 +35,7 @@ class Columns:
         self.names = tuple(column.name for column in self.columns)
         self.aside = _why_aside(self.columns)
         self._processes = [
-            (at, process, _plain_kinds(column))
+            (at, process, _plain_kinds(column, process))
             for at, column in enumerate(self.columns)
             if self.aside is None and (process := processor_of(column, dialect)) is not None
         ]
@@ -113,14 +114,17 @@ def processor_of(column: Column[Any], dialect: Any) -> Callable[[Any], Any] | No
     return process
 
 
-def _plain_kinds(column: Column[Any]) -> frozenset[type]:
+def _plain_kinds(column: Column[Any], process: Callable[[Any], Any]) -> frozenset[type]:
     """Types whose values every driver takes as they are, which SQLAlchemy only looks at."""
     if type(column.type) is types.Boolean:
         return _TRUTH
+    if process is to_float:
+        return _FLOAT
     return _NONE
 
 
 _TRUTH: frozenset[type] = frozenset({bool, type(None)})
+_FLOAT: frozenset[type] = frozenset({float, type(None)})
 _NONE: frozenset[type] = frozenset()
 
 
