@@ -3,6 +3,7 @@
     python bench/frames.py                      # 500 000 rows of 7 columns
     python bench/frames.py --rows 100000 --rounds 2
     python bench/frames.py --batches 10000000   # rows of the run that memory is watched in
+    python bench/frames.py --only mariadb       # the other figures stay those of the last run
 
 Starts PostgreSQL and MariaDB. All of a case take turns, after a warm-up; ratios are those of the
 medians. Writing is in one transaction, which is rolled back after the time was taken. ADBC is on a
@@ -354,18 +355,23 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=500_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batches", type=int, default=10_000_000)
+    parser.add_argument("--only", choices=("postgresql", "sqlite", "mariadb"), default="")
     given = parser.parse_args()
     if uncompiled():
         print("not compiled:", ", ".join(uncompiled()))
     place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    found: dict[str, Any] = {"rows": given.rows, "rounds": given.rounds}
-    with tempfile.TemporaryDirectory(prefix="hermetic-bench-", dir=place) as folder:
+    kept = json.loads(RESULTS.read_text()) if given.only and RESULTS.exists() else {}
+    found: dict[str, Any] = {**kept, "rows": given.rows, "rounds": given.rounds}
+    if given.only in ("", "postgresql"):
         with PostgreSQLServer() as server:
             server.create_database("bench")
             url = server.url("bench")
             found["memory"] = memory(url, given.batches)
             found["postgresql"] = postgresql(url, given.rows, given.rounds)
-        found["sqlite"] = sqlite(Path(folder), given.rows, given.rounds)
+    if given.only in ("", "sqlite"):
+        with tempfile.TemporaryDirectory(prefix="hermetic-bench-", dir=place) as folder:
+            found["sqlite"] = sqlite(Path(folder), given.rows, given.rounds)
+    if given.only in ("", "mariadb"):
         with MariaDBServer() as maria:
             maria.create_database("bench")
             found["mariadb"] = mariadb(maria.url("bench"), given.rows, given.rounds)
