@@ -31,7 +31,7 @@ from tests.models import User
 _LONGEST: Final = 0.06
 # at once
 _CHILDREN: Final = 2
-_PATIENCE: Final = 30.0
+_PATIENCE: Final = 60.0
 
 
 def group_of(main_url: str, audit_url: str, log: str) -> Group:

@@ -26,7 +26,7 @@ SEED: Final = os.environ.get("HERMETIC_FIRE_SEED") or str(random.randrange(1_000
 STRIKES: Final = int(os.environ.get("HERMETIC_FIRE_STRIKES", "4"))
 
 # A process has done its first unit within this time, and is struck within that one afterwards.
-_PATIENCE: Final = 30.0
+_PATIENCE: Final = 60.0
 _MOMENT: Final = 0.15
 
 pytestmark = [pytest.mark.slow, pytest.mark.timing]
