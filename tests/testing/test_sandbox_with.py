@@ -17,6 +17,7 @@ from hermetic import (
     ConfigurationError,
     ConnectionLost,
     Database,
+    DatabaseClosed,
     DatabasePerTenant,
     ForeignKeyViolation,
     Group,
@@ -121,6 +122,20 @@ def test_a_thread_that_waits_for_whoever_waits_for_it_is_told(world: World) -> N
             thread.join()
         with db.session() as session:
             assert sorted(session.scalars(select(User.username))) == ["inner", "outer"]
+
+
+async def test_a_database_that_is_closed_inside(world: World) -> None:
+    """As the end of an application's life does it."""
+    world.do("INSERT INTO users (id, username, balance) VALUES (1000, 'there', 0)")
+    async with boxed(world):
+        await add(world, "ann")
+        if world.is_async:
+            await world.db.aclose()
+        else:
+            world.db.close()
+        with pytest.raises(DatabaseClosed):
+            await add(world, "bob")
+    assert world.usernames() == ["there"]
 
 
 async def test_an_engine_that_was_taken_before_does_not_write_past_it(world: World) -> None:

@@ -54,6 +54,17 @@ class Staying:
 
 _STAYING = Staying()
 
+
+class NoProbing:
+    """What looks at servers, where there is but one."""
+
+    def end(self, timeout: float) -> None:
+        """Nothing was begun."""
+
+    async def aend(self, timeout: float) -> None:
+        """Nothing was begun."""
+
+
 # ``None`` for a sandbox: this code is outside of all on purpose
 memberships: ContextVar[Membership | None] = ContextVar("hermetic_sandboxes", default=None)
 
@@ -80,6 +91,11 @@ class Sandboxes:
         if self._routes is None:
             raise AttributeError(name)
         return getattr(self._routes, name)
+
+    @property
+    def probing(self) -> Any:
+        """What is ended when the Database is closed in the middle of a sandbox."""
+        return NoProbing() if self._routes is None else self._routes.probing
 
     # ------------------------------------------------------------ which one
 
