@@ -9,7 +9,10 @@ import os
 from typing import Final
 
 # by the folders or files below `tests` that are of them
-OPTIONAL: Final = {"web": ("fastapi", "flask", "httpx", "uvicorn")}
+OPTIONAL: Final = {
+    "web": ("fastapi", "flask", "httpx", "litestar", "uvicorn"),
+    "examples": ("fastapi", "httpx"),
+}
 
 
 def missing(of: str) -> list[str]:

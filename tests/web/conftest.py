@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,12 @@ if TYPE_CHECKING:
     from tests.web.sites import Shop
 
 collect_ignore_glob = ["test_*.py"] if left_out("web") else []
+
+if not left_out("web"):
+    with warnings.catch_warnings():
+        # it imports advanced-alchemy where there is one, which uses what SQLAlchemy has deprecated
+        warnings.simplefilter("ignore")
+        importlib.import_module("litestar")
 
 
 class Site:

@@ -206,21 +206,25 @@ class RequestUnit:
         if work is None:
             policy = self._policy()
             options = {**self._options.scope, "retry": policy, "name": self._name()}
-            work = self._units.database.work(
-                until=self._until, of=self._scope.get("endpoint"), **options
-            )
+            work = self._units.database.work(until=self._until, of=self._endpoint(), **options)
             self._work = work
         if not work.opened and self._options.cancel and not self._gone:
             self._receiving.watch(self._client_gone, has_body=_has_body(self._given))
         return work
 
     def _policy(self) -> Any:
-        return self._options.policy(self._scope.get("endpoint"), self._given["method"])
+        return self._options.policy(self._endpoint(), self._given["method"])
+
+    def _endpoint(self) -> Any:
+        """What answers it: Starlette's ``endpoint``, or the function of Litestar's handler."""
+        handler = self._scope.get("route_handler")
+        return self._scope.get("endpoint") or getattr(handler, "fn", None)
 
     def _name(self) -> str:
         given = self._options.scope.get("name")
         route = self._scope.get("route")
-        path = getattr(route, "path", None) or self._given["path"]
+        path = self._scope.get("path_template") or getattr(route, "path", None)
+        path = path or self._given["path"]
         return given or f"{self._given['method']} {path}"[:63]
 
     async def _take_turn(self) -> None:
@@ -289,6 +293,8 @@ class RequestUnit:
 
     async def _sending(self, message: Message) -> None:
         if message["type"] == "http.response.start" and not self._started:
+            if self._pause is not None and self._error is not None:
+                raise self._error  # it answers once more what is to be run again
             if self._failure is not None and message["status"] < 400:
                 raise self._failure  # it goes on although its commit has failed
             if not self._ended:

@@ -1,0 +1,1 @@
+"""A shop: FastAPI, SQLAlchemy and hermetic."""
