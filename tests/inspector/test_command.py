@@ -6,8 +6,10 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from hermetic.cli import main
+from hermetic.inspector import command
 from tests.inspector.browser import Browser
 from tests.inspector.serving import ask
 from tests.servers.process import wait_until
@@ -134,6 +137,22 @@ def test_a_process_that_stands_still_is_named(url: str, browser: Browser) -> Non
                 os.kill(two.pid, signal.SIGCONT)
             browser.click("#scopes .row", "holding")
             browser.wait_for_text("#detail", "holding", "SELECT 1")
+
+
+def test_who_connects_and_asks_nothing_is_let_go_in_silence(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command._Handler, "timeout", 0.05)
+    with command._server("127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            with socket.create_connection(("127.0.0.1", server.server_port), PATIENCE) as idle:
+                assert idle.recv(1) == b""
+        finally:
+            server.shutdown()
+            thread.join(PATIENCE)
+    assert capfd.readouterr().err == ""
 
 
 def test_what_cannot_be_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

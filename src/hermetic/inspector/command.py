@@ -83,6 +83,13 @@ class _Handler(WSGIRequestHandler):
     # seconds for a request to come
     timeout: ClassVar[float] = 20.0
 
+    def handle(self) -> None:
+        """One request, if one comes: browsers open connections that they may want later."""
+        try:
+            super().handle()
+        except (TimeoutError, ConnectionError):
+            pass
+
     def log_message(self, *_: Any) -> None:
         """Nothing: what is asked for may hold the code."""
 
