@@ -1,6 +1,8 @@
 """A request has one unit of work, and its commit comes before its response."""
 
 import asyncio
+import contextlib
+import os
 from typing import Annotated, Any
 
 import pytest
@@ -460,3 +462,27 @@ async def test_a_request_that_asks_for_nothing_opens_nothing(site: Site) -> None
     async with client_of(shop.app, shop.database) as client:
         assert (await client.get("/")).json() == 1
         assert shop.database.snapshot().counters["scopes"] == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+@on_two
+async def test_a_forked_process_ends_units_in_threads_of_its_own(site: Site) -> None:
+    shop = site.shop()
+    units = RequestUnits(shop.app, shop.database)
+    assert units.ends is units.ends
+    # a thread that the child would not have
+    units.ends.submit(int).result()
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            os.write(writer, str(units.ends.submit(lambda: 7).result(10)).encode())
+        os._exit(0)
+    os.close(writer)
+    try:
+        assert await asyncio.to_thread(os.read, reader, 10) == b"7"
+    finally:
+        os.close(reader)
+        await asyncio.to_thread(os.waitpid, child, 0)
+    async with client_of(shop.app, shop.database):
+        pass

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 import time
 import weakref
@@ -62,10 +63,8 @@ class RequestUnits:
         self.database = database
         self.respond = respond
         self.options = WebOptions.build(options)
-        size = database.options.reader_pool_size or database.options.pool_size
-        # as many as there can be connections: one that hangs keeps no other waiting. Not the
-        # threads of the endpoints: those may all wait for what these give back
-        self.ends = ThreadPoolExecutor(database.options.pool_size + size, "hermetic-end")
+        self._ends: ThreadPoolExecutor | None = None
+        self._process = 0
         self._turns: weakref.WeakKeyDictionary[Any, asyncio.Semaphore] = weakref.WeakKeyDictionary()
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
@@ -95,6 +94,19 @@ class RequestUnits:
             await send(message)
 
         return drain_first
+
+    @property
+    def ends(self) -> ThreadPoolExecutor:
+        """The threads in which units of threads end; a forked process has its own.
+
+        As many as there can be connections: one that hangs keeps no other waiting. Not those of
+        the endpoints, which may all wait for what these give back.
+        """
+        if self._ends is None or self._process != os.getpid():
+            options = self.database.options
+            size = options.pool_size + (options.reader_pool_size or options.pool_size)
+            self._ends, self._process = ThreadPoolExecutor(size, "hermetic-end"), os.getpid()
+        return self._ends
 
     def flow_of(self, scope: ASGIScope) -> Flow | None:
         """The flow of a request or websocket, from the position that its client sent."""
