@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,6 @@ from sqlalchemy import create_engine, make_url, text
 
 from tests.databases import FamilyUrl
 from tests.models import Base
-
-pytest_plugins = ["pytester"]
 
 ROOT = Path(__file__).parents[2]
 _GIVEN = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
@@ -68,58 +66,81 @@ def rows(url: str) -> list[str]:
     return names
 
 
-@pytest.fixture
-def prepared(pytester: pytest.Pytester, family_url: FamilyUrl) -> Callable[[str, str], str]:
-    """A suite of tests of one file, on an empty database of a family with the tables."""
+class Suite:
+    """Tests of somebody's, run by pytest in a process of their own."""
 
-    def prepare(family: str, tests: str) -> str:
-        url = family_url(family)
+    # Not a test, whatever its name begins with.
+    __test__ = False
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.output = ""
+
+    def write(self, tests: str, *, conftest: str = "", ini: str = "") -> None:
+        files = {"test_it.py": tests, "conftest.py": conftest, "pytest.ini": "[pytest]\n" + ini}
+        for name, text_of in files.items():
+            (self.folder / name).write_text(text_of, encoding="utf-8")
+
+    def prepare(self, url: str, tests: str) -> None:
+        """Tests of a database that has the tables."""
         engine = engine_of(url)
         Base.metadata.create_all(engine)
         engine.dispose()
-        pytester.makeconftest(CONFTEST.format(url=url))
-        pytester.makepyfile(test_it=IMPORTS + tests)
-        return url
+        self.write(IMPORTS + tests, conftest=CONFTEST.format(url=url))
 
-    return prepare
+    def run(self, *arguments: str) -> dict[str, int]:
+        """How many tests ended in which way."""
+        path = os.pathsep.join((str(ROOT / "src"), str(ROOT), *_GIVEN))
+        environment = {**os.environ, "PYTHONPATH": path}
+        environment.pop("HERMETIC_URL", None)
+        environment.pop("PYTEST_ADDOPTS", None)
+        plugins = ("-p", "pytest_hermetic", "-p", "no:cacheprovider")
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *plugins, *arguments],
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        self.output = done.stdout + done.stderr
+        last = done.stdout.strip().splitlines()[-1]
+        found = re.findall(r"(\d+) (passed|failed|error)", last)
+        return {how: int(number) for number, how in found}
+
+    def says(self, pattern: str) -> bool:
+        return re.search(pattern, self.output) is not None
 
 
-@pytest.fixture(autouse=True)
-def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(ROOT / "src"), str(ROOT), *_GIVEN)))
-    monkeypatch.delenv("HERMETIC_URL", raising=False)
+@pytest.fixture
+def suite(tmp_path: Path) -> Suite:
+    folder = tmp_path / "suite"
+    folder.mkdir()
+    return Suite(folder)
 
 
-def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    """In a process of its own: modules that are imported a second time are not the same."""
-    plugins = ("-p", "pytest_hermetic", "-p", "no:cacheprovider")
-    return pytester.runpytest_subprocess(*plugins, *arguments)
-
-
-def test_tests_see_nothing_of_each_other_and_a_url_is_enough(pytester: pytest.Pytester) -> None:
-    pytester.makeini("[pytest]\nhermetic_url = sqlite:///app.db\n")
-    engine = create_engine("sqlite:///app.db")
-    Base.metadata.create_all(engine)
-    engine.dispose()
-    pytester.makepyfile(
-        test_it=IMPORTS
-        + """
+def test_tests_see_nothing_of_each_other_and_a_url_is_enough(suite: Suite) -> None:
+    url = f"sqlite:///{suite.folder}/app.db"
+    suite.prepare(
+        url,
+        """
 @pytest.mark.parametrize("number", range(3))
 def test_it(hermetic_database, hermetic_sandbox, number):
     assert names(hermetic_database) == []
     add(hermetic_database, "ann")
     assert names(hermetic_database) == ["ann"]
-"""
+""",
     )
-    run(pytester, "-p", "no:anyio", "-p", "no:asyncio").assert_outcomes(passed=3)
-    assert rows("sqlite:///app.db") == []
+    tests = (suite.folder / "test_it.py").read_text(encoding="utf-8")
+    suite.write(tests, ini=f"hermetic_url = {url}\n")
+    assert suite.run("-p", "no:anyio", "-p", "no:asyncio") == {"passed": 3}, suite.output
+    assert rows(url) == []
 
 
-def test_what_tests_leave_behind_fails_them_with_the_line(
-    pytester: pytest.Pytester, prepared: Any
-) -> None:
-    prepared(
-        "sqlite",
+def test_what_tests_leave_behind_fails_them_with_the_line(suite: Suite) -> None:
+    suite.prepare(
+        f"sqlite:///{suite.folder}/app.db",
         """
 @pytest.fixture
 def session(hermetic_database, hermetic_sandbox):
@@ -147,19 +168,17 @@ def test_fixture(session):
     session.add(User(username="ann"))
 """,
     )
-    result = run(pytester)
-    result.assert_outcomes(passed=2, failed=3)
-    source = Path("test_it.py").read_text(encoding="utf-8").splitlines()
+    assert suite.run() == {"passed": 2, "failed": 3}, suite.output
+    source = (suite.folder / "test_it.py").read_text(encoding="utf-8").splitlines()
     for what, test in (("a scope", "scope"), ("a connection", "connection"), ("an end", "commit")):
         line = next(n for n, each in enumerate(source, 1) if each.endswith(f"# {what}"))
-        result.stdout.fnmatch_lines([f"*andbox 'test_it.py::test_{test}'*test_it.py:{line} in *"])
+        assert suite.says(f"andbox 'test_it.py::test_{test}'.*test_it.py:{line} in "), suite.output
 
 
-def test_without_a_database_it_says_how_to_name_one(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile("def test_it(hermetic_sandbox): pass")
-    result = run(pytester)
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*define a fixture 'hermetic_database'*"])
+def test_without_a_database_it_says_how_to_name_one(suite: Suite) -> None:
+    suite.write("def test_it(hermetic_sandbox): pass")
+    assert suite.run() == {"error": 1}, suite.output
+    assert suite.says("define a fixture 'hermetic_database'")
 
 
 ASYNC = """
@@ -178,33 +197,29 @@ async def test_it(hermetic_database, async_hermetic_sandbox, number):
 @pytest.mark.parametrize(
     ("runner", "family"), [("anyio", "postgresql"), ("pytest_asyncio", "mariadb")]
 )
-def test_under_asyncio(pytester: pytest.Pytester, prepared: Any, family: str, runner: str) -> None:
+def test_under_asyncio(suite: Suite, family_url: FamilyUrl, family: str, runner: str) -> None:
     if importlib.util.find_spec(runner) is None:
         reason = f"NOT TESTED: {runner} is not installed"
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
     mark = "pytest.mark.anyio" if runner == "anyio" else "pytest.mark.asyncio"
-    url = prepared(family, ASYNC.format(mark=f"@{mark}"))
+    url = family_url(family)
+    suite.prepare(url, ASYNC.format(mark=f"@{mark}"))
     scope = ("-o", "asyncio_default_fixture_loop_scope=function")
-    result = run(
-        pytester,
-        "-W",
-        "error",
-        "-p",
-        *(("no:asyncio",) if runner == "anyio" else ("no:anyio", *scope)),
-    )
-    result.assert_outcomes(passed=2, failed=1)
-    result.stdout.fnmatch_lines(["*left open: scope 'test_it'*test_it.py:*"])
+    plugins = ("-p", *(("no:asyncio",) if runner == "anyio" else ("no:anyio", *scope)))
+    assert suite.run("-W", "error", *plugins) == {"passed": 2, "failed": 1}, suite.output
+    assert suite.says("left open: scope 'test_it'.*test_it.py:"), suite.output
     assert rows(url) == []
 
 
 @pytest.mark.parametrize("family", ["sqlite", "postgresql"])
 def test_several_processes_on_one_database(
-    pytester: pytest.Pytester, prepared: Any, family: str
+    suite: Suite, family_url: FamilyUrl, family: str
 ) -> None:
-    url = prepared(
-        family,
+    url = family_url(family)
+    suite.prepare(
+        url,
         """
 @pytest.mark.parametrize("number", range(12))
 def test_it(hermetic_database, hermetic_sandbox, number):
@@ -213,8 +228,8 @@ def test_it(hermetic_database, hermetic_sandbox, number):
     assert names(hermetic_database) == [f"{number}-{each}" for each in range(3)]
 """,
     )
-    result = run(pytester, "-n", "2", "-p", "no:anyio", "-p", "no:asyncio")
-    result.assert_outcomes(passed=12)
+    found = suite.run("-n", "2", "-p", "no:anyio", "-p", "no:asyncio")
+    assert found == {"passed": 12}, suite.output
     assert rows(url) == []
 
 
@@ -223,4 +238,5 @@ def test_it_imports_nothing_before_it_is_used() -> None:
         "import sys, pytest_hermetic; "
         "assert not {'hermetic', 'sqlalchemy'} & set(sys.modules), 'heavy'"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, env=environment)
