@@ -44,6 +44,7 @@ LAYERS: Final[Mapping[str, int]] = {
     "retry": 2,
     "routing": 2,
     # Machinery
+    "release": 3,
     "brought": 3,
     "cockroachdb_dialect": 3,
     "binding": 3,

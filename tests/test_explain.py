@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -23,6 +26,7 @@ def test_every_option_and_its_value_are_shown() -> None:
         names = {field.name for field in dataclasses.fields(record)} - {"name"}
         assert names - lines <= {"scope", "connect_args"}
     assert "Database 'shop'" in shown
+    assert "fast paths: on" in shown
     assert "pool_size: 7" in shown
     assert "timeout: 3.0" in shown
     assert "statement_timeout: None" in shown
@@ -107,3 +111,18 @@ def test_what_is_no_secret_is_shown() -> None:
 
     for visible in ("bob", "6000", "sslmode=require", "keepalives_idle: 99"):
         assert visible in shown
+
+
+@pytest.mark.slow
+def test_why_the_fast_paths_are_off_is_shown() -> None:
+    script = "from hermetic import Database; print(Database('sqlite://').explain())"
+
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "HERMETIC_DISABLE_FAST": "1"},
+    )
+
+    assert "fast paths: off: HERMETIC_DISABLE_FAST is set\n" in done.stdout

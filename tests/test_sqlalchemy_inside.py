@@ -22,6 +22,7 @@ from sqlalchemy.orm.state import InstanceState
 from sqlalchemy.pool import base as pool_base
 
 from hermetic import Session
+from hermetic.dialects.drivers import oldest_sound
 from tests.backends import BACKENDS
 from tests.models import Base, Order, User
 
@@ -31,10 +32,10 @@ def parameters(function: Any) -> list[str]:
 
 
 def test_the_release_is_one_that_keeps_pool_slots() -> None:
-    """Before 2.1.7 a task cancelled while its connection is reset loses the slot."""
+    """Before 2.0.56 and 2.1.7 a task cancelled while its connection is reset loses the slot."""
     version = tuple(int(part) for part in sqlalchemy.__version__.split(".")[:3])
 
-    assert version >= (2, 1, 7)
+    assert version >= oldest_sound(version)
 
 
 # ---------------------------------------------------------------- sessions

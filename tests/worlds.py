@@ -226,8 +226,9 @@ class World:
         """A plain SQLAlchemy engine on the same database, with nothing of hermetic's in it."""
         if self._observer is None:
             url = make_url(self._observer_url)
-            if self.backend.family == "mariadb":
-                url = url.set(drivername="mysql+pymysql")
+            # the bare ones are psycopg2's and mysqlclient's, in SQLAlchemy 2.0
+            drivers = {"mariadb": "mysql+pymysql", "postgresql": "postgresql+psycopg"}
+            url = url.set(drivername=drivers.get(self.backend.family, url.drivername))
             self._observer = create_engine(url)
         return self._observer
 

@@ -9,6 +9,7 @@ from typing import Any
 from .dialects.drivers import driver_of, url_for
 from .engine import Server
 from .errors import ConfigurationError
+from .fast.switch import OFF
 from .options import DatabaseOptions
 from .redaction import is_secret, redacted
 
@@ -19,6 +20,7 @@ def explain(server: Server, options: DatabaseOptions, name: str) -> str:
         f"Database {name!r}",
         f"  url: {redacted(server.url)}",
         f"  family: {server.family.name}",
+        f"  fast paths: {'on' if OFF is None else f'off: {OFF}'}",
     ]
     lines += [
         f"  {field.name}: {_shown(field.name, getattr(options, field.name))}"

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from .connection import ConnectionRecord
+from .release import keep_from_cleaning
 
 # has an object live for as long as the process; before the first fork, nothing
 _immortalise: Callable[[object], None] | None = None
@@ -64,6 +65,6 @@ def _detach(record: Any) -> None:
     reference, record.fairy_ref = record.fairy_ref, None
     fairy = None if reference is None else reference()
     if fairy is not None:
-        fairy._finalizer.detach()
+        keep_from_cleaning(fairy, reference)
         fairy.dbapi_connection = None
         fairy._connection_record = None

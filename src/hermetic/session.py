@@ -14,6 +14,7 @@ from sqlalchemy import Select, orm, text
 from sqlalchemy.orm import SessionTransaction, SessionTransactionOrigin
 from sqlalchemy.orm.state import InstanceState
 
+from . import release
 from .bulk.admission import stray_write
 from .current import current_scope
 from .errors import (
@@ -70,8 +71,8 @@ def exclusive(method: Callable[Concatenate[Any, _P], _R]) -> Callable[Concatenat
 
 _unit_of_work = orm.Session.flush
 _deleted = exclusive(orm.Session.delete)
-_deleted_all = exclusive(orm.Session.delete_all)
-_merged_all = exclusive(orm.Session.merge_all)
+_deleted_all = exclusive(release.delete_all)
+_merged_all = exclusive(release.merge_all)
 
 
 def _written(session: orm.Session, objects: Any = None) -> None:
@@ -194,7 +195,7 @@ class Session(RowsSession, ManySession, StringSession, TenantSession):
     def _connected(self) -> int | None:
         """The number of the connection that it holds, if that is one of a Database's."""
         transaction = self.get_transaction()
-        for connection in () if transaction is None else transaction.connections:
+        for connection in () if transaction is None else release.connections_of(transaction):
             # another thread may look: SQLAlchemy's own ``info`` would connect anew
             held = getattr(connection, "_dbapi_connection", None)
             entry = getattr(held, "_connection_record", None)

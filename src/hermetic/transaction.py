@@ -10,6 +10,7 @@ from sqlalchemy.orm import SessionTransaction
 from .execution import begin_of
 from .pool import demanding
 from .registry import Scope
+from .release import connections_of
 
 
 class ScopeTransaction(SessionTransaction):
@@ -66,7 +67,7 @@ class ScopeTransaction(SessionTransaction):
         record = None if scope is None else scope.transaction
         if scope is not None and record is not None and scope.failed and not record.over:
             # its rollback failed: SQLAlchemy would give the connection back to the pool
-            for connection in self.connections:
+            for connection in connections_of(self):
                 if not connection.closed and not connection.invalidated:
                     connection.invalidate()
         super().close(invalidate)

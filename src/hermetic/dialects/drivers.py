@@ -34,7 +34,6 @@ UNSOUND = {
     "aiomysql": "it can hand the rows of a statement that was cancelled to the next one "
     "(aiomysql #88, #783); use asyncmy"
 }
-SQLALCHEMY = (2, 1, 7)
 _BY_SCHEME: dict[str, Family] = {scheme: f for f in FAMILIES for scheme in f.schemes}
 
 
@@ -194,14 +193,19 @@ def _check_soundness(name: str, *, asynchronous: bool) -> None:
     if name in UNSOUND:
         warnings.warn(f"{name}: {UNSOUND[name]}.", RuntimeWarning, stacklevel=4)
     text = importlib.metadata.version("sqlalchemy")
-    if asynchronous and numbers(text) < SQLALCHEMY:
-        wanted = ".".join(map(str, SQLALCHEMY))
+    if asynchronous and numbers(text) < oldest_sound(numbers(text)):
+        wanted = ".".join(map(str, oldest_sound(numbers(text))))
         warnings.warn(
             f"SQLAlchemy {text} is older than {wanted}: a task that is cancelled while the pool "
             "resets its connection loses the place (#13699). Upgrade it.",
             RuntimeWarning,
             stacklevel=4,
         )
+
+
+def oldest_sound(release: tuple[int, ...]) -> tuple[int, int, int]:
+    """The first release of a series that keeps the place of a cancelled task (#13699)."""
+    return (2, 0, 56) if release[:2] == (2, 0) else (2, 1, 7)
 
 
 def numbers(version: str) -> tuple[int, ...]:

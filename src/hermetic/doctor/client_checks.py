@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..dialects.drivers import SQLALCHEMY, UNSOUND, numbers
+from ..dialects.drivers import UNSOUND, numbers, oldest_sound
+from ..release import NO_FAST_PATHS
 from .checks import Checks, Sign, option
 from .client import PIPELINES, ClientFacts, variables
 from .findings import Severity
@@ -95,11 +96,12 @@ def _libpq(seen: ClientFacts) -> Iterator[Sign]:
     WARNING,
     "a SQLAlchemy with a known bug",
     why="A task that is cancelled while the pool resets its connection loses the place (#13699).",
-    source="SQLAlchemy 2.1.7",
+    source="SQLAlchemy 2.0.56, 2.1.7",
 )
 def _sqlalchemy(seen: ClientFacts) -> Iterator[Sign]:
-    if numbers(seen.sqlalchemy) < SQLALCHEMY:
-        wanted = shown(SQLALCHEMY)
+    found = numbers(seen.sqlalchemy)
+    if found < oldest_sound(found):
+        wanted = shown(oldest_sound(found))
         yield Sign(f"SQLAlchemy {seen.sqlalchemy}", f"pip install 'sqlalchemy>={wanted}'")
 
 
@@ -111,9 +113,8 @@ def _sqlalchemy(seen: ClientFacts) -> Iterator[Sign]:
 )
 def _fast(seen: ClientFacts) -> Iterator[Sign]:
     if not seen.fast:
-        told = (
-            " and ".join(variables()) or "the SQLAlchemy installed is not what they were made for"
-        )
+        changed = "the SQLAlchemy installed is not what they were made for"
+        told = " and ".join(variables()) or NO_FAST_PATHS or changed
         yield Sign(told, "the environment without HERMETIC_DISABLE_FAST, or another SQLAlchemy")
 
 

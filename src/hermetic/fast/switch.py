@@ -1,7 +1,7 @@
 """Whether the fast paths are on.
 
-They are off where SQLAlchemy is not what they were made for, which is said once, and where
-``HERMETIC_DISABLE_FAST=1`` asks for it, to compare.
+They are off on SQLAlchemy 2.0; where SQLAlchemy 2.1 is not what they were made for, which is said
+once; and where ``HERMETIC_DISABLE_FAST=1`` asks for it, to compare.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import warnings
 
 import sqlalchemy
 
+from .. import release
 from . import private
 
 
@@ -23,13 +24,18 @@ def _warn(problem: str) -> None:
     )
 
 
-def _is_on() -> bool:
+def _why_off() -> str | None:
     if os.environ.get("HERMETIC_DISABLE_FAST", "") not in ("", "0"):
-        return False
+        return "HERMETIC_DISABLE_FAST is set"
+    if release.NO_FAST_PATHS is not None:
+        return release.NO_FAST_PATHS
     problem = private.problem()
-    if problem is not None:
-        _warn(problem)
-    return problem is None
+    if problem is None:
+        return None
+    _warn(problem)
+    return f"SQLAlchemy {sqlalchemy.__version__} is not what they were made for ({problem})"
 
 
-ON = _is_on()
+# why they are off; ``None`` where they are on
+OFF = _why_off()
+ON = OFF is None
