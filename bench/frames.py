@@ -159,6 +159,20 @@ def to_sql(engine: Any, frame: Any, of: int) -> Callable[[], float]:
     return run
 
 
+def copying(engine: Any) -> Callable[[], float]:
+    """What the server needs for the same rows without anybody to send them."""
+
+    def run() -> float:
+        with engine.connect() as connection:
+            connection.begin()
+            insert = text("INSERT INTO copies SELECT * FROM people")
+            seconds = timed(lambda: connection.execute(insert))()
+            connection.rollback()
+        return seconds
+
+    return run
+
+
 # ---------------------------------------------------------------- PostgreSQL
 
 
@@ -319,6 +333,7 @@ def mariadb(url: str, rows: int, rounds: int) -> dict[str, dict[str, float]]:
         "write": in_turns(
             rounds,
             {"arrow": writing(db, people, "copies"),
+             "INSERT SELECT": copying(engine),
              "to_sql": to_sql(engine, people.to_pandas(), 5)},
         ),
     }  # fmt: skip
