@@ -72,8 +72,7 @@ fire: $(DEV) bytecode
 
 # Of a run that a few tests have failed: these once more, alone, and what that run did not come to.
 again: $(DEV) bytecode
-	$(BIN)/python -m tools.few_failed
-	TMPDIR=$(TEMP) $(BIN)/python -m pytest -v --last-failed
+	TMPDIR=$(TEMP) $(BIN)/python -m tools.few_failed
 	$(MAKE) fire
 
 compat: $(DEV) bytecode

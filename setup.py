@@ -59,6 +59,7 @@ class Build(build_ext):
             self.extensions,
             # annotations are for people and mypy; C types are declared as such
             compiler_directives={"language_level": "3", "annotation_typing": False},
+            nthreads=PROCESSORS,
         )
         # cythonize makes new ones, without what setuptools knows of them
         made = {each.name: each for each in written}

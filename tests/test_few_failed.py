@@ -7,22 +7,26 @@ from pathlib import Path
 
 import pytest
 
-from tools.few_failed import FEW, main
+from tools.few_failed import FEW, failed
 
 
-@pytest.mark.parametrize(("count", "status"), [(0, 1), (1, 0), (FEW, 0), (FEW + 1, 1)])
-def test_a_few_are_worth_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], count: int, status: int
-) -> None:
-    failed = [f"tests/test_it.py::test_{number}" for number in range(count)]
-    noted = tmp_path / "lastfailed"
-    noted.write_text(json.dumps(dict.fromkeys(failed, True)))
+def note(folder: Path, names: list[str]) -> Path:
+    noted = folder / "lastfailed"
+    noted.write_text(json.dumps(dict.fromkeys(names, True)))
+    return noted
 
-    assert main(noted) == status
 
-    named = capsys.readouterr().out
-    assert [name in named for name in failed] == [status == 0] * count
+@pytest.mark.parametrize(("count", "few"), [(0, False), (1, True), (FEW, True), (FEW + 1, False)])
+def test_a_few_are_worth_it(tmp_path: Path, count: int, few: bool) -> None:
+    names = [f"tests/test_it.py::test_{number}" for number in range(count)]
+
+    assert failed(note(tmp_path, names)) == (names if few else [])
 
 
 def test_where_no_test_has_failed_something_else_has(tmp_path: Path) -> None:
-    assert main(tmp_path / "missing") == 1
+    assert failed(tmp_path / "missing") == []
+
+
+@pytest.mark.parametrize("name", ["", "gw1", "tests/test_it.py"])
+def test_what_kept_tests_from_running_is_no_race(tmp_path: Path, name: str) -> None:
+    assert failed(note(tmp_path, [name, "tests/test_it.py::test_it"])) == []

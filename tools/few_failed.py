@@ -1,16 +1,17 @@
-"""Whether the last run of the tests failed in so few that they are worth a run alone.
+"""The few tests that have just failed, run once more, alone; more than a few are not.
 
     python -m tools.few_failed
 
-Fourteen thousand tests against servers that start, stop, freeze and are killed meet a race in one
-of them now and then, on a machine that others load. Such a test is tried again by itself, once,
-and named: what fails alone has failed. More than a few are no race, and end the run as they
-stand.
+Fifteen thousand tests against servers that start, stop, freeze and are killed meet a race in one of
+them now and then, on a machine that others load. Such a test is tried again by itself, once, and
+named: what fails alone has failed. More than a few are no race, and end the run as they stand; so
+does whatever kept tests from being run at all.
 """
 
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Final
@@ -19,18 +20,23 @@ FEW: Final = 3
 _NOTED: Final = Path(".pytest_cache/v/cache/lastfailed")
 
 
-def main(noted: Path = _NOTED) -> int:
-    """Name them; 0 where there are some and they are few."""
-    if not noted.exists():
-        sys.stderr.write("no test has failed: whatever ended the run was not one of them\n")
-        return 1
-    failed = list(json.loads(noted.read_text()))
-    if not 0 < len(failed) <= FEW:
-        sys.stderr.write(f"{len(failed)} tests have failed: see above\n")
+def failed(noted: Path = _NOTED) -> list[str]:
+    """The tests that have failed, where they are few; otherwise none."""
+    names: list[str] = list(json.loads(noted.read_text())) if noted.exists() else []
+    # a file alone is one whose tests were not found
+    return names if len(names) <= FEW and all("::" in name for name in names) else []
+
+
+def main() -> int:
+    """Run them; 0 where all of them pass."""
+    names = failed()
+    if not names:
+        sys.stderr.write("No few tests have failed: see above.\n")
         return 1
     sys.stdout.write("RACES? These failed above, and are tried again alone; find out why:\n")
-    sys.stdout.writelines(f"  {name}\n" for name in failed)
-    return 0
+    sys.stdout.writelines(f"  {name}\n" for name in names)
+    sys.stdout.flush()
+    return subprocess.run([sys.executable, "-m", "pytest", "-v", *names], check=False).returncode
 
 
 if __name__ == "__main__":

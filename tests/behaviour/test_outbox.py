@@ -371,7 +371,7 @@ async def test_where_no_message_can_be_that_is_said_at_once(world: World) -> Non
         {"topic": "t", "headers": {"a": 1}},
         {"topic": "t", "delay": -1},
     ],
-    ids=str,
+    ids=["no topic", "long", "space", "no key", "object", "nan", "header", "delay"],
 )
 async def test_a_wrong_value_is_refused_when_it_is_given(
     world: World, given: dict[str, Any]

@@ -8,8 +8,9 @@ from contextlib import suppress
 from typing import Any
 
 from ..errors import InvalidOption
+from ..proof import new_token
 from .claims import Claimed
-from .relaying import SCOPE, Hand, Relaying, Trying
+from .relaying import Hand, Relaying, Trying
 
 
 class AsyncRelay(Relaying):
@@ -40,7 +41,7 @@ class AsyncRelay(Relaying):
 
     def stop(self) -> None:
         """As Relay.stop."""
-        self._stopping.set()
+        self._stopping = True
         self.wake()
 
     async def run(self) -> None:
@@ -48,10 +49,10 @@ class AsyncRelay(Relaying):
         is being sent is broken off, and sent again by the next relay.
         """
         woken = self._begin()
-        while not self._stopping.is_set():
+        while not self._stopping:
             woken.clear()
             seconds = await self._round()
-            if seconds and not self._stopping.is_set():
+            if seconds and not self._stopping:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(seconds):
                         await woken.wait()
@@ -60,7 +61,7 @@ class AsyncRelay(Relaying):
         """As Relay.drain."""
         self._begin()
         before = self.told.sent
-        while not self._stopping.is_set():
+        while not self._stopping:
             pause = await self._round()
             if pause >= self._poll:
                 break
@@ -73,11 +74,14 @@ class AsyncRelay(Relaying):
 
     async def _round(self) -> float:
         """How long to wait for the next."""
+        lease = new_token()
         try:
-            hand = await self._in_database(self._claim)
-        except asyncio.CancelledError:
+            hand = await self._in_database(self._claim, lease)
+        except Exception:
+            raise
+        except BaseException:
             # it may have been committed all the same
-            await self._in_database(self._end, Hand([], 0.0).taken(), last=True)
+            await self._finish(Hand(lease, [], 0.0), last=True)
             raise
         if not isinstance(hand, Hand):
             pause: float = hand
@@ -87,10 +91,10 @@ class AsyncRelay(Relaying):
             async with asyncio.TaskGroup() as group:
                 for run in hand.runs:
                     group.create_task(self._go_through(hand, run, places, renewing))
+            await self._finish(hand)
         except BaseException:
             await self._finish(hand, last=True)
             raise
-        await self._finish(hand)
         return 0.0
 
     async def _go_through(
@@ -98,7 +102,7 @@ class AsyncRelay(Relaying):
     ) -> None:
         async with places:
             for each in run:
-                if self._stopping.is_set():
+                if self._stopping:
                     return
                 async with renewing:
                     if self._is_late(hand):
@@ -107,30 +111,49 @@ class AsyncRelay(Relaying):
                     return  # another relay has it, and what follows
                 try:
                     await self._send(each.message)
-                except Exception as error:
+                except (Exception, asyncio.CancelledError) as error:
+                    if _is_ours(error):
+                        raise
                     self._has_failed(hand, each, error)
                     return
                 self._was_sent(hand, each)
 
     async def _keep(self, hand: Hand) -> None:
         done, left = hand.taken(), frozenset(hand.left)
-        lost, held, hand.until = await self._in_database(self._renew, done, left)
+        try:
+            lost, held, hand.until = await self._in_database(self._renew, hand.lease, done, left)
+        except BaseException:
+            hand.not_noted(done)
+            raise
         # whatever was sent in between is not in it any more
         hand.left &= held
         self._noted(lost)
 
     async def _finish(self, hand: Hand, *, last: bool = False) -> None:
-        self._noted(await self._in_database(self._end, hand.taken(), last=last))
+        done = hand.taken()
+        try:
+            lost = await self._in_database(self._end, hand.lease, done, last=last)
+        except BaseException:
+            hand.not_noted(done)
+            raise
+        self._noted(lost)
 
     async def _in_database(self, work: Callable[..., Any], *args: Any, last: bool = False) -> Any:
         """As Relay's."""
         trying = Trying(self, last=last)
         while True:
             try:
-                async for attempt in self.outbox.db.attempts(**SCOPE):
+                async for attempt in self.outbox.db.attempts(**self._scope()):
                     async with attempt as session:
                         answer = await session.run_sync(work, *args)
                 return answer
             except Exception as error:
                 pause = trying.after(error)
             await asyncio.sleep(pause)
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether the task itself was cancelled, and not something that ``send`` has waited for."""
+    task = asyncio.current_task()
+    cancelled = isinstance(error, asyncio.CancelledError)
+    return cancelled and task is not None and task.cancelling() > 0

@@ -28,6 +28,7 @@ from .message import (
     checked_payload,
     checked_topic,
 )
+from .own_scopes import scope_options
 from .relay import Relay
 from .writing import Draft
 
@@ -81,14 +82,17 @@ class Outbox:
 
     def create(self) -> None:
         """Make the tables, if they are not there."""
-        with self.db.session(propagation="not_supported", name="outbox: create") as session:
+        with self.db.session(**self._options("create", propagation="not_supported")) as session:
             self._create(session)
 
     async def acreate(self) -> None:
         """As ``create``, under asyncio."""
-        options: dict[str, Any] = {"propagation": "not_supported", "name": "outbox: create"}
+        options = self._options("create", propagation="not_supported")
         async with self.db.session(**options) as session:
             await session.run_sync(self._create)
+
+    def _options(self, what: str, **options: Any) -> dict[str, Any]:
+        return scope_options(self.db, f"outbox: {what}", **options)
 
     def _create(self, session: Session) -> None:
         connection = session.connection()
@@ -212,12 +216,12 @@ class Outbox:
 
     def waiting(self) -> Waiting:
         """What is to be sent at this moment."""
-        with self.db.session(name="outbox: waiting") as session:
+        with self.db.session(**self._options("waiting")) as session:
             return self._waiting(session)
 
     async def awaiting(self) -> Waiting:
         """As ``waiting``, under asyncio."""
-        async with self.db.session(name="outbox: waiting") as session:
+        async with self.db.session(**self._options("waiting")) as session:
             return await session.run_sync(self._waiting)
 
     def unpark(self) -> int:
@@ -225,12 +229,12 @@ class Outbox:
 
         Others of their keys may have been sent meanwhile.
         """
-        with self.db.session(name="outbox: unpark") as session:
+        with self.db.session(**self._options("unpark")) as session:
             return self._unpark(session)
 
     async def aunpark(self) -> int:
         """As ``unpark``, under asyncio."""
-        async with self.db.session(name="outbox: unpark") as session:
+        async with self.db.session(**self._options("unpark")) as session:
             return await session.run_sync(self._unpark)
 
     def _waiting(self, session: Session) -> Waiting:

@@ -1,7 +1,8 @@
 """What a relay has in hand: taken from the table for a time, and given back.
 
 Only the first message of a key may be taken, and with it those that follow. While it is there, and
-taken, nobody else has a message of that key; whoever took it deletes what was sent at once.
+taken, nobody else has a message of that key; what was sent is deleted in one go with the others
+that were taken together.
 """
 
 from __future__ import annotations
@@ -87,7 +88,9 @@ def _runs(
     alone = [id_ for id_, key in heads if key is None]
     keys = [key for _, key in heads if key is not None]
     wanted = or_(table.c.id.in_(alone), and_(table.c.key.in_(keys), table.c.parked.is_(False)))
-    is_due = (table.c.due <= database_now()).label("is_due")
+    now = database_now()
+    # one that somebody has in hand while the head is free: the head was parked, and is again due
+    is_due = and_(table.c.due <= now, table.c.leased <= now).label("is_due")
     rows = session.execute(select(table, is_due).where(wanted).order_by(table.c.id).limit(most))
     found, waiting = [], set()
     for row in rows:

@@ -32,4 +32,5 @@ def _sqlite(element: Any, compiler: Any, **_: Any) -> str:
 @compiles(database_now, "mysql")
 @compiles(database_now, "mariadb")
 def _mysql(element: Any, compiler: Any, **_: Any) -> str:
-    return "CAST(unix_timestamp(now(6)) * 1000000 AS SIGNED)"
+    # in UTC: by the session's zone an hour is there twice when summer ends
+    return "timestampdiff(microsecond, '1970-01-01', utc_timestamp(6))"

@@ -14,6 +14,7 @@ from ..errors import InvalidOption, UniqueViolation
 from . import tables
 from .clock import SECOND, database_now
 from .message import LONGEST
+from .own_scopes import scope_options
 
 _DAYS = 7 * 86_400.0
 
@@ -42,14 +43,17 @@ class Inbox:
     def __repr__(self) -> str:
         return f"<Inbox {self.received.fullname} of {self.db.name!r}>"
 
+    def _options(self, what: str, **options: Any) -> dict[str, Any]:
+        return scope_options(self.db, f"inbox: {what}", **options)
+
     def create(self) -> None:
         """Make the table, if it is not there."""
-        with self.db.session(propagation="not_supported", name="inbox: create") as session:
+        with self.db.session(**self._options("create", propagation="not_supported")) as session:
             self.received.create(session.connection(), checkfirst=True)
 
     async def acreate(self) -> None:
         """As ``create``, under asyncio."""
-        options: dict[str, Any] = {"propagation": "not_supported", "name": "inbox: create"}
+        options = self._options("create", propagation="not_supported")
         async with self.db.session(**options) as session:
             await session.run_sync(
                 lambda own: self.received.create(own.connection(), checkfirst=True)
@@ -68,14 +72,17 @@ class Inbox:
         :param token: the message's.
         :raises InvalidOption: it is no token.
         """
-        if not 0 < len(token) <= LONGEST:
-            problem = f"must have 1 to {LONGEST} characters"
+        if not 0 < len(token) <= LONGEST or token != token.rstrip():
+            # MariaDB and MySQL take strings for equal that differ in spaces at their ends alone
+            problem = f"must have 1 to {LONGEST} characters, the last one no space"
             raise InvalidOption("token", ..., problem, place="inbox.first()")
         if isinstance(session, AsyncSession):
             return session.run_sync(self._first, token)
         return self._first(session, token)
 
     def _first(self, session: Session, token: str) -> bool:
+        # what is pending may be refused for reasons of its own
+        session.flush()
         note = insert(self.received).values(token=token, received=database_now())
         try:
             with session.begin_nested():
@@ -90,12 +97,12 @@ class Inbox:
         :param older_than: seconds. Default: a week.
         :return: how many there were.
         """
-        with self.db.session(name="inbox: sweep") as session:
+        with self.db.session(**self._options("sweep")) as session:
             return self._sweep(session, older_than)
 
     async def asweep(self, older_than: float = _DAYS) -> int:
         """As ``sweep``, under asyncio."""
-        async with self.db.session(name="inbox: sweep") as session:
+        async with self.db.session(**self._options("sweep")) as session:
             return await session.run_sync(self._sweep, older_than)
 
     def _sweep(self, session: Session, older_than: float) -> int:

@@ -57,13 +57,15 @@ def checked_key(key: str | None) -> str | None:
 
 
 def checked_payload(payload: Any) -> Any:
-    """:raises InvalidOption: JSON has no form for it."""
+    """A copy: what becomes of the original between now and the COMMIT is not sent.
+
+    :raises InvalidOption: JSON has no form for it.
+    """
     try:
-        json.dumps(payload, allow_nan=False)
+        return json.loads(json.dumps(payload, allow_nan=False))
     except (TypeError, ValueError) as error:
         problem = f"is nothing that JSON can hold ({error})"
         raise InvalidOption("payload", ..., problem, place=_PLACE) from None
-    return payload
 
 
 def checked_headers(headers: Mapping[str, str] | None) -> dict[str, str]:

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import InvalidOption
-from ..proof import new_token
+from sqlalchemy.exc import SQLAlchemyError
+
+from ..errors import (
+    ConfigurationError,
+    DatabaseClosed,
+    HermeticError,
+    IntegrityViolation,
+    InvalidData,
+    InvalidOption,
+    InvalidStatement,
+    PermissionDenied,
+    ScopeError,
+    UnsupportedFeature,
+)
 from . import claims
 from .claims import Claimed
 from .message import Message
+from .own_scopes import scope_options
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -23,12 +35,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("hermetic.outbox")
 
-# conflicts with other relays are nothing to tell of
-SCOPE: Final[dict[str, Any]] = {
-    "name": "outbox: relay",
-    "propagation": "requires_new",
-    "retry": 5,
-}
+# what does not pass by waiting
+_HOPELESS: Final = (
+    ConfigurationError,
+    DatabaseClosed,
+    IntegrityViolation,
+    InvalidData,
+    InvalidStatement,
+    PermissionDenied,
+    ScopeError,
+    UnsupportedFeature,
+)
+# what may
+_OF_THE_DATABASE: Final = (HermeticError, SQLAlchemyError, OSError)
 # a database that is away is asked again after the first of these, and at the longest the last
 _FIRST_PAUSE, _LAST_PAUSE = 0.1, 5.0
 # seconds for which a relay that ends tries to note what it has sent
@@ -66,7 +85,9 @@ class Done:
 class Hand:
     """The messages that a relay has in hand, and what became of them. Nothing here waits."""
 
-    def __init__(self, runs: list[list[Claimed]], until: float) -> None:
+    def __init__(self, lease: str, runs: list[list[Claimed]], until: float) -> None:
+        # a name of its own: the same relay may run in several threads, and in forked processes
+        self.lease = lease
         self.runs = runs
         # monotonic seconds at which they are another's
         self.until = until
@@ -85,6 +106,11 @@ class Hand:
         """What has become of some of them since it was last asked."""
         done, self._done = self._done, Done()
         return done
+
+    def not_noted(self, done: Done) -> None:
+        """It was given out, and noting it was broken off."""
+        self._done.sent[:0] = done.sent
+        self._done.failed = done.failed | self._done.failed
 
 
 class Relaying:
@@ -121,45 +147,49 @@ class Relaying:
         self._pause = pause
         self._longest_pause = longest_pause
         self._attempts = attempts
-        self._name = new_token()
-        self._stopping = threading.Event()
+        # a signal handler sets it: an Event's lock may be held by what it has interrupted
+        self._stopping = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.outbox.messages.fullname}: {self.told}>"
 
     # ------------------------------------------------------------ in the database
 
-    def _claim(self, session: Session) -> Hand | float:
+    def _scope(self) -> dict[str, Any]:
+        # conflicts with other relays are nothing to tell of
+        return scope_options(self.outbox.db, "outbox: relay", propagation="requires_new", retry=5)
+
+    def _claim(self, session: Session, lease: str) -> Hand | float:
         """What is in hand now, or how long to wait for more."""
         # counted from before the database's clock is asked
         until = time.monotonic() + self._lease
         table = self.outbox.messages
-        runs = claims.claim(session, table, self._name, self._lease, self._batch)
+        runs = claims.claim(session, table, lease, self._lease, self._batch)
         if runs:
-            return Hand(runs, until)
+            return Hand(lease, runs, until)
         return self._poll if runs is not None else _SOON
 
-    def _note(self, session: Session, done: Done) -> int:
+    def _note(self, session: Session, lease: str, done: Done) -> int:
         """Note what became of messages; how many of those sent were not ours any more."""
         table = self.outbox.messages
-        found = claims.delete_sent(session, table, self._name, done.sent)
+        found = claims.delete_sent(session, table, lease, done.sent)
         for id_, (pause, error) in done.failed.items():
-            claims.put_off(session, table, self._name, id_, pause, error)
+            claims.put_off(session, table, lease, id_, pause, error)
         return len(done.sent) - found
 
-    def _end(self, session: Session, done: Done) -> int:
+    def _end(self, session: Session, lease: str, done: Done) -> int:
         """Note it, and put back what is left."""
-        lost = self._note(session, done)
-        claims.put_back(session, self.outbox.messages, self._name)
+        lost = self._note(session, lease, done)
+        claims.put_back(session, self.outbox.messages, lease)
         return lost
 
     def _renew(
-        self, session: Session, done: Done, left: frozenset[int]
+        self, session: Session, lease: str, done: Done, left: frozenset[int]
     ) -> tuple[int, set[int], float]:
         """Note it, and keep the rest for longer."""
-        lost = self._note(session, done)
+        lost = self._note(session, lease, done)
         until = time.monotonic() + self._lease
-        held = claims.renew(session, self.outbox.messages, self._name, left, self._lease)
+        held = claims.renew(session, self.outbox.messages, lease, left, self._lease)
         return lost, held, until
 
     # ------------------------------------------------------------ what is thought between
@@ -220,13 +250,15 @@ class Trying:
 
         :raises Exception: the error, where there is none.
         """
+        if isinstance(error, _HOPELESS) or not isinstance(error, _OF_THE_DATABASE):
+            raise error
         now = time.monotonic()
         if self._first is None:
             self._first = now
             log.warning(
                 "%r: the database does not take part; it goes on.", self._relay, exc_info=error
             )
-        ends = self._last or self._relay._stopping.is_set()
+        ends = self._last or self._relay._stopping
         if ends and now > self._first + _LAST_SECONDS:
             raise error
         pause, self._pause = self._pause, min(self._pause * 2, _LAST_PAUSE)

@@ -70,7 +70,7 @@ def received(name: str, metadata: MetaData, schema: str | None) -> Table:
     return Table(
         name,
         metadata,
-        Column("token", String(LONGEST), primary_key=True),
+        Column("token", _EXACT, primary_key=True),
         Column("received", BigInteger, nullable=False, index=True),
         schema=schema,
     )
