@@ -129,9 +129,19 @@ class Database(Closing, Engines, Watched, Working):
         return [*self._servers, *(self.tenant_servers or ())]
 
     def _routed(self) -> Routes:
-        if self.routes is None:
-            self.routes = Routes(self.server, self.options, self.registry)
-        return self.routes
+        routes = self._own_routes()
+        if routes is None:
+            routes = Routes(self.server, self.options, self.registry)
+            if self.sandboxes is None or not self.sandboxes.stand_before(routes):
+                self.routes = routes
+        return routes
+
+    def _own_routes(self) -> Routes | None:
+        """Those to its servers, also while sandboxes stand before them."""
+        if self.sandboxes is None:
+            return self.routes
+        found: Routes | None = self.sandboxes.behind(self.routes)
+        return found
 
     @classmethod
     def from_env(
@@ -506,14 +516,14 @@ class Database(Closing, Engines, Watched, Working):
         self._close_servers()
 
     def _close_servers(self) -> None:
-        if self.routes is not None:
-            self.routes.probing.end(self.options.cleanup_timeout)
+        if (routes := self._own_routes()) is not None:
+            routes.probing.end(self.options.cleanup_timeout)
         for server in self._taken_servers():
             server.close()
 
     async def _aclose_servers(self) -> None:
-        if self.routes is not None:
-            await self.routes.probing.aend(self.options.cleanup_timeout)
+        if (routes := self._own_routes()) is not None:
+            await routes.probing.aend(self.options.cleanup_timeout)
         for server in self._taken_servers():
             await server.aclose()
 

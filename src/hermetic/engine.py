@@ -68,6 +68,8 @@ class Server:
         self.tenant = tenant
         # called when a connection to it was made
         self.connected: Callable[[], None] | None = None
+        # called with an engine that was made, of those that scopes use
+        self.outfitted: Callable[[Engine], None] | None = None
         self.options = options
         self.registry = registry
         self.family = family_of(url)
@@ -349,6 +351,8 @@ class Server:
             )
             pool.connecting.born = upkeep.born
             self._upkeeps[engine] = upkeep
+        if gate is None and self.outfitted is not None:
+            self.outfitted(engine)
 
     # ------------------------------------------------------------ upkeep
 

@@ -45,6 +45,9 @@ class Bay(Server):
         # the driver's connection, as SQLAlchemy has it; whether it was set up
         self.real: Any = None
         self.greeted = self.spoilt = self.shutting = False
+        # whose it is; and whether the sandbox itself takes the connection
+        self.owner: Any = database.sandboxes
+        self.inward = False
         self.deferrable = False
         self.isolation = database.family.default_isolation
         # who has a connection outside of scopes, by the pool's record, and the line that took it
@@ -112,6 +115,8 @@ class Bay(Server):
 
     def _on_checkout(self, dbapi: Any, record: Any, proxy: Any) -> None:
         if demanded() is None:
+            if not self.inward:
+                self.owner.check_here(self)
             self.taken[id(record)] = Place(user_frame())
 
     def _on_checkin(self, dbapi: Any, record: Any) -> None:
@@ -140,7 +145,7 @@ class Bay(Server):
 
     def begin_sandbox(self, name: str, isolation: Isolation | None, wait: float) -> None:
         """Connect, if need be, and begin the transaction that is rolled back at the end."""
-        fairy = self._whole_engine().raw_connection()
+        fairy = self._raw()
         try:
             self.taken.clear()
             cursor: Any = fairy.cursor()
@@ -164,7 +169,7 @@ class Bay(Server):
     def end_sandbox(self) -> None:
         """Roll everything back; ``levels.ended`` says whether that was possible."""
         try:
-            fairy = self._whole_engine().raw_connection()
+            fairy = self._raw()
             try:
                 self._roll_back(fairy)
             finally:
@@ -187,6 +192,13 @@ class Bay(Server):
                 cursor.execute("ROLLBACK")
         finally:
             cursor.close()
+
+    def _raw(self) -> Any:
+        self.inward = True
+        try:
+            return self._whole_engine().raw_connection()
+        finally:
+            self.inward = False
 
     def _whole_engine(self) -> Engine:
         if self.loop is None:

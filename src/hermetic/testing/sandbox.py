@@ -14,6 +14,7 @@ from typing import ParamSpec, Self, TypeVar
 from sqlalchemy.util import greenlet_spawn
 
 from ..checking import Checker
+from ..current import open_scope
 from ..database import Database
 from ..errors import InvalidOption
 from ..options import Isolation
@@ -157,6 +158,7 @@ class Sandbox:
 
     def __enter__(self) -> Self:
         self._check_closed()
+        self._check_no_scope()
         self.asynchronous = False
         self._opened(self._begun())
         return self
@@ -183,6 +185,7 @@ class Sandbox:
 
     async def __aenter__(self) -> Self:
         self._check_closed()
+        self._check_no_scope()
         self.asynchronous, self._loop = True, asyncio.get_running_loop()
         self._opened(await greenlet_spawn(self._begun))
         return self
@@ -231,6 +234,17 @@ class Sandbox:
             bay.shut()
             raise
         return bay
+
+    def _check_no_scope(self) -> None:
+        scope = open_scope(self.database.registry)
+        if scope is not None and scope.owner.is_current():
+            raise SandboxError(
+                f"Sandbox {self.name!r} cannot begin inside of {scope.ref}: what joins that is "
+                "committed with it.",
+                sandbox=self.name,
+                scope=scope.ref,
+                hint="Open the sandbox first, and the scope in it.",
+            )
 
     def _opened(self, bay: Bay) -> None:
         self._bay = bay

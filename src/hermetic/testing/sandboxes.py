@@ -12,6 +12,7 @@ from sqlalchemy import Engine, event
 
 from ..engine import Server
 from ..errors import ConfigurationError
+from ..pool import demanded
 from ..registry import Scope
 from ..tenancy import DatabasePerTenant
 from .bay import Bay
@@ -55,22 +56,12 @@ class Staying:
 _STAYING = Staying()
 
 
-class NoProbing:
-    """What looks at servers, where there is but one."""
-
-    def end(self, timeout: float) -> None:
-        """Nothing was begun."""
-
-    async def aend(self, timeout: float) -> None:
-        """Nothing was begun."""
-
-
 # ``None`` for a sandbox: this code is outside of all on purpose
 memberships: ContextVar[Membership | None] = ContextVar("hermetic_sandboxes", default=None)
 
 
 class Sandboxes:
-    """What says where scopes go, in the place of a Database's own routes, while there are any."""
+    """What says where scopes go, in the place of a Database's own routes, from the first one on."""
 
     def __init__(self, database: Database) -> None:
         if isinstance(database.options.tenants, DatabasePerTenant):
@@ -92,10 +83,17 @@ class Sandboxes:
             raise AttributeError(name)
         return getattr(self._routes, name)
 
-    @property
-    def probing(self) -> Any:
-        """What is ended when the Database is closed in the middle of a sandbox."""
-        return NoProbing() if self._routes is None else self._routes.probing
+    def behind(self, routes: Any) -> Any:
+        """The Database's own routes, if it has any, where it has these."""
+        return self._routes if routes is self else routes
+
+    def stand_before(self, routes: Any) -> bool:
+        """Take the Database's own, which were made just now, if these are in their place."""
+        with self._lock:
+            if self.database.routes is not self:
+                return False
+            self._routes = routes
+            return True
 
     # ------------------------------------------------------------ which one
 
@@ -119,6 +117,16 @@ class Sandboxes:
         sandbox = self._here(asynchronous=asynchronous)
         return self.database.server if sandbox is None else sandbox.bay
 
+    def check_here(self, bay: Bay) -> None:
+        """:raises OutsideSandbox: a bay's engine is used by code that is not in its sandbox."""
+        sandbox = self._here(asynchronous=bay.loop is not None)
+        if sandbox is None or sandbox.bay is not bay:
+            raise OutsideSandbox(
+                "An engine is used that is another sandbox's.",
+                sandbox="" if sandbox is None else sandbox.name,
+                hint="Ask for db.engine where it is used.",
+            )
+
     def _here(self, *, asynchronous: bool) -> Sandbox | None:
         member = memberships.get()
         other: Sandbox | None = None
@@ -132,7 +140,7 @@ class Sandboxes:
                     return found
                 other = other or found
             member = member.around
-        if not self._open:
+        if not self._open and other is None:
             return None
         raise self._outside(other, asynchronous)
 
@@ -152,8 +160,9 @@ class Sandboxes:
         else:
             why = f"its own, {other.name!r}, has ended"
             hint = "Wait for what a test has started before it ends."
+        has = f"has open sandboxes ({names}), and" if names else "was sandboxed here:"
         return OutsideSandbox(
-            f"Database {self.database.name!r} has open sandboxes ({names}), and {why}.",
+            f"Database {self.database.name!r} {has} {why}.",
             sandbox="" if other is None else other.name,
             hint=hint,
         )
@@ -187,32 +196,43 @@ class Sandboxes:
     def opened(self, sandbox: Sandbox) -> None:
         """From here on scopes ask which sandbox they are in."""
         with self._lock:
-            if not self._open:
+            if self.database.routes is not self:
                 self._routes = self.database.routes
                 routes: Any = self
+                # from now on: what was started in a sandbox may outlive them all
                 self.database.routes = routes
+            if not self._open:
                 self._guard()
             self._open[id(sandbox)] = sandbox
 
     def ended(self, sandbox: Sandbox) -> None:
-        """The last one leaves the Database as it was."""
+        """With the last one goes the guard of the Database's own engines."""
         with self._lock:
             if self._open.pop(id(sandbox), None) is not None and not self._open:
-                self.database.routes = self._routes
+                self.database.server.outfitted = None
                 for engine in self._guarded:
                     event.remove(engine, "checkout", self._on_checkout)
                 self._guarded = []
 
     def _guard(self) -> None:
         """Whoever took an engine before is not to write past the sandbox that it is in."""
-        self._guarded = self.database.server.engines()
-        for engine in self._guarded:
+        server = self.database.server
+        # first: one that is made right now is met twice, or by this
+        server.outfitted = self._guard_one
+        for engine in server.engines():
+            self._guard_one(engine)
+
+    def _guard_one(self, engine: Engine) -> None:
+        if not event.contains(engine, "checkout", self._on_checkout):
             event.listen(engine, "checkout", self._on_checkout)
+            self._guarded.append(engine)
 
     def _on_checkout(self, dbapi: Any, record: Any, proxy: Any) -> None:
         member = memberships.get()
-        while member is not None and member.sandbox is not None:
+        while member is not None:
             found = member.sandbox
+            if found is None:
+                return
             if found.database is self.database and found.is_open:
                 raise OutsideSandbox(
                     f"A connection was taken past sandbox {found.name!r}, from an engine that was "
@@ -221,6 +241,8 @@ class Sandboxes:
                     hint="Ask for db.engine where it is used: inside it is the sandbox's.",
                 )
             member = member.around
+        if demanded() is None:
+            raise self._outside(None, False)
 
     def take_all(self) -> list[Bay]:
         """Every bay that is free, for the last time."""
