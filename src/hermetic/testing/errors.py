@@ -74,7 +74,9 @@ class SandboxMixed(SandboxError):
 
 
 class OutsideSandbox(SandboxError):
-    """A scope was opened outside of every sandbox, while its Database has some open."""
+    """A scope or connection was asked for outside of every sandbox, while its Database has some
+    open, or by what was started in one that has ended.
+    """
 
 
 class TemplateError(ConfigurationError):

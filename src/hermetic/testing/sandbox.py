@@ -319,7 +319,8 @@ def sandbox(
 
     ``with`` for the scopes of threads, ``async with`` for those of asyncio. The code of its context
     is inside, and so are the tasks that it starts; threads are let in with ``enter`` or
-    ``let_in``. While a Database has sandboxes, its scopes outside of all of them are refused.
+    ``let_in``. While a Database has sandboxes, its scopes outside of all of them are refused; those
+    of what was started in one are refused once that has ended. It does not begin inside a scope.
 
     :param name: what errors call it. Default: the line that makes it.
     :param isolation: the level of its transaction. Default ``None``: the server's own.
