@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import sessionmaker
 
 from hermetic import Database
@@ -100,6 +101,11 @@ def test_what_is_in_the_sandbox_of_another_database_is_in_none_of_this_one(
     assert users(db) == 0
 
 
+async def _connect(engine: AsyncEngine) -> None:
+    async with engine.connect():
+        pass
+
+
 def _entered(box: Any, engine: Engine) -> None:
     with box.enter():
         write(engine)
@@ -130,9 +136,8 @@ async def test_the_same_under_asyncio(tmp_path: Path) -> None:
             with outside():
                 engine = db.async_engine
             with pytest.raises(OutsideSandbox, match="taken past"):
-                await engine.connect()
-        async with engine.connect():
-            pass
+                await _connect(engine)
+        await _connect(engine)
 
 
 def test_an_engine_of_one_sandbox_is_not_used_in_another(db: Database) -> None:

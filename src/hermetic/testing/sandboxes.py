@@ -90,7 +90,8 @@ class Sandboxes:
     def stand_before(self, routes: Any) -> bool:
         """Take the Database's own, which were made just now, if these are in their place."""
         with self._lock:
-            if self.database.routes is not self:
+            standing: Any = self.database.routes
+            if standing is not self:
                 return False
             self._routes = routes
             return True
@@ -196,11 +197,10 @@ class Sandboxes:
     def opened(self, sandbox: Sandbox) -> None:
         """From here on scopes ask which sandbox they are in."""
         with self._lock:
-            if self.database.routes is not self:
-                self._routes = self.database.routes
-                routes: Any = self
+            routes: Any = self
+            if self.database.routes is not routes:
                 # from now on: what was started in a sandbox may outlive them all
-                self.database.routes = routes
+                self._routes, self.database.routes = self.database.routes, routes
             if not self._open:
                 self._guard()
             self._open[id(sandbox)] = sandbox
