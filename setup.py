@@ -44,6 +44,8 @@ def extensions() -> list[Extension]:
             name,
             [str(SOURCE / Path(*name.split(".")).with_suffix(".py"))],
             optional=not REQUIRED,
+            # debug information is three quarters of a module's size, and takes its time to write
+            extra_compile_args=["-g0"],
         )
         for name in compiled_modules()
     ]
@@ -66,12 +68,12 @@ class Build(build_ext):
         for extension in self.extensions:
             extension.sources = made[extension.name].sources
             extension.depends = made[extension.name].depends
+        # one C compiler for each processor; pip's editable build forgets the option
+        self.parallel = PROCESSORS
         super().run()
 
 
 setup(
     ext_modules=extensions(),
     cmdclass={"build_ext": Build},
-    # one C compiler for each processor
-    options={"build_ext": {"parallel": PROCESSORS}},
 )
