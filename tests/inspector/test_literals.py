@@ -18,6 +18,8 @@ SHOWN = [
     ("/* don't */ SELECT 'secret'", "/* don't */ SELECT '…'"),
     ("SELECT 'secret that was cut o", "SELECT '…'"),
     ("SELECT $1, $2", "SELECT $1, $2"),
+    ("SELECT $é$it's $a$ secret$é$, 'secret'", "SELECT '…', '…'"),
+    ("SELECT /* /* x */ it's */ 'secret'", "SELECT /* /* x */ it'…'"),
 ]
 
 
@@ -28,7 +30,8 @@ def test_strings_are_hidden_and_names_are_not(statement: str, shown: str) -> Non
 
 def test_strings_in_double_quotes_are_hidden_where_there_are_such() -> None:
     statement = "SELECT \"secret\", `a name`, 'secret' # don't\n, 'secret' /*! , 'secret' */"
-    shown = "SELECT '…', `a name`, '…' # don't\n, '…' /*! , '…' */"
+    statement += " /*M! , 'secret' */"
+    shown = "SELECT '…', `a name`, '…' # don't\n, '…' /*! , '…' */ /*M! , '…' */"
     assert without_literals(statement, double_quoted=True) == shown
 
 

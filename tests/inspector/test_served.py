@@ -173,6 +173,8 @@ def test_the_form_gives_a_cookie_that_lets_in(serve: Serve, db: Database) -> Non
         assert ask(url, "/api/live", Cookie=cookie).status == 200
         assert ask(url, "/api/live", Cookie=f"{cookie[:-1]}").status == 401
         assert ask(url, "/api/live", Cookie="\x7f=;;=").status == 401
+        others = 'theme=dark; prefs={"a": [1, 2]}; @=ü; '.encode().decode("latin-1")
+        assert ask(url, "/api/live", Cookie=f"{others}{cookie}; b[0]=1").status == 200
         crossed = ask(
             url, "/login", method="POST", body=f"token={TOKEN}", Sec_Fetch_Site="cross-site", **form
         )
@@ -400,3 +402,33 @@ def test_wsgi_of_is_wsgi(db: Database) -> None:
     assert b"<!doctype html>" in b"".join(answer)
     answer.close()
     assert told == ["200 OK"]
+
+
+class Body:
+    """Writes down how much of it was read."""
+
+    def __init__(self) -> None:
+        self.read_bytes: list[int] = []
+
+    def read(self, size: int = -1) -> bytes:
+        self.read_bytes.append(size)
+        return b"token=wrong"
+
+
+@pytest.mark.parametrize(
+    ("length", "read"),
+    [("11", [11]), ("4097", []), ("00000400000000", []), ("²", []), ("-1", []), ("", [])],
+)
+def test_no_more_than_a_token_is_read_before_it_is_known(
+    db: Database, length: str, read: list[int]
+) -> None:
+    body = Body()
+    environ: dict[str, Any] = {"REQUEST_METHOD": "POST", "PATH_INFO": "/login"}
+    setup_testing_defaults(environ)
+    environ |= {"CONTENT_LENGTH": length, "wsgi.input": body}
+    told: list[str] = []
+
+    list(wsgi(db, token=TOKEN)(environ, lambda status, headers: told.append(status)))
+
+    assert told == ["401 Unauthorized"]
+    assert body.read_bytes == read

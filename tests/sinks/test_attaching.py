@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextvars
+import gc
 import logging
 import os
+import weakref
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
-from hermetic import Finding, Outcome, RetryRequested, Watch
+from hermetic import Database, Finding, Outcome, RetryRequested, Watch
 from hermetic.events import Event, RetryScheduled
 from hermetic.sinks import ScopeView, Sink, attach
 from tests.behaviour.aftermath import check_nothing_left, on
@@ -262,3 +264,36 @@ def _in_a_child(answer: Any) -> int:
     if child == 0:
         os._exit(answer())
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.parametrize("how", ["sink", "limit"])
+def test_a_database_that_was_looked_at_is_forgotten(how: str) -> None:
+    database = Database("sqlite://")
+    registry = weakref.ref(database.registry)
+    if how == "sink":
+        detach = attach(database, Listed())
+        with database.session():
+            pass
+        detach()
+    else:
+        with database.assert_statements(exactly=0), database.session():
+            pass
+    database.close()
+
+    del database
+    gc.collect()
+
+    assert registry() is None
+
+
+@in_threads
+async def test_a_scope_that_outlives_whoever_looked_tells_whoever_looks_next(world: World) -> None:
+    first, second = Listed(), Listed()
+    detach = attach(world.db, first)
+    async with world.session(name="long"):
+        detach()
+        gc.collect()
+        detach = attach(world.db, second)
+    detach()
+    assert first.ended_at == ["long"]
+    assert len(second.ended_at) == 1, "it is told by the same watcher"

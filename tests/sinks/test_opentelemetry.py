@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 
-from hermetic import RetryRequested
+from hermetic import InvalidOption, RetryRequested
 from tests.behaviour.aftermath import check_nothing_left, on
 from tests.models import User
 from tests.optional import optional
@@ -295,6 +295,21 @@ async def test_operations_and_pools_are_measured(world: World, seen: Seen) -> No
 
     detach()
     assert seen.points("db.client.connection.max") == []
+
+
+@in_threads
+async def test_metrics_tell_a_number_of_names_apart(world: World, seen: Seen) -> None:
+    detach = seen.attach(world.db, names=2)
+    for name in ("one", "two", "three", "four", "one"):
+        async with world.session(name=name):
+            pass
+    points = seen.points("hermetic.scope.duration")
+    counts = {point.attributes["hermetic.scope.name"]: point.count for point in points}
+    assert counts == {"one": 2, "two": 1, "other": 2}
+    assert {span.name for span in seen.spans()} >= {"three", "four"}
+    detach()
+    with pytest.raises(InvalidOption, match="names"):
+        seen.attach(world.db, names=0)
 
 
 LITERALS = [

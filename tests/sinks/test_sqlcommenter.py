@@ -12,6 +12,7 @@ from sqlalchemy import event, insert, select
 
 from hermetic import InvalidOption, ScopeControls
 from hermetic.sinks import ScopeView, Sink, attach, sqlcommenter
+from hermetic.watching import commenting
 from hermetic.watching.commenting import rendered
 from tests.behaviour.aftermath import check_nothing_left, on, on_postgresql
 from tests.models import Order, User
@@ -251,3 +252,23 @@ async def test_frames_and_streams_go_on_as_without(world: World) -> None:
             streamed = list((await session.execute(asked_for)).scalars())
     assert len(streamed) == 20
     await check_nothing_left(world)
+
+
+@on_servers
+async def test_neither_long_statements_nor_those_of_a_span_are_remembered(world: World) -> None:
+    class Traced(Sink):
+        def comment(self, scope: ScopeView) -> dict[str, str]:
+            return {"traceparent": "00-1-1-01"} if scope.name == "traced" else {"of": scope.name}
+
+    detach = attach(world.db, Traced())
+    commenting._remembered.cache_clear()
+    long = "SELECT 1" + " " * 5000 + "+ 1"
+    for name, statement, kept in (
+        ("plain", long, 0),
+        ("traced", "SELECT 1", 0),
+        ("plain", "SELECT 1", 1),
+    ):
+        async with world.session(name=name) as session:
+            await session.execute(statement)
+        assert commenting._remembered.cache_info().currsize == kept, name
+    detach()

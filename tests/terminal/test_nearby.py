@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import socket
 import stat
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -445,3 +449,70 @@ def test_making_a_database_opens_nothing(place: Path) -> None:
     assert (set(threading.enumerate()) - before, door.path) == (set(), None)
     assert not place.exists()
     db.close()
+
+
+class Counted(Door):
+    """Writes down when somebody was to be let in."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer)
+        self.met: list[float] = []
+
+    def _meet(self, listener: socket.socket) -> bool:
+        self.met.append(time.monotonic())
+        return super()._meet(listener)
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """This process can open nothing."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    copies: list[int] = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+    try:
+        with suppress(OSError):
+            while True:
+                copies.append(os.dup(0))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        for each in copies:
+            os.close(each)
+
+
+def test_whoever_cannot_be_let_in_waits_and_costs_nothing(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hermetic.nearby.door._PAUSE", 0.1)
+    own = Counted(lambda question, databases: {"pid": 1})
+    database = Database("sqlite://")
+    own.add(database)
+    own.open()
+    path = eventually(lambda: own.path, bool)
+    with socket.socket(socket.AF_UNIX) as client:
+        with no_more_files():
+            client.connect(str(path))
+            eventually(lambda: own.met, lambda met: len(met) > 2)
+            first, _, third, *_ = own.met
+            assert third - first >= 0.15, "it turns"
+        client.sendall(b'\0\0\0\x0d{"ask":"who"}')
+        client.settimeout(PATIENCE)
+        assert b"pid" in client.recv(100)
+    own.leave(database)
+    eventually(lambda: own.path, lambda found: found is None)
+
+
+def test_the_door_shuts_while_somebody_waits_at_it(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hermetic.nearby.door._PAUSE", 100 * PATIENCE)
+    own = Counted(lambda question, databases: {})
+    database = Database("sqlite://")
+    own.add(database)
+    own.open()
+    path = eventually(lambda: own.path, bool)
+    with socket.socket(socket.AF_UNIX) as client, no_more_files():
+        client.connect(str(path))
+        eventually(lambda: own.met, bool)
+        own.leave(database)
+        eventually(lambda: own.path, lambda found: found is None)

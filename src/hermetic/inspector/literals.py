@@ -11,18 +11,19 @@ _HIDDEN = "'…'"
 _STRING = r"'(?:[^']|'')*(?:'|\Z)"
 _NAME = r'"(?:[^"]|"")*(?:"|\Z)'
 _BACKTICKS = r"`[^`]*(?:`|\Z)"
-_DOLLARS = r"\$\$.*?(?:\$\$|\Z)|\$(?P<tag>[A-Za-z_]\w*)\$.*?(?:\$(?P=tag)\$|\Z)"
+_DOLLARS = r"\$\$.*?(?:\$\$|\Z)|\$(?P<tag>[^\W\d]\w*)\$.*?(?:\$(?P=tag)\$|\Z)"
 
 _STANDARD = re.compile(
     rf"--[^\n]*|/\*.*?(?:\*/|\Z)|{_NAME}|{_BACKTICKS}|(?P<string>{_STRING}|{_DOLLARS})", re.DOTALL
 )
 # a string may be in double quotes, and what is in a comment may be run
 _BACKTICKED = re.compile(
-    rf"--(?=\s)[^\n]*|\#[^\n]*|/\*(?!!).*?(?:\*/|\Z)|{_BACKTICKS}|(?P<string>{_STRING}|{_NAME})",
+    rf"--(?=\s)[^\n]*|\#[^\n]*|/\*(?!M?!).*?(?:\*/|\Z)|{_BACKTICKS}|(?P<string>{_STRING}|{_NAME})",
     re.DOTALL,
 )
-# whether the quote behind it ends a string is a setting of the server
-_DOUBTFUL = re.compile(r"\\['\"]")
+# whether the quote behind it ends a string is a setting of the server; a comment inside of another
+# is one for some servers alone
+_DOUBTFUL = re.compile(r"\\['\"]|/\*(?:(?!\*/).)*?/\*", re.DOTALL)
 _ALL_QUOTED = re.compile(r"['\"].*['\"]|['\"].*", re.DOTALL)
 
 
@@ -30,7 +31,8 @@ _ALL_QUOTED = re.compile(r"['\"].*['\"]|['\"].*", re.DOTALL)
 def without_literals(statement: str, *, double_quoted: bool) -> str:
     """Its text with every string in it hidden. Comments and names stay as they are.
 
-    :param double_quoted: whether a string may be in double quotes; elsewhere that is a name.
+    :param double_quoted: whether a string may be in double quotes; elsewhere that is a name. SQLite
+        takes one that is no column for a string, which is shown.
     """
     if "'" not in statement and '"' not in statement and "$" not in statement:
         return statement

@@ -185,9 +185,9 @@ def _asked_by_wsgi(environ: dict[str, Any]) -> Request:
         if key.startswith("HTTP_")
     }
     body = b""
-    length = environ.get("CONTENT_LENGTH") or "0"
-    if length.isdigit() and 0 < int(length[:6]) <= LONGEST_BODY:
-        body = environ["wsgi.input"].read(int(length))
+    length = _length(environ.get("CONTENT_LENGTH") or "0")
+    if 0 < length <= LONGEST_BODY:
+        body = environ["wsgi.input"].read(length)
     return Request(
         method=environ["REQUEST_METHOD"],
         path=_decoded(environ.get("PATH_INFO", "")),
@@ -198,6 +198,11 @@ def _asked_by_wsgi(environ: dict[str, Any]) -> Request:
         secure=environ.get("wsgi.url_scheme") == "https",
         body=body,
     )
+
+
+def _length(text: str) -> int:
+    """What a header says; 0 for what is not a number, or has more digits than any that is read."""
+    return int(text) if len(text) <= 6 and text.isascii() and text.isdigit() else 0
 
 
 def _decoded(text: str) -> str:

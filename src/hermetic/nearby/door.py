@@ -27,6 +27,8 @@ from .identity import identity
 
 # seconds for a question, which is sent at once, to come; and for an answer to be taken
 _COMES, _TAKEN = 0.5, 2.0
+# seconds until somebody is let in after there was no file left for that
+_PAUSE = 0.5
 # what says how everything is. An edge, which is known here by its name alone: the core imports none
 _STATE = "hermetic.inspector.state"
 
@@ -157,14 +159,16 @@ class Door:
         poll = select.poll()
         poll.register(listener, select.POLLIN)
         poll.register(woken, select.POLLIN)
+        pause = select.poll()
+        pause.register(woken, select.POLLIN)
         while True:
             ready = {number for number, _ in poll.poll()}
             if woken.fileno() in ready:
                 woken.recv(64)
                 if self._shut():
                     return
-            if listener.fileno() in ready:
-                self._meet(listener)
+            if listener.fileno() in ready and not self._meet(listener):
+                pause.poll(_PAUSE * 1000)  # who waits at the door is there still
 
     def _shut(self) -> bool:
         """Unless a Database has come meanwhile."""
@@ -179,11 +183,14 @@ class Door:
                 each.close()
         return True
 
-    def _meet(self, listener: socket.socket) -> None:
+    def _meet(self, listener: socket.socket) -> bool:
+        """``False`` where nobody can be let in, as there are no more files to be opened."""
         try:
             client, _ = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return True  # it has gone
         except OSError:
-            return  # it has gone, or there are no more files to be opened
+            return False
         self._client = client
         try:
             with client:
@@ -194,6 +201,7 @@ class Door:
             logger.exception("this process cannot be told of")
         finally:
             self._client = None
+        return True
 
     def _talk(self, client: socket.socket) -> None:
         if not wire.is_trusted(client):

@@ -10,6 +10,7 @@ from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
 
 from ..seen import SeenScope
 from ..watching.sink import ScopeView
+from .counting import OTHER
 from .wording import operation_of
 
 # upper ends in seconds, as the conventions have them
@@ -84,9 +85,14 @@ def _durations(meter: Meter, name: str, description: str) -> Histogram:
 
 
 class Measures:
-    """The instruments of one Database. Those of its pools look at it when they are asked."""
+    """The instruments of one Database. Those of its pools look at it when they are asked.
 
-    def __init__(self, database: Any, meter: Meter) -> None:
+    :param names: how many names of scopes are told apart; further ones are ``other``.
+    """
+
+    def __init__(self, database: Any, meter: Meter, names: int = 200) -> None:
+        self._most = names
+        self._told: set[str] = set()
         self.place = Whereabouts(database)
         self._database: Callable[[], Any] = weakref.ref(database)
         self._name = database.name
@@ -152,16 +158,25 @@ class Measures:
                 took = step.failed_after or 0.0
             self._operations.record(took, attributes)
         outcome = "none" if seen.outcome is None else seen.outcome.name.lower()
-        whole = {"hermetic.scope.name": seen.name, "hermetic.scope.outcome": outcome}
+        name = self._named(seen.name)
+        whole = {"hermetic.scope.name": name, "hermetic.scope.outcome": outcome}
         if seen.error is not None:
             whole["error.type"] = scope.code or seen.error
         self._scopes.record(seen.seconds, {**place, **whole})
         if seen.attempt > 1:
-            self._retries.add(1, {**place, "hermetic.scope.name": seen.name})
+            self._retries.add(1, {**place, "hermetic.scope.name": name})
         if seen.statements:
             pool = {"db.client.connection.pool.name": self._pool_of(seen)}
             self._waits.record(seen.waited, pool)
             self._uses.record(scope.used, pool)
+
+    def _named(self, name: str) -> str:
+        # an instrument keeps what it was told of each name for as long as the process
+        if name not in self._told:
+            if len(self._told) >= self._most:
+                return OTHER
+            self._told.add(name)  # threads may add one each too many
+        return name
 
     def _pool_of(self, seen: SeenScope) -> str:
         server = " ".join(filter(None, (self._name, seen.server)))

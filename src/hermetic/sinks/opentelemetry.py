@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ..checking import Checker
 from ..errors import ConfigurationError, Outcome
 from ..seen import SeenScope, Step
 from ..watching.attaching import HasScopes
@@ -42,6 +43,7 @@ def attach(
     meter_provider: metrics.MeterProvider | None = None,
     *,
     query_text: bool = True,
+    names: int = 200,
 ) -> Callable[[], None]:
     """Have a Database or a Group traced and measured.
 
@@ -52,11 +54,14 @@ def attach(
     :param meter_provider: default: the global one.
     :param query_text: whether spans have the text of their statement, literals replaced by ``?``.
         Default ``True``.
+    :param names: how many names of scopes the metrics tell apart; further ones are ``other``. Spans
+        have all. Default 200.
     :return: what takes it off again.
     """
+    Checker("opentelemetry.attach()").whole("names", names, at_least=1, at_most=100_000)
     tracer = trace.get_tracer(_NAME, tracer_provider=tracer_provider)
     meter = metrics.get_meter(_NAME, meter_provider=meter_provider)
-    measures = Measures(database, meter)
+    measures = Measures(database, meter, names)
     detach = attach_sink(database, Traces(database, tracer, measures, query_text=query_text))
 
     def stop() -> None:

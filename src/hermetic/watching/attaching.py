@@ -15,8 +15,9 @@ from .sink import Sink, overrides
 from .watcher import Watcher
 
 _lock = threading.Lock()
-# of Databases that nobody watches: one each, for scopes that outlive whoever asked
-_quiet: weakref.WeakKeyDictionary[Registry, Watcher] = weakref.WeakKeyDictionary()
+# of Databases that nobody watches: one each, for scopes that outlive whoever asked, which hold it.
+# It holds its registry, so that holding it here would keep both for ever
+_quiet: weakref.WeakKeyDictionary[Registry, weakref.ref[Watcher]] = weakref.WeakKeyDictionary()
 
 
 def _start_anew() -> None:
@@ -48,10 +49,12 @@ def change(registry: Registry, changed: Callable[[Watcher], None]) -> Watcher:
 
 
 def _quiet_watcher(registry: Registry) -> Watcher:
-    watcher = _quiet.get(registry)
+    known = _quiet.get(registry)
+    watcher = None if known is None else known()
     if watcher is None:
         options = Watch(keep=0, repeats=1_000_000, chatty=1_000_000, ignore=set(FINDINGS))
-        watcher = _quiet[registry] = Watcher(registry, options, looks=False)
+        watcher = Watcher(registry, options, looks=False)
+        _quiet[registry] = weakref.ref(watcher)
     return watcher
 
 

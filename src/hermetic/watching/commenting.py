@@ -19,6 +19,8 @@ from .sink import ScopeView, Sink
 
 # those that read "%" in a statement as their own mark
 _FORMATS = frozenset({"format", "pyformat"})
+# characters of a statement that is remembered with its comment, at most
+_LONGEST = 4096
 
 
 class Commenter:
@@ -40,7 +42,10 @@ class Commenter:
             trace.remark = self._asked(trace)
         if not trace.remark:
             return sql
-        return _commented(sql, trace.remark, paramstyle in _FORMATS)
+        # a long one is mostly one of its kind, and a span comes once
+        known = len(sql) < _LONGEST and "traceparent=" not in trace.remark
+        put_on = _remembered if known else _commented
+        return put_on(sql, trace.remark, paramstyle in _FORMATS)
 
     def _asked(self, trace: Trace) -> str:
         view = ScopeView(trace)
@@ -62,7 +67,6 @@ def rendered(pairs: tuple[tuple[str, str], ...]) -> str:
     return f"/*{said}*/" if said else ""
 
 
-@lru_cache(maxsize=4096)
 def _commented(sql: str, comment: str, doubled: bool) -> str:
     if "/*" in sql:
         return sql  # it has a comment already, which may be a hint to the server
@@ -72,6 +76,9 @@ def _commented(sql: str, comment: str, doubled: bool) -> str:
     if stripped.endswith(";"):
         return f"{stripped[:-1]} {comment};"
     return f"{sql} {comment}"
+
+
+_remembered = lru_cache(maxsize=4096)(_commented)
 
 
 def commented(
