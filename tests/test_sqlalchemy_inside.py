@@ -234,6 +234,31 @@ def test_a_connection_is_made_in_the_one_function_that_is_looked_for() -> None:
     assert pool_base.__name__ == "sqlalchemy.pool.base"
 
 
+def test_a_pool_makes_its_records_in_a_method_that_can_be_set_on_it() -> None:
+    """As the pool of a sandbox has it, whose records share one connection."""
+    engine = create_engine("sqlite://", poolclass=pool.QueuePool)
+    made: Any = engine.pool
+    real = engine.raw_connection()
+    seen: list[Any] = []
+
+    def view() -> Any:
+        record: Any = pool_base._ConnectionRecord(made, connect=False)
+        assert record.dbapi_connection is None
+        record.dbapi_connection = real.dbapi_connection
+        record.starttime = 1.0
+        seen.append(record)
+        return record
+
+    made._create_connection = view
+    other = engine.raw_connection()
+
+    assert other._connection_record is seen[0]
+    assert other.dbapi_connection is real.dbapi_connection
+    other.close()
+    real.close()
+    engine.dispose()
+
+
 DIALECT_METHODS = {
     "do_begin": 1,
     "do_commit": 1,

@@ -19,11 +19,14 @@ class Engines:
     # what tests have put in front of its servers; None where there is nothing
     sandboxes: Any = None
 
-    def server_here(self, *, asynchronous: bool) -> Server:
-        """The server of the engines: the primary, or the sandbox of this code's context."""
+    def server_here(self, *, asynchronous: bool, scope: Any = None) -> Server:
+        """The server of the engines: the primary, or the sandbox of this code's context.
+
+        :param scope: a group's, which goes there.
+        """
         if self.sandboxes is None:
             return self.server
-        found: Server = self.sandboxes.server(asynchronous=asynchronous)
+        found: Server = self.sandboxes.server(asynchronous=asynchronous, scope=scope)
         return found
 
     @property

@@ -211,7 +211,7 @@ class Group(Closing):
 
     def begin(self, scope: Scope) -> None:
         """Give a scope that begins its session. Nothing is connected."""
-        engines = partial(self._engine, scope.asynchronous, scope.readonly)
+        engines = partial(self._engine, scope)
         scope.route = Branches(scope, tuple(self.databases), engines)
         scope.route.coordinator = self.coordinator
         made = partial(group_session, scope, self.binding, self.options.session_options)
@@ -222,9 +222,10 @@ class Group(Closing):
         else:
             scope.facade = scope.session = made()
 
-    def _engine(self, asynchronous: bool, readonly: bool, key: str) -> tuple[Engine, Registry]:
+    def _engine(self, scope: Scope, key: str) -> tuple[Engine, Registry]:
         database = self.databases[key]
-        server = database.server_here(asynchronous=asynchronous)
+        asynchronous, readonly = scope.asynchronous, scope.readonly
+        server = database.server_here(asynchronous=asynchronous, scope=scope)
         if server is not database.server and self.coordinator is not None:
             raise ScopeRefused(
                 f"{key!r} is in a sandbox, whose transaction cannot be prepared.",

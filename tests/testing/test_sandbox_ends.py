@@ -160,6 +160,39 @@ async def test_a_scope_that_commits_before_what_is_open_inside(world: World) -> 
         assert await names(world) == ["outer"]
 
 
+async def test_what_such_a_scope_has_lost_is_told(world: World) -> None:
+    with pytest.warns(SandboxWarning, match="'outer'.* had committed while .*'inner'"):
+        async with boxed(world):
+            outer_unit = world.session(name="outer")
+            outer = await outer_unit.__aenter__()
+            await outer.execute(text("SELECT 1"))
+            inner_unit = world.session(name="inner", propagation="requires_new")
+            inner = await inner_unit.__aenter__()
+            inner.add(User(username="inner"))
+            await inner.flush()
+            outer.add(User(username="outer"))
+            await outer_unit.__aexit__(None, None, None)
+            await inner_unit.__aexit__(ZeroDivisionError, ZeroDivisionError(), None)
+            assert await names(world) == []
+
+
+async def test_what_had_committed_since_a_savepoint_is_told(world: World) -> None:
+    with pytest.warns(SandboxWarning, match="savepoint") as caught:
+        async with boxed(world):
+            async with world.session(name="outer") as session:
+                await session.execute(text("SELECT 1"))
+                await add(world, "ann", name="before", propagation="requires_new")
+                with pytest.raises(ZeroDivisionError):
+                    async with session.begin_nested():
+                        await session.execute(text("SELECT 1"))
+                        await add(world, "bob", name="since", propagation="requires_new")
+                        raise ZeroDivisionError
+            assert await names(world) == ["ann"]
+    (told,) = [str(each.message) for each in caught]
+    assert "'since'" in told
+    assert "'before'" not in told
+
+
 @pytest.mark.parametrize("backend", _HAVING_LEVELS, indirect=True, ids=lambda each: each.name)
 async def test_a_level_that_the_sandbox_has_not_is_told_of(world: World) -> None:
     with pytest.warns(SandboxWarning, match="SERIALIZABLE"):

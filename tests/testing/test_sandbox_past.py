@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,8 +14,15 @@ from sqlalchemy import Engine, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import sessionmaker
 
-from hermetic import Database
-from hermetic.testing import OutsideSandbox, SandboxError, outside, sandbox
+from hermetic import Database, Group
+from hermetic.testing import (
+    OutsideSandbox,
+    SandboxBusy,
+    SandboxError,
+    SandboxLeak,
+    outside,
+    sandbox,
+)
 from tests.backends import ASYNC_BACKENDS, SYNC_BACKENDS
 from tests.models import Base
 from tests.testing.boxes import add, boxed, names
@@ -228,3 +236,46 @@ async def test_flows_and_closing_are_as_ever_after_a_sandbox(world: World) -> No
         assert await names(world) == ["ann"]
     if world.db.family.positions.known:
         assert flow._routes is world.db._own_routes()
+
+
+def test_a_scope_of_a_group_does_not_outlive_the_sandbox(db: Database) -> None:
+    group = Group(main=db)
+    unit = group.session(name="left open")
+    with pytest.raises(SandboxLeak, match="left open"), sandbox(db, name="one"):
+        session = unit.__enter__()
+        session.execute(INSERT)
+    assert group.snapshot().scopes == ()
+    with sandbox(db, name="two"):
+        with pytest.raises(Exception, match=r"ended|closed"):
+            session.execute(INSERT)
+        assert users(db) == 0
+
+
+def test_a_signal_handler_does_not_wait_for_the_statement_that_it_interrupts(
+    db: Database,
+) -> None:
+    caught: list[SandboxBusy] = []
+
+    def handle(*_: Any) -> None:
+        with (
+            pytest.raises(SandboxBusy) as told,
+            db.session(propagation="requires_new") as own,
+        ):
+            own.execute(INSERT)
+        caught.append(told.value)
+
+    def strike() -> int:
+        signal.raise_signal(signal.SIGUSR1)
+        return 7
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        with sandbox(db, name="mine"), db.session() as session:
+            driver: Any = session.connection().connection.driver_connection
+            driver.create_function("strike", 0, strike)
+            assert session.scalar("SELECT strike()") == 7
+            session.execute(INSERT)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert caught[0].sandbox == "mine"
+    assert users(db) == 0

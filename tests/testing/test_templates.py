@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import inspect, text
+from sqlalchemy import URL, inspect, text
 
-from hermetic import Database
+from hermetic import Database, HermeticError, InvalidOption
 from hermetic.testing import TemplateError, template
 from tests.models import Base, User
 from tests.worlds import Block, World
@@ -116,3 +118,29 @@ def test_a_template_that_cannot_be_filled_leaves_nothing(family_url: Any) -> Non
     with Database(url) as db, db.session() as session:
         left = "SELECT count(*) FROM pg_database WHERE datname LIKE 'hermetic_template_%'"
         assert session.scalar(left) == 0
+
+
+def is_there(url: URL) -> bool:
+    return Path(str(url.database)).exists()
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_a_copy_whose_database_cannot_be_made_is_dropped(
+    tmp_path: Path, asynchronous: bool
+) -> None:
+    sqlite3.connect(tmp_path / "a.db").close()
+    copy = template(f"sqlite:///{tmp_path / 'a.db'}").copy(pool_size=0)
+    with pytest.raises(InvalidOption, match="pool_size"):
+        await (copy if asynchronous else Block(copy)).__aenter__()
+    assert not is_there(copy.url)
+
+
+async def test_a_copy_whose_database_cannot_be_closed_is_dropped(tmp_path: Path) -> None:
+    """It is left in an event loop that still uses it."""
+    sqlite3.connect(tmp_path / "a.db").close()
+    copy = template(f"sqlite:///{tmp_path / 'a.db'}").copy()
+    with pytest.raises(HermeticError, match="running event loop"), copy as db:
+        async with db.session() as session:
+            await session.execute(text("SELECT 1"))
+    assert not is_there(copy.url)
+    await db.aclose()

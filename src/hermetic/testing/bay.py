@@ -314,14 +314,14 @@ class Hooks:
 
     def do_savepoint(self, conn: Any, name: str) -> None:
         level = self._bay.levels.of(conn.connection)
-        self._savepoint(conn, name if level is None else self._bay.levels.point(level, name))
+        self._savepoint(conn, name if level is None else self._bay.levels.put_up(level, name))
 
     def do_rollback_to_savepoint(self, conn: Any, name: str) -> None:
         levels = self._bay.levels
         level = levels.of(conn.connection)
         if level is None:
             return  # its level was struck, and is gone as a whole
-        levels.back_to(level)
+        levels.back_to(level, name)
         self._rollback_to(conn, levels.point(level, name))
 
     def do_release_savepoint(self, conn: Any, name: str) -> None:

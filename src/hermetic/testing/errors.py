@@ -66,6 +66,7 @@ class SandboxBusy(SandboxError):
     """A scope waited for another one of the same sandbox, which did not end in time.
 
     A sandbox has one connection: independent scopes of several threads or tasks take turns on it.
+    At once, where a signal handler has interrupted the statement that it would wait for.
     """
 
 

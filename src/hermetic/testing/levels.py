@@ -48,6 +48,7 @@ class Level:
         "number",
         "owner",
         "place",
+        "points",
         "record",
         "scope",
         "transaction",
@@ -66,6 +67,8 @@ class Level:
         self.deferred = self.undone = self.lifted = self.abandoned = False
         self.mixed: list[Level] = []
         self.inner: list[str] = []
+        # how many those were when a savepoint of its own was put up, by that one's name
+        self.points: dict[str, int] = {}
 
     def __str__(self) -> str:
         if self.scope is not None:
@@ -104,6 +107,7 @@ class Levels:
         """For another sandbox, whose transaction was begun."""
         self.stack, self.waiting, self.warnings = [], [], []
         self.sandbox, self.ended, self.open = sandbox, None, True
+        self.turn.sandbox = sandbox
 
     def close(self) -> None:
         """Nothing more comes in."""
@@ -298,6 +302,12 @@ class Levels:
 
     def _tell_of_lost(self, level: Level) -> None:
         for other in level.mixed:
+            if other.deferred:
+                self.warn(
+                    f"{other} had committed while {level} was open inside it, which was rolled "
+                    "back: what it wrote meanwhile is gone, and would have stayed outside of a "
+                    "sandbox"
+                )
             other.fail(
                 SandboxMixed(
                     f"A statement of {other} was sent while {level} was open inside it, and was "
@@ -308,9 +318,12 @@ class Levels:
                 ),
                 gone=False,
             )
-        if level.inner:
+        self._warn_of_inner(level, level.inner, "which was rolled back")
+
+    def _warn_of_inner(self, level: Level, inner: list[str], how: str) -> None:
+        if inner:
             self.warn(
-                f"{', '.join(level.inner)} had committed inside {level}, which was rolled back: "
+                f"{', '.join(inner)} had committed inside {level}, {how}: "
                 "outside of a sandbox its rows would have stayed, in it they are gone as well"
             )
 
@@ -344,6 +357,7 @@ class Levels:
     def _strike_above(self, level: Level) -> None:
         """A level goes back, and takes along what is open inside it."""
         for other in self.stack[self.stack.index(level) + 1 :]:
+            level.inner += other.inner
             if other.deferred:
                 level.inner.append(str(other))
             other.fail(
@@ -367,11 +381,19 @@ class Levels:
         """A savepoint's name, which no other level has: MariaDB would forget the earlier one."""
         return f"{name}_{level.number}"
 
-    def back_to(self, level: Level) -> None:
+    def put_up(self, level: Level, name: str) -> str:
+        """The same for one that is put up now."""
+        level.points[name] = len(level.inner)
+        return self.point(level, name)
+
+    def back_to(self, level: Level, name: str) -> None:
         """A level goes back to a savepoint of its own."""
         with self.turn:
             if level in self.stack:
                 self._strike_above(level)
+                first = level.points.get(name, 0)
+                lost, level.inner = level.inner[first:], level.inner[:first]
+                self._warn_of_inner(level, lost, "which went back to a savepoint before that")
 
     # ------------------------------------------------------------ statements
 

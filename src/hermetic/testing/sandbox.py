@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import time
 import warnings
 import weakref
 from collections.abc import Callable, Container, Iterator
@@ -221,19 +222,19 @@ class Sandbox:
     def _begun(self) -> Bay:
         """A bay with its transaction begun; one whose connection died idle is replaced."""
         found = sandboxes_of(self.database)
-        bay = found.take(self._loop if self.asynchronous else None)
-        fresh = bay.real is None
-        try:
-            bay.begin_sandbox(self.name, self.isolation, self.wait)
-        except Exception:
-            bay.shut()
-            if fresh:
-                raise
-            return self._begun()
-        except BaseException:
-            bay.shut()
-            raise
-        return bay
+        until = time.monotonic() + self.wait
+        while True:
+            bay = found.take(self._loop if self.asynchronous else None)
+            fresh = bay.real is None
+            try:
+                left = max(until - time.monotonic(), 0.0)
+                bay.begin_sandbox(self.name, self.isolation, left)
+            except BaseException as error:
+                bay.shut()
+                if fresh or not isinstance(error, Exception):
+                    raise
+            else:
+                return bay
 
     def _check_no_scope(self) -> None:
         scope = open_scope(self.database.registry)
@@ -283,7 +284,9 @@ class Sandbox:
         They are ended here, or the next test would find them open in its context.
         """
         open_ones = [scope for scope in self.scopes if not scope.ended and _is_idle(scope.owner)]
-        known = list(self.database.registry.scopes.values())
+        # a group's are in a registry of its own
+        registries = {id(each.registry): each.registry for each in open_ones}.values()
+        known = [scope for each in registries for scope in list(each.scopes.values())]
         left = [scope for scope in known if scope.root in open_ones]
         for scope in left:
             if scope.unit is not None:

@@ -113,10 +113,14 @@ class Sandboxes:
         found: Server | None = self._routes.begin(scope)
         return found
 
-    def server(self, *, asynchronous: bool) -> Server:
-        """The server of ``db.engine``, as its context has it."""
+    def server(self, *, asynchronous: bool, scope: Scope | None = None) -> Server:
+        """The server of ``db.engine``, or of a group's scope, as its context has it."""
         sandbox = self._here(asynchronous=asynchronous)
-        return self.database.server if sandbox is None else sandbox.bay
+        if sandbox is None:
+            return self.database.server
+        if scope is not None:
+            sandbox.scopes.add(scope)
+        return sandbox.bay
 
     def check_here(self, bay: Bay) -> None:
         """:raises OutsideSandbox: a bay's engine is used by code that is not in its sandbox."""

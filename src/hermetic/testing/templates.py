@@ -143,7 +143,11 @@ class Copy:
 
     def __enter__(self) -> Database:
         self._template._run(self._clone)
-        self._database = Database(self.url, **self._options)
+        try:
+            self._database = Database(self.url, **self._options)
+        except BaseException:
+            self._template._run(self._drop)
+            raise
         return self._database
 
     def __exit__(
@@ -153,12 +157,18 @@ class Copy:
         trace: TracebackType | None,
     ) -> None:
         assert self._database is not None
-        self._database.close()
-        self._template._run(self._drop)
+        try:
+            self._database.close()
+        finally:
+            self._template._run(self._drop)
 
     async def __aenter__(self) -> Database:
         await self._template._arun(self._clone)
-        self._database = Database(self.url, **self._options)
+        try:
+            self._database = Database(self.url, **self._options)
+        except BaseException:
+            await self._template._arun(self._drop)
+            raise
         return self._database
 
     async def __aexit__(
@@ -168,8 +178,10 @@ class Copy:
         trace: TracebackType | None,
     ) -> None:
         assert self._database is not None
-        await self._database.aclose()
-        await self._template._arun(self._drop)
+        try:
+            await self._database.aclose()
+        finally:
+            await self._template._arun(self._drop)
 
 
 _ONE_BY_ONE: dict[str, Any] = {"poolclass": NullPool, "isolation_level": "AUTOCOMMIT"}

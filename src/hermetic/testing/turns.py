@@ -11,10 +11,13 @@ from typing import Any, Protocol
 from sqlalchemy.util import await_only
 
 from ..pool import TaskWaker, ThreadWaker
+from .errors import SandboxBusy
 
 
 class Turn(Protocol):
     """A lock around each call of the driver, and what makes somebody wait for longer."""
+
+    sandbox: str
 
     def __enter__(self) -> object: ...
 
@@ -34,10 +37,18 @@ class ThreadTurn:
     """Of threads."""
 
     def __init__(self) -> None:
+        self.sandbox = ""
         self._lock = threading.Lock()
         self._holder = 0
 
     def __enter__(self) -> None:
+        if self.is_mine():
+            raise SandboxBusy(
+                f"The one connection of sandbox {self.sandbox!r} is in the midst of a statement of "
+                "this same thread.",
+                sandbox=self.sandbox,
+                hint="A signal handler that interrupts a statement cannot send another one.",
+            )
         self._lock.acquire()
         self._holder = threading.get_ident()
 
@@ -63,6 +74,7 @@ class TaskTurn:
     """Of the tasks of one loop, on SQLAlchemy's bridge: it is entered with ``with`` there."""
 
     def __init__(self) -> None:
+        self.sandbox = ""
         self._taken = False
         self._line: deque[asyncio.Future[None]] = deque()
 
