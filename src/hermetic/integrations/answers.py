@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -54,6 +54,13 @@ _SAID: Final = {
     UNKNOWN: "It is not known whether the changes were made.",
 }
 
+# what stands of the changes, where that is not nothing, and what is said of it
+_STANDING: Final = {
+    "unknown": _SAID[UNKNOWN],
+    "partly committed": "It failed after a part of its changes was made.",
+    "committed": "It failed. Its changes were made.",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -85,31 +92,43 @@ def answer_to(
     error: BaseException,
     statuses: Mapping[type[BaseException], int | None] = STATUSES,
     retry_after: int = 1,
+    outcomes: Collection[Outcome | None] = (),
 ) -> Answer | None:
     """The answer to a request that failed with an error; ``None`` where the error is the program's.
 
     It says nothing of the error itself, which is logged.
 
     :param retry_after: seconds, of ``Retry-After``.
+    :param outcomes: of the request's units, as far as they have ended. Default: those of the error.
     """
     status = status_of(error, statuses)
+    standing = _standing(error, outcomes)
+    if status is not None and standing in ("unknown", "partly committed"):
+        # all others promise that it may be sent once more
+        status = statuses.get(CommitUnknown, UNKNOWN)
     if status is None:
         return None
-    unknown = _outcome_of(error) is Outcome.UNKNOWN
-    said = _SAID[UNKNOWN] if unknown else _SAID.get(status, "Nothing was changed.")
-    problem = {"title": _phrase(status), "status": status, "detail": said}
-    problem["outcome"] = "unknown" if unknown else "not committed"
+    said = _STANDING.get(standing) or _SAID.get(status, "Nothing was changed.")
+    problem = {"title": _phrase(status), "status": status, "detail": said, "outcome": standing}
     headers = [("content-type", "application/problem+json"), ("cache-control", "no-store")]
     token = _token_of(error)
     if token is not None:
         problem["commit"] = token
         headers.append(("hermetic-commit", token))
-    if status == UNAVAILABLE:
+    if status == UNAVAILABLE and standing == "not committed":
         headers.append(("retry-after", str(retry_after)))
     _log(error, status)
     body = json.dumps(problem).encode()
     headers.append(("content-length", str(len(body))))
     return Answer(status, tuple(headers), body)
+
+
+def _standing(error: BaseException, outcomes: Collection[Outcome | None]) -> str:
+    if Outcome.UNKNOWN in (_outcome_of(error), *outcomes):
+        return "unknown"
+    if Outcome.COMMITTED not in outcomes:
+        return "not committed"
+    return "partly committed" if Outcome.NOT_COMMITTED in outcomes else "committed"
 
 
 def _outcome_of(error: BaseException) -> Outcome | None:

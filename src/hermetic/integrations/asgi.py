@@ -22,6 +22,7 @@ from ..work import Work
 from .answers import BAD_TIMEOUT, Answer
 from .receiving import Message, Receive, Receiving
 from .settings import WebOptions, retried
+from .together import Together, expected
 
 if TYPE_CHECKING:
     from ..async_session import AsyncSession
@@ -90,7 +91,10 @@ class RequestUnits:
         async def drain_first(message: Message) -> None:
             if message["type"].startswith("lifespan.shutdown."):
                 await self.database.adrain(self.options.drain or 0.0)
-                self.ends.shutdown(wait=False)
+                # a request that is still there ends its unit all the same, in a new one
+                ends, self._ends = self._ends, None
+                if ends is not None:
+                    ends.shutdown(wait=False)
             await send(message)
 
         return drain_first
@@ -150,9 +154,13 @@ class RequestUnit:
         self._send = send
         self._receiving = Receiving(receive, self._options.body_limit)
         self._task = asyncio.current_task()
+        self._loop = asyncio.get_running_loop()
+        outer: dict[Database, RequestUnit] = scope.get(_KEY, {})
+        self._together: Together = next(iter(outer.values()))._together if outer else Together()
         self._until: float | None = None
         self._flow: Flow | None = None
         self._turn: asyncio.Semaphore | None = None
+        self._taking = asyncio.Lock()
         self._gone = False
         # of the attempt that runs: what it was given, what it raised and its end
         self._work: Work | None = None
@@ -177,7 +185,9 @@ class RequestUnit:
         :raises ScopeRefused: they are not met, the response has begun, or it has a session for
             threads.
         """
-        return await self._open().asession(**options)
+        work = self._open()
+        self._watch()
+        return await work.asession(**options)
 
     async def session(self, **options: Any) -> Session:
         """Its session, for threads; used in threads that are given a copy of this context.
@@ -186,18 +196,29 @@ class RequestUnit:
 
         :raises PoolTimeout: it has waited for as long as for a connection.
         """
-        work = self._open()
-        if self._turn is None:
-            await self._take_turn()
-        return work.session(**options)
+        self._open()
+        self._watch()
+        async with self._taking:
+            if self._turn is None:
+                await self._take_turn()
+        if self._ended:
+            self._give_turn_back()
+        return self._open().session(**options)
 
     def session_here(self, **options: Any) -> Session:
         """As ``session``, called in a thread; where all of them wait, it waits no better."""
-        return self._open().session(**options)
+        work = self._open()
+        self._loop.call_soon_threadsafe(self._watch)
+        return work.session(**options)
 
     def failed(self, error: BaseException) -> None:
         """Note that the request failed, although it may be answered: its unit is rolled back."""
         self._error = self._error or error
+
+    def answer(self, error: BaseException) -> Answer | None:
+        """What the client is told of an error; ``None`` for one that is let through."""
+        outcomes = self._together.outcomes | expected(self._work, error)
+        return self._options.answer(error, outcomes)
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
@@ -220,22 +241,26 @@ class RequestUnit:
             options = {**self._options.scope, "retry": policy, "name": self._name()}
             work = self._units.database.work(until=self._until, of=self._endpoint(), **options)
             self._work = work
-        if not work.opened and self._options.cancel and not self._gone:
-            self._receiving.watch(self._client_gone, has_body=_has_body(self._given))
+        self._together.add(work)
         return work
+
+    def _watch(self) -> None:
+        """Hear of the client's end, from the first session on."""
+        if self._options.cancel and not self._ended and not self._gone:
+            self._receiving.watch(self._client_gone, has_body=_has_body(self._given))
 
     def _policy(self) -> Any:
         return self._options.policy(self._endpoint(), self._given["method"])
 
     def _endpoint(self) -> Any:
         """What answers it: Starlette's ``endpoint``, or the function of Litestar's handler."""
-        handler = self._scope.get("route_handler")
-        return self._scope.get("endpoint") or getattr(handler, "fn", None)
+        scope = self._together.scope or self._scope
+        return scope.get("endpoint") or getattr(scope.get("route_handler"), "fn", None)
 
     def _name(self) -> str:
         given = self._options.scope.get("name")
-        route = self._scope.get("route")
-        path = self._scope.get("path_template") or getattr(route, "path", None)
+        scope = self._together.scope or self._scope
+        path = scope.get("path_template") or getattr(scope.get("route"), "path", None)
         path = path or self._given["path"]
         return given or f"{self._given['method']} {path}"[:63]
 
@@ -288,6 +313,7 @@ class RequestUnit:
         while True:
             known = self._given.get(_KEY, {})
             self._scope = {**self._given, _KEY: {**known, self._units.database: self}}
+            self._together.scope = self._scope
             try:
                 await self._units.app(self._scope, self._receiving, self._sending)
                 if not self._ended:
@@ -299,7 +325,11 @@ class RequestUnit:
                 if pause is None:
                     return
             await asyncio.sleep(pause)
+            if self._options.cancel and self._receiving.client_gone:
+                logger.debug("a request's client was gone; it was not run again")
+                return
             self._receiving.repeat()
+            self._together.repeat(self._work)
             self._error = self._failure = None
             self._ended = False
 
@@ -369,6 +399,8 @@ class RequestUnit:
         pause, self._pause = self._pause, None
         if pause is None:
             pause = self._pause_after(error)
+        if pause is None and self._policy() and self._together.others_open(self._work):
+            raise error  # whoever has the outermost one may run all of them again
         if pause is None and not await self._answered(error):
             raise error
         return pause
@@ -378,15 +410,16 @@ class RequestUnit:
         return policy is not None and not self._started and self._receiving.can_repeat
 
     def _pause_after(self, error: Exception) -> float | None:
-        if self._work is None or not self._may_repeat():
+        work = self._work
+        if work is None or not self._may_repeat() or not self._together.may_repeat(work):
             return None
-        return self._work.again(error)
+        return work.again(error)
 
     async def _answered(self, error: Exception) -> bool:
         respond = self._units.respond
         if respond is not None and await respond(self._scope, self._receiving, self._send, error):
             return True
-        answer = self._options.answer(error)
+        answer = self.answer(error)
         if answer is None:
             return False
         await _send_answer(self._send, answer)

@@ -64,9 +64,11 @@ class Sessions:
         middleware: Any = RequestUnits  # Starlette's type for one knows no further keywords
         app.user_middleware.append(Middleware(middleware, **more))
 
-    async def unit(self, connection: HTTPConnection) -> RequestUnit:
+    async def unit(self, connection: HTTPConnection) -> AsyncIterator[RequestUnit]:
         """Dependency: the request's unit of work itself."""
-        return request_unit(connection.scope, self.database)
+        unit = request_unit(connection.scope, self.database)
+        with unit.watching():
+            yield unit
 
     async def asession(self, connection: HTTPConnection) -> AsyncIterator[AsyncSession]:
         """Dependency: the request's session, for ``async def`` endpoints."""

@@ -74,6 +74,8 @@ class Hermetic:
         app.before_request_funcs.setdefault(None, []).insert(0, self._arrived)
         noting: Any = _noting(app.handle_user_exception, database, units)
         app.handle_user_exception = noting  # type: ignore[method-assign]
+        noting_late: Any = _noting_late(app.handle_exception, database)
+        app.handle_exception = noting_late  # type: ignore[method-assign]
         app.teardown_appcontext(self._left)
         app.cli.add_command(_commands(self))
         app.shell_context_processor(lambda: {"db": self})
@@ -186,10 +188,24 @@ def _noting(
         try:
             return handle(error)
         except Exception as raised:
-            answer = None if raised is not error else units.options.answer(error)
+            if raised is not error:
+                raise
+            answer = units.options.answer(error) if unit is None else unit.answer(error)
             if answer is None:
                 raise
             return Response(answer.body, answer.status, list(answer.headers))
+
+    return noting
+
+
+def _noting_late(handle: Callable[[Exception], Any], database: Database) -> Callable[..., Any]:
+    """``handle_exception``, for what is raised after the view, as by ``after_request``."""
+
+    def noting(error: Exception) -> Any:
+        unit = _unit_here(database)
+        if unit is not None:
+            unit.failed(error)
+        return handle(error)
 
     return noting
 

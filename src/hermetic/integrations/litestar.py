@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.orm.exc import StaleDataError
 
 from ..async_session import AsyncSession
-from ..errors import HermeticError, MissingDriver
+from ..errors import ConfigurationError, HermeticError, MissingDriver
 from ..session import Session
 from .asgi import RequestUnits, request_unit, retried
 from .settings import WebOptions
@@ -89,7 +89,12 @@ class Sessions(InitPlugin):
             yield await unit.session()
 
     def _answer(self, request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-        answer = self._web.answer(error)
+        try:
+            unit = request_unit(request.scope, self.database)  # type: ignore[arg-type]
+        except ConfigurationError:
+            answer = self._web.answer(error)  # it came from further out
+        else:
+            answer = unit.answer(error)
         if answer is None:
             return create_exception_response(request, error)
         given = dict(answer.headers)

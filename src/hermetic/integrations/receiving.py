@@ -21,6 +21,8 @@ class Receiving:
         self._kept: list[Message] | None = []
         # for the application: what was kept for another run, what came while it was watched
         self._next: deque[Message] = deque()
+        # the one that watches has received something, or does so no more
+        self._came = asyncio.Event()
         # the body has come as a whole; somebody wants to hear of the client's end
         self._whole = False
         self._gone: Callable[[], None] | None = None
@@ -31,6 +33,11 @@ class Receiving:
         """Whether all that was received is there for another run."""
         return self._kept is not None
 
+    @property
+    def client_gone(self) -> bool:
+        """Whether the client was seen to be gone."""
+        return bool(self._next) and self._next[-1]["type"] == "http.disconnect"
+
     def repeat(self) -> None:
         """Give the application the body once more, from its beginning."""
         assert self._kept is not None
@@ -38,16 +45,18 @@ class Receiving:
         self._next = deque([*self._kept, *behind])
 
     async def __call__(self) -> Message:
-        while True:
-            if self._next:
-                return self._next.popleft()
+        while not self._next:
             if self._watcher is None:
                 message = await self._receive()
                 self._note(message)
                 self._watch_on()
                 return message
-            # the one that watches is receiving already
-            await asyncio.wait((self._watcher,))
+            # the one that watches is receiving already, and goes on with it
+            self._came.clear()
+            await self._came.wait()
+        if self._next[0]["type"] == "http.disconnect":
+            return self._next[0]  # as a server has it: whoever asks again is told again
+        return self._next.popleft()
 
     def _note(self, message: Message) -> None:
         if message["type"] != "http.request":
@@ -76,21 +85,28 @@ class Receiving:
             self._watcher = asyncio.get_running_loop().create_task(self._look())
 
     async def _look(self) -> None:
-        while True:
-            try:
-                message = await self._receive()
-            except Exception as failed:
-                # the application gets it where it receives by itself
-                message = {"type": "http.disconnect", "error": repr(failed)}
-            self._note(message)
-            self._next.append(message)
-            if message["type"] == "http.disconnect":
-                if self._gone is not None:
-                    self._gone()
-                return
-            if not self._whole:
-                self._watcher = None
-                return
+        try:
+            while await self._look_once():
+                pass
+        finally:
+            self._came.set()
+
+    async def _look_once(self) -> bool:
+        try:
+            message = await self._receive()
+        except Exception as failed:
+            # the application gets it where it receives by itself
+            message = {"type": "http.disconnect", "error": repr(failed)}
+        self._note(message)
+        self._next.append(message)
+        self._came.set()
+        if message["type"] == "http.disconnect":
+            if self._gone is not None:
+                self._gone()
+            return False
+        if not self._whole:
+            self._watcher = None  # the rest of a body is the application's to receive
+        return self._whole
 
     def stop(self) -> None:
         """Watch no longer."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..checking import Checker
-from ..errors import InvalidOption
+from ..errors import InvalidOption, Outcome
 from ..flow import Flow
 from ..options import Retry, ScopeOptions
 from .answers import STATUSES, Answer, answer_to
@@ -156,9 +156,14 @@ class WebOptions:
             f"SameSite=Lax{safety}"
         )
 
-    def answer(self, error: BaseException) -> Answer | None:
-        """What a client is told of an error; ``None`` for one that is let through."""
-        return answer_to(error, self.statuses, self.retry_after)
+    def answer(
+        self, error: BaseException, outcomes: Collection[Outcome | None] = ()
+    ) -> Answer | None:
+        """What a client is told of an error; ``None`` for one that is let through.
+
+        :param outcomes: of the request's units, as far as they have ended.
+        """
+        return answer_to(error, self.statuses, self.retry_after, outcomes)
 
 
 def retried(policy: Any = True) -> Callable[[_F], _F]:

@@ -13,10 +13,12 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError, RolledBack, ScopeRefused
+from ..events import logger
 from ..flow import Flow
 from ..work import Work
 from .answers import BAD_TIMEOUT, Answer
 from .settings import WebOptions, retried
+from .together import Together, expected
 
 if TYPE_CHECKING:
     from ..database import Database
@@ -56,6 +58,8 @@ class RequestUnits:
             return _send(start_response, BAD_TIMEOUT)
         environ[_KEY] = {**environ.get(_KEY, {}), self.database: unit}
         unit.keep_body()
+        # what the application changes in it is not the next run's
+        given = dict(environ)
         while True:
             held = _Held(start_response)
             try:
@@ -63,7 +67,9 @@ class RequestUnits:
             except Exception as error:
                 pause = unit.pause_after(error)
                 if pause is None:
-                    answer = self.options.answer(error)
+                    if unit.leaves_it_to_another:
+                        raise
+                    answer = unit.answer(error)
                     if answer is None:
                         raise
                     return _send(start_response, answer)
@@ -71,6 +77,8 @@ class RequestUnits:
                 held.let_go(unit.headers())
                 return answered
             time.sleep(pause)
+            environ.clear()
+            environ.update(given)
             unit.begin_again()
 
     def _answered(self, unit: RequestUnit, held: _Held, environ: Environ) -> Iterable[bytes]:
@@ -82,11 +90,17 @@ class RequestUnits:
             answered = self.app(environ, held)
             if not held.status:
                 answered = _Begun(answered)  # some begin with the first piece of the body
+            if not held.status:
+                raise RolledBack("The application gave no response.")
             unit.end(held.status)
             return answered
         except BaseException as error:
-            _close(answered)
-            unit.end_failed(error)
+            try:
+                _close(answered)
+            except Exception:
+                logger.warning("the body of a request that failed was not closed", exc_info=True)
+            finally:
+                unit.end_failed(error)
             raise
         finally:
             if flow is not None:
@@ -103,6 +117,8 @@ class RequestUnit:
         self.database = database
         self.options = options
         self.environ = environ
+        outer: dict[Any, RequestUnit] = environ.get(_KEY, {})
+        self._together: Together = next(iter(outer.values()))._together if outer else Together()
         asked = environ.get(_field(options.timeout_header)) if options.timeout_header else None
         self._until = options.until(asked or None)
         self.flow: Flow | None = options.flow(database, self._position())
@@ -141,11 +157,22 @@ class RequestUnit:
             name = self.name or f"{environ['REQUEST_METHOD']} {environ.get('PATH_INFO') or '/'}"
             given = {"name": name[:63], **self.options.scope, "retry": self.policy()}
             self._work = self.database.work(until=self._until, of=self.endpoint, **given)
+        self._together.add(self._work)
         return self._work.session(**options)
 
     def failed(self, error: BaseException) -> None:
         """Note that the request failed, although it may be answered: its unit is rolled back."""
         self._error = self._error or error
+
+    def answer(self, error: BaseException) -> Answer | None:
+        """What the client is told of an error; ``None`` for one that is let through."""
+        outcomes = self._together.outcomes | expected(self._work, error)
+        return self.options.answer(error, outcomes)
+
+    @property
+    def leaves_it_to_another(self) -> bool:
+        """Whether the unit of another Database, further out, says what becomes of a failure."""
+        return self.policy() is not None and self._together.others_open(self._work)
 
     def policy(self) -> Any:
         """The policy of the request, if it is safe to run it again."""
@@ -179,13 +206,15 @@ class RequestUnit:
         pause, self._pause = self._pause, None
         if pause is not None:
             return pause
-        if self._work is None or self._body is None or self.policy() is None:
+        work = self._work
+        if work is None or self._body is None or self.policy() is None:
             return None
-        return self._work.again(error)
+        return work.again(error) if self._together.may_repeat(work) else None
 
     def begin_again(self) -> None:
         """Make it ready for another run of the request, with its body."""
         self._ended, self._error = False, None
+        self._together.repeat(self._work)
         if self._body is not None:
             self.environ["wsgi.input"] = io.BytesIO(self._body)
 
@@ -201,7 +230,7 @@ class RequestUnit:
             length = int(environ.get("CONTENT_LENGTH") or 0)
         except ValueError:
             return
-        if length <= self.options.body_limit and "HTTP_TRANSFER_ENCODING" not in environ:
+        if 0 <= length <= self.options.body_limit and "HTTP_TRANSFER_ENCODING" not in environ:
             self._body = environ["wsgi.input"].read(length) if length else b""
             environ["wsgi.input"] = io.BytesIO(self._body)
 
@@ -283,11 +312,8 @@ class _Begun:
     def __init__(self, answered: Iterable[bytes]) -> None:
         self._answered = answered
         pieces = iter(answered)
-        try:
-            first = next(pieces)
-        except StopIteration as none:
-            raise RolledBack("The application gave no response.") from none
-        self._pieces = itertools.chain((first,), pieces)
+        first = list(itertools.islice(pieces, 1))
+        self._pieces = itertools.chain(first, pieces)
 
     def __iter__(self) -> Iterator[bytes]:
         return self._pieces
