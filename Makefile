@@ -93,7 +93,7 @@ bench: $(BENCH)
 	$(if $(strip $(BENCH_ARGS)),,$(BIN)/python bench/inspector.py)
 
 package: $(PACKAGE)
-	CFLAGS="-O2 -g0" $(BIN)/python -m tools.check_package --keep dist
+	$(BIN)/python -m tools.check_package --keep dist
 
 soak: $(DEV)
 	scripts/install-servers

@@ -63,11 +63,12 @@ def add_hook(scope: Scope, session: Any, hook: Hook) -> None:
 
 def next_before_commit(scope: Scope, done: list[Hook]) -> Hook | None:
     """The next hook to run before the COMMIT; one may have added another."""
+    known = {id(hook) for hook in done}
     return next(
         (
             hook
             for hook in scope.hooks
-            if hook.kind is HookKind.BEFORE_COMMIT and not any(hook is each for each in done)
+            if hook.kind is HookKind.BEFORE_COMMIT and id(hook) not in known
         ),
         None,
     )

@@ -78,9 +78,10 @@ def put(url: str, number: int, book: Book) -> None:
                         session.rollback_only()
         except HermeticError as error:
             book.note("failed", str(error))
-            continue
-        book.note("rolled back" if rolled_back else "committed", *tokens)
+        else:
+            book.note("rolled back" if rolled_back else "committed", *tokens)
         if not count:
+            # also where the first one has failed: whoever waits for it waits for a process at work
             book.note("began", os.getpid())
 
 

@@ -46,6 +46,22 @@ async def test_a_payload_is_what_it_was_when_it_was_put(world: World) -> None:
     assert sorted(each["n"] for each in broker.payloads) == [0, 1, 2]
 
 
+async def test_many_messages_are_one_hook(world: World) -> None:
+    box, broker = await made(world), Broker(world)
+    async with world.session() as session:
+        for n in range(100):
+            box.put(of(session), "turn", n, key="k")
+        hooks = len(session.sync_session.scope.hooks)
+        async with session.begin_nested():
+            box.put(of(session), "turn", 100, key="k")
+        box.put(of(session), "turn", 101, key="k")
+
+    await drain(world, box, broker.send)
+
+    assert hooks == 2  # one writes, one wakes the relays
+    assert broker.payloads == list(range(102))
+
+
 async def test_tokens_are_told_apart_exactly(world: World) -> None:
     inbox = Inbox(world.db)
     await ask(world, inbox, "create")
@@ -261,7 +277,3 @@ def test_a_signal_stops_a_relay_wherever_it_stands(tmp_path: Any) -> None:
         finally:
             striker.join()
             signal.signal(signal.SIGUSR1, before)
-        # and where it has the queue in its hands
-        relay._woken.put(None)
-        relay.stop()
-        relay.run()

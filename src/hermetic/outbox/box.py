@@ -147,8 +147,7 @@ class Outbox:
         draft = own.info.setdefault((_DRAFT, id(self)), None)
         if draft is None:
             draft = own.info[_DRAFT, id(self)] = Draft(self, own)
-        own.before_commit(lambda: draft.add(row))  # type: ignore[attr-defined]
-        own.on_commit(self._wake, key=(_DRAFT, id(self)))  # type: ignore[attr-defined]
+        draft.put(row)
         return token
 
     def _check(self, session: Session) -> None:
@@ -206,7 +205,8 @@ class Outbox:
             self._relays.add(made)
         return made
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Have the relays of this process look at once."""
         with self._lock:
             relays = list(self._relays)
         for relay in relays:
@@ -259,5 +259,5 @@ class Outbox:
             .values(parked=False, attempts=0, due=database_now())
         )
         count: int = session.execute(again).rowcount  # type: ignore[attr-defined]
-        session.on_commit(self._wake)  # type: ignore[attr-defined]
+        session.on_commit(self.wake)  # type: ignore[attr-defined]
         return count

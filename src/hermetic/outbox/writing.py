@@ -24,19 +24,39 @@ if TYPE_CHECKING:
 class Draft:
     """What a scope has to write; hooks of the scope add to it, and the last of them writes it.
 
-    A hook that was added in a savepoint is dropped with it, and its message too.
+    There is a hook for the messages that are put one after the other in the same savepoint: rolled
+    back, it drops the hook, and them too.
     """
 
     def __init__(self, outbox: Outbox, session: Session) -> None:
         self._outbox = outbox
         self._session = session
         self._rows: list[dict[str, Any]] = []
+        # those whose hook was not run yet, and the savepoint that they were put in
+        self._latest: list[dict[str, Any]] | None = None
+        self._savepoint: object = None
 
-    def add(self, row: dict[str, Any]) -> None:
+    def put(self, row: dict[str, Any]) -> None:
+        savepoint = self._session.get_nested_transaction()
+        if self._latest is None or savepoint is not self._savepoint:
+            self._begin(savepoint)
+        assert self._latest is not None
+        self._latest.append(row)
+
+    def _begin(self, savepoint: object) -> None:
+        session: Any = self._session
+        latest: list[dict[str, Any]] = []
+        session.before_commit(lambda: self._add(latest))
+        session.on_commit(self._outbox.wake, key=(Draft, id(self._outbox)))
+        self._latest, self._savepoint = latest, savepoint
+
+    def _add(self, rows: list[dict[str, Any]]) -> None:
+        if rows is self._latest:
+            self._latest = None
         if not self._rows:
             # after the hooks that are known by now; what those add later begins anew
             self._session.before_commit(self._write)  # type: ignore[attr-defined]
-        self._rows.append(row)
+        self._rows += rows
 
     def _write(self) -> None:
         rows, self._rows = self._rows, []
