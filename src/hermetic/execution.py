@@ -79,6 +79,7 @@ class Execution:
         driver: str,
         options: DatabaseOptions,
         restore: Callable[[Any], bool],
+        roll_back_first: Callable[[Any], None],
         *,
         reader: bool,
     ) -> None:
@@ -105,6 +106,7 @@ class Execution:
         self._begin = dialect.do_begin
         self._commit = dialect.do_commit
         self._rollback = dialect.do_rollback
+        self._roll_back_first = roll_back_first
         self._execute = dialect.do_execute
         self._executemany = dialect.do_executemany
         self._execute_plain = dialect.do_execute_no_params
@@ -260,7 +262,10 @@ class Execution:
             return
         connection = known(dbapi)
         transaction = None if connection is None else connection.transaction
-        if connection is None or transaction is None:
+        if connection is None:
+            self._roll_back_first(dbapi)
+            return
+        if transaction is None:
             self._rollback(dbapi)
             return
         if OPEN:

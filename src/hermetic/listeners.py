@@ -27,7 +27,7 @@ from .events import ConnectionDestroyed, emit
 from .execution import KEY, Execution, disarm, known, watch
 from .faults import Fault, FaultKind, Pool, Rerun, Wire
 from .faults import Transaction as Left
-from .first_look import bound_first_look
+from .first_look import FirstLook
 from .limits import insist
 from .options import DatabaseOptions
 from .owner import Owner
@@ -91,8 +91,10 @@ class EngineWatch:
         ):  # fmt: skip
             event.listen(engine, name, getattr(self, f"_on_{name}"))
         restore = Restoring(engine, family, driver, options, reader)
-        self.execution = Execution(engine.dialect, family, driver, options, restore, reader=reader)
-        bound_first_look(engine.dialect, family, driver, options.connect_timeout)
+        first = FirstLook(engine.dialect, family, driver, options.connect_timeout)
+        self.execution = Execution(
+            engine.dialect, family, driver, options, restore, first.rollback, reader=reader
+        )
         if options.reset_connections != "never":
             have_watched(engine)
         if options.credentials is not None:

@@ -294,12 +294,12 @@ async def test_a_connection_lost_while_it_is_set_up_is_told_in_our_words(world: 
 
 
 @on_servers
-@pytest.mark.parametrize("request_", [b"(?i)select", b"(?i)version"])
+@pytest.mark.parametrize("request_", [b"(?i)select", b"(?i)version", b"(?i)rollback"])
 async def test_a_server_that_freezes_while_it_is_first_looked_at_is_given_up(
     world: World, proxy: Proxy, request_: bytes
 ) -> None:
-    """SQLAlchemy asks for version and types on an engine's first connection, before anybody else is
-    told of that.
+    """SQLAlchemy asks for version and types on an engine's first connection, and rolls that back,
+    before anybody else is told of it.
     """
     db = world.database(connect_timeout=1.5)
     trap = proxy.freeze_at(re.compile(request_))
