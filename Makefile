@@ -73,7 +73,7 @@ fire: $(DEV) bytecode
 # Of a run that a few tests have failed: these once more, alone, and what that run did not come to.
 again: $(DEV) bytecode
 	TMPDIR=$(TEMP) $(BIN)/python -m tools.few_failed
-	$(MAKE) fire
+	$(MAKE) fire || TMPDIR=$(TEMP) $(BIN)/python -m tools.few_failed
 
 compat: $(DEV) bytecode
 	$(BIN)/python -m tools.compat -n $(WORKERS) $(PYTEST_ARGS)

@@ -23,6 +23,7 @@ from tests.backends import ASYNC_BACKENDS, BACKENDS, FAMILY_SCHEMES, SYNC_BACKEN
 from tests.databases import FamilyUrl, FreshUrl, TestDatabases, WorkerDatabases
 from tests.loop import run_async
 from tests.missing import OPTIONAL, missing
+from tests.reasons import note_reasons
 from tests.servers import (
     ServerAccess,
     ServerFailed,
@@ -101,6 +102,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    note_reasons(terminalreporter)
     for name in terminalreporter.config.stash.get(_MISSING, []):
         terminalreporter.write_line(f"NOT TESTED: {name} is not installed", red=True, bold=True)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.few_failed import FEW, failed
+from tools.few_failed import FEW, failed, told
 
 
 def note(folder: Path, names: list[str]) -> Path:
@@ -30,3 +30,13 @@ def test_where_no_test_has_failed_something_else_has(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["", "gw1", "tests/test_it.py"])
 def test_what_kept_tests_from_running_is_no_race(tmp_path: Path, name: str) -> None:
     assert failed(note(tmp_path, [name, "tests/test_it.py::test_it"])) == []
+
+
+def test_why_is_told(tmp_path: Path) -> None:
+    reasons = tmp_path / "reasons"
+    reasons.write_text(json.dumps({"tests/test_it.py::test_it": "it.py:1: no"}))
+
+    text = told(["tests/test_it.py::test_it", "tests/test_it.py::test_other"], reasons)
+
+    assert "test_it\n    it.py:1: no\n" in text
+    assert "test_other\n    ?\n" in text

@@ -18,6 +18,7 @@ from typing import Final
 
 FEW: Final = 3
 _NOTED: Final = Path(".pytest_cache/v/cache/lastfailed")
+_REASONS: Final = Path(".pytest_cache/v/hermetic/reasons")
 
 
 def failed(noted: Path = _NOTED) -> list[str]:
@@ -27,16 +28,25 @@ def failed(noted: Path = _NOTED) -> list[str]:
     return names if len(names) <= FEW and all("::" in name for name in names) else []
 
 
+def told(names: list[str], noted: Path = _REASONS) -> str:
+    """Each of them, and why it has failed as far as that was noted."""
+    reasons: dict[str, str] = json.loads(noted.read_text()) if noted.exists() else {}
+    return "".join(f"  {name}\n    {reasons.get(name, '?')}\n" for name in names)
+
+
 def main() -> int:
     """Run them; 0 where all of them pass."""
     names = failed()
     if not names:
         sys.stderr.write("No few tests have failed: see above.\n")
         return 1
-    sys.stdout.write("RACES? These failed above, and are tried again alone; find out why:\n")
-    sys.stdout.writelines(f"  {name}\n" for name in names)
+    races = f"RACES? These failed, and are tried again alone; find out why:\n{told(names)}"
+    sys.stdout.write(races)
     sys.stdout.flush()
-    return subprocess.run([sys.executable, "-m", "pytest", "-v", *names], check=False).returncode
+    code = subprocess.run([sys.executable, "-m", "pytest", "-v", *names], check=False).returncode
+    # once more, because the end of what is printed is what is kept
+    sys.stdout.write(races)
+    return code
 
 
 if __name__ == "__main__":
