@@ -11,7 +11,8 @@ from typing import Final
 # by the folders or files below `tests` that are of them
 OPTIONAL: Final = {
     "web": ("fastapi", "flask", "httpx", "litestar", "uvicorn"),
-    "examples": ("fastapi", "httpx"),
+    "examples": ("fastapi", "flask", "httpx"),
+    "notebooks": ("IPython", "ipykernel", "nbclient"),
 }
 
 
