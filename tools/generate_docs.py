@@ -23,6 +23,7 @@ from typing import Any, Final
 from hermetic import DatabaseOptions, Retry, ScopeOptions
 from hermetic.doctor.examining import REGISTRIES
 from hermetic.integrations.settings import WebOptions
+from hermetic.integrations.tasks import TaskOptions
 from hermetic.options import RETRYABLE_KINDS
 from tests.architecture import LAYERS, PACKAGE
 from tests.fire.hermitage import anomalies_table, isolation_table
@@ -190,6 +191,7 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "scope-options": lambda: options_table(ScopeOptions),
     "retry-options": lambda: options_table(Retry),
     "web-options": lambda: options_table(WebOptions),
+    "task-options": lambda: options_table(TaskOptions),
     "retried-kinds": retried_kinds,
     "modules": modules_table,
     "counts": counts,

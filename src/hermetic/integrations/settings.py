@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-_MARK: Final = "__hermetic_retried__"
+MARK: Final = "__hermetic_retried__"
 
 
 def _succeeded(status: int) -> bool:
@@ -129,7 +129,7 @@ class WebOptions:
 
     def policy(self, endpoint: object, method: str) -> Retry | None:
         """The policy of a request, if it is safe to run it again."""
-        marked: Retry | bool | None = getattr(endpoint, _MARK, None)
+        marked: Retry | bool | None = getattr(endpoint, MARK, None)
         if isinstance(marked, Retry):
             return marked
         return self.retry if marked or method in self.safe else None
@@ -179,7 +179,7 @@ def retried(policy: Any = True) -> Callable[[_F], _F]:
         mark = ScopeOptions().updated({"retry": policy}, place="retried()").retry
 
     def set_mark(endpoint: _F) -> _F:
-        setattr(endpoint, _MARK, mark)
+        setattr(endpoint, MARK, mark)
         return endpoint
 
     return set_mark

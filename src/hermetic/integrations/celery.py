@@ -1,0 +1,154 @@
+"""Celery: a unit of work for each task, acknowledged after its commit."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import os
+import threading
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..errors import ConfigurationError, MissingDriver
+from .settings import retried
+from .tasks import Sessions as _Sessions
+from .tasks import TaskUnit
+from .verdicts import Verdict
+
+try:
+    import celery
+    from celery.exceptions import SoftTimeLimitExceeded
+    from celery.utils.imports import symbol_by_name
+except ImportError as missing:
+    raise MissingDriver("Celery is not installed.", extra="celery") from missing
+
+if TYPE_CHECKING:
+    from ..outbox import Message
+
+__all__ = ["Sessions", "retried", "to_celery"]
+
+
+class Sessions(_Sessions):
+    """The sessions of a Database's tasks::
+
+        sessions = Sessions(db, timeout=30.0)
+        app = Celery("shop", broker="redis://")
+        sessions.install(app)
+
+        @app.task
+        def pay(number: int) -> None:
+            db.current.get(Order, number).paid = True
+
+    Each task is one scope and one transaction. It commits before the task's result is stored, and
+    before its message is acknowledged; it rolls back where an exception left the task.
+
+    :param options: the fields of TaskOptions and ScopeOptions.
+    :raises InvalidOption: an option is unknown, or its value outside its limits.
+    """
+
+    strikes = (SoftTimeLimitExceeded, asyncio.CancelledError)
+
+    def install(self, app: celery.Celery) -> None:
+        """Make every task of an application one with a unit: those whose base is ``app.Task``.
+
+        Their messages are acknowledged late, and come back when their process is killed
+        (``acks_late``, ``reject_on_worker_lost``), where a task does not say otherwise.
+
+        :raises ConfigurationError: the application has tasks already.
+        """
+        if "Task" in vars(app) or app.finalized:
+            raise ConfigurationError(
+                "The application has tasks already, which would have no units of work.",
+                hint="Call install() where the application is made.",
+            )
+        base: Any = symbol_by_name(app.task_cls)
+        app.task_cls = type("Task", (_UnitTask, base), {"abstract": True, "sessions": self})
+
+    def settle(self, unit: TaskUnit, error: BaseException) -> BaseException:
+        """Has Celery send a task again that met a passing failure, by the task's own settings."""
+        task = celery.current_task
+        if unit.verdict(error) is not Verdict.AGAIN or task is None or task.request.is_eager:
+            return error
+        if not isinstance(error, Exception) or task.request.called_directly:
+            return error
+        settled: BaseException = task.retry(exc=error, throw=False)
+        return settled
+
+
+class _UnitTask(celery.Task):  # type: ignore[misc]
+    """The base of an application's tasks."""
+
+    abstract = True
+    acks_late = True
+    reject_on_worker_lost = True
+    sessions: ClassVar[Sessions]
+    # a task's own, over those of its sessions
+    scope_options: Mapping[str, Any] = {}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        request = self.request
+        if request.called_directly:
+            call = functools.partial(super().__call__, *args, **kwargs)
+        else:
+            call = functools.partial(self.run, *args, **kwargs)
+        # Celery's own, which look after its backends
+        if self.name.startswith("celery."):
+            return call()
+        token = None if request.called_directly else request.id
+        given = {"name": self.name, "token": token, "scope": self.scope_options}
+        if inspect.iscoroutinefunction(inspect.unwrap(self.run)):
+            return _finish(self.sessions.arun(self.run, call, **given))
+        return self.sessions.run(self.run, call, **given)
+
+    def delay_on_commit(self, *args: Any, **kwargs: Any) -> None:
+        """``delay``, when the scope that is open here has committed; at once where none is."""
+        self.sessions.after_commit(self.delay, *args, **kwargs)
+
+    def apply_async_on_commit(self, *args: Any, **kwargs: Any) -> None:
+        """``apply_async``, when the scope that is open here has committed."""
+        self.sessions.after_commit(self.apply_async, *args, **kwargs)
+
+
+def to_celery(app: celery.Celery, **options: Any) -> Callable[[Message], None]:
+    """What a relay of an Outbox sends messages with: ``outbox.relay(to_celery(app))``.
+
+    A message's topic is the task's name, its payload the keyword arguments where it is a mapping,
+    positional ones where it is a list, or else the only one; its token is the task's id.
+
+    :param options: of ``app.send_task``.
+    """
+
+    def send(message: Message) -> None:
+        payload = message.payload
+        args = payload if isinstance(payload, list) else [payload]
+        given = {"kwargs": payload} if isinstance(payload, dict) else {"args": args}
+        headers = {**options.get("headers", {}), **message.headers}
+        more = {**options, "headers": headers, "task_id": message.token}
+        app.send_task(message.topic, **given, **more)
+
+    return send
+
+
+# ---------------------------------------------------------------- coroutine functions
+
+_own = threading.local()
+
+
+def _finish(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine in a loop of this thread, which is kept, and with it its connections."""
+    if getattr(_own, "process", None) != os.getpid():
+        _own.process, _own.loop = os.getpid(), asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = _own.loop
+    task = loop.create_task(coroutine)
+    try:
+        return loop.run_until_complete(task)
+    except BaseException as struck:
+        if task.done():
+            raise
+        # a signal's handler has raised in the loop, between two steps of the task
+        task.cancel()
+        try:
+            return loop.run_until_complete(task)
+        except asyncio.CancelledError:
+            raise struck from None
