@@ -1,1 +1,1 @@
-"""Workers and commands, each with the real library, and where it has processes of its own in these."""
+"""Workers and commands, each with its real library, and in its processes where it has some."""

@@ -1,6 +1,6 @@
 """An application of Celery's, as its worker imports it::
 
-    celery -A tests.workers.celery_program worker
+celery -A tests.workers.celery_program worker
 """
 
 from __future__ import annotations
