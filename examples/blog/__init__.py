@@ -1,0 +1,1 @@
+"""A blog: Flask, SQLAlchemy and hermetic."""
