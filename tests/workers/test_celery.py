@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,9 +20,10 @@ _FLAGS = ("--concurrency=1", "--pool=prefork", "--loglevel=INFO", "--without-gos
 
 @pytest.fixture(scope="module")
 def program(shared_bench: Bench) -> Iterator[Any]:
-    os.environ.update(BENCH_URL=shared_bench.url, BENCH_BROKER=shared_bench.broker)
-    from tests.workers import celery_program
-
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENCH_URL", shared_bench.url)
+        patch.setenv("BENCH_BROKER", shared_bench.broker)
+        from tests.workers import celery_program
     shared_bench.start(*_WORKER, *_FLAGS, "--without-mingle", "--without-heartbeat")
     yield celery_program
     celery_program.db.close()

@@ -94,7 +94,9 @@ class TaskUnit:
         name: str | None,
         token: str | None,
         scope: Mapping[str, Any],
+        arguments: tuple[Any, ...] = (),
     ) -> None:
+        self.arguments = arguments
         options, self.database = sessions.options, sessions.database
         self.name: str = str(name or getattr(function, "__qualname__", "task"))[-63:]
         self.token = token
@@ -274,14 +276,16 @@ class Sessions:
             @functools.wraps(function)
             async def run_async(*args: Any, **kwargs: Any) -> Any:
                 call = functools.partial(function, *args, **kwargs)
-                return await self.arun(function, call, token=self.token(*args), scope=scope)
+                token = self.token(*args)
+                return await self.arun(function, call, token=token, scope=scope, arguments=args)
 
             return run_async
 
         @functools.wraps(function)
         def run_sync(*args: Any, **kwargs: Any) -> Any:
             call = functools.partial(function, *args, **kwargs)
-            return self.run(function, call, token=self.token(*args), scope=scope)
+            token = self.token(*args)
+            return self.run(function, call, token=token, scope=scope, arguments=args)
 
         return run_sync
 
@@ -301,6 +305,7 @@ class Sessions:
         name: str | None = None,
         token: str | None = None,
         scope: Mapping[str, Any],
+        arguments: tuple[Any, ...] = (),
     ) -> Any:
         """Run a task; for whoever writes an integration.
 
@@ -308,10 +313,11 @@ class Sessions:
         :param call: calls it.
         :param name: what the scope is called. Default: as the function.
         :param token: what the task is known by, however often it is delivered.
+        :param arguments: what it was called with, for ``settle``.
         """
         if self._inside():
             return call()
-        unit = TaskUnit(self, function, name, token, scope)
+        unit = TaskUnit(self, function, name, token, scope, arguments)
         with _entered(unit):
             while True:
                 try:
@@ -346,11 +352,12 @@ class Sessions:
         name: str | None = None,
         token: str | None = None,
         scope: Mapping[str, Any],
+        arguments: tuple[Any, ...] = (),
     ) -> Any:
         """As ``run``, under asyncio."""
         if self._inside():
             return await call()
-        unit = TaskUnit(self, function, name, token, scope)
+        unit = TaskUnit(self, function, name, token, scope, arguments)
         with _entered(unit):
             while True:
                 try:
