@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -87,11 +88,17 @@ class Bench:
         with self.observer.begin() as connection:
             connection.execute(text("DELETE FROM users"))
 
-    def close(self) -> None:
-        for process in self._processes:
-            # the worker and what it has forked
-            os.killpg(process.pid, signal.SIGKILL)
+    def stop(self) -> None:
+        """Kill the workers."""
+        while self._processes:
+            process = self._processes.pop()
+            with contextlib.suppress(ProcessLookupError):
+                # with what it has forked
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+    def close(self) -> None:
+        self.stop()
         self.redis.close()
         self.observer.dispose()
 
