@@ -20,7 +20,7 @@ db = Database(os.environ["BENCH_URL"], pool_size=2)
 book = redis.Redis.from_url(os.environ["BENCH_BROKER"])
 sessions = Sessions(db, once=Inbox(db))
 # milliseconds, and each of so many of a million: a worker that is gone is noticed at once
-broker = RedisBroker(
+broker = RedisBroker(  # type: ignore[no-untyped-call]
     url=os.environ["BENCH_BROKER"], heartbeat_timeout=500, maintenance_chance=1_000_000
 )
 sessions.install(broker)

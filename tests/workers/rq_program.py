@@ -1,4 +1,4 @@
-"""Jobs of RQ's, and the worker that forks for each of them, as a program."""
+"""Jobs of RQ's, as their worker imports them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 from typing import Any
 
 import redis
-from rq import Worker, get_current_job
+from rq import get_current_job
 
 from hermetic import Database, RetryRequested
 from hermetic.integrations.rq import Sessions
@@ -50,10 +50,3 @@ async def add_in_a_loop(name: str) -> int:
     db.current.add(User(username=name))
     count: int = await db.current.scalar("SELECT count(*) FROM users")
     return count
-
-
-if __name__ == "__main__":
-    # under the name that the jobs have, and imported before the fork
-    from tests.workers import rq_program
-
-    Worker(["default"], connection=rq_program.book).work()

@@ -1,7 +1,7 @@
 """arq: a worker in this process, whose jobs are cancelled, and run again.
 
-arq asks for an older client of Redis than the cache, so that it is not installed beside it: where it
-is missing, these tests are skipped, in CI too.
+arq asks for an older client of Redis than the cache, so that it is not installed beside it: where
+it is missing, these tests are skipped, in CI too.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("arq", reason="arq is MISSING, as it does not fit beside the cache's Redis client")
+pytest.importorskip(
+    "arq", reason="arq is MISSING, as it does not fit beside the cache's Redis client"
+)
 
 from arq import create_pool
 from arq.connections import RedisSettings

@@ -56,6 +56,10 @@ class Desk:
                 letters.clear()
 
 
+def interrupt(thread: int | None) -> None:
+    raise_thread_exception(thread, TimeLimitExceeded)  # type: ignore[no-untyped-call]
+
+
 @pytest.fixture
 def quiet() -> Iterator[None]:
     logging.getLogger("dramatiq").setLevel(logging.CRITICAL)
@@ -169,7 +173,7 @@ def test_an_interrupt(world: World, desks: Callable[..., Desk], late: bool) -> N
     runs: list[int] = []
 
     def strike() -> None:
-        raise_thread_exception(threading.get_ident(), TimeLimitExceeded)
+        interrupt(threading.get_ident())
         for _ in range(1000):
             pass
 
@@ -218,7 +222,7 @@ async def test_actors_of_asyncio(world: World, desks: Callable[..., Desk]) -> No
     waiting = add.send("cyd", "wait")
     assert begun.wait(PATIENCE)
     [thread] = [each.ident for each in desk.worker.workers]
-    raise_thread_exception(thread, TimeLimitExceeded)
+    interrupt(thread)
     with pytest.raises(TimeLimitExceeded):
         desk.done(waiting)
     assert world.usernames() == ["ann"]

@@ -22,7 +22,7 @@ def program(shared_bench: Bench) -> Iterator[Any]:
         patch.setenv("BENCH_URL", shared_bench.url)
         patch.setenv("BENCH_BROKER", shared_bench.broker)
         from tests.workers import rq_program
-    shared_bench.start("-m", "tests.workers.rq_program")
+    shared_bench.start("-m", "tests.workers.rq_worker")
     yield rq_program
     rq_program.db.close()
     rq_program.book.close()
@@ -58,9 +58,7 @@ def test_a_job_is_finished_after_its_commit(desk: Desk, program: Any) -> None:
 
 
 @pytest.mark.parametrize("then", ["kill", "kill when committed"])
-def test_a_process_that_is_killed_applies_its_job_once(
-    desk: Desk, program: Any, then: str
-) -> None:
+def test_a_process_that_is_killed_applies_its_job_once(desk: Desk, program: Any, then: str) -> None:
     name = then.replace(" ", "-")
     found = desk.done(program.add, name, then)
     assert desk.bench.usernames() == [name]
