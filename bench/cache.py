@@ -33,17 +33,30 @@ from tests.servers import PostgreSQLServer
 from tests.servers.redis import RedisServer
 
 _CACHED = {"execution_options": {"cache": True}}
-_TURNS, _TIMES = 15, 200
+_TURNS, _TIMES = 25, 40
 
-# each makes its statement anew, as most programs do
+_USER = select(User).where(User.id == 5)
+_FEW, _ALL = select(User).order_by(User.id).limit(20), select(User).order_by(User.id)
+_PAIRS = select(User.id, User.username).order_by(User.id)
+_COUNT = select(func.count()).select_from(User)
+
+# by whether a statement is made anew each time, as most programs do, or kept
 _READS: dict[str, Callable[[Any], Any]] = {
     "session.get()": lambda session: session.get(User, 5),
     "select of one entity": lambda session: session.scalars(select(User).where(User.id == 5)).one(),
+    "  kept": lambda session: session.scalars(_USER).one(),
+    "select of 20 entities": lambda session: session.scalars(
+        select(User).order_by(User.id).limit(20)
+    ).all(),
+    "  kept ": lambda session: session.scalars(_FEW).all(),
     "select of 100 entities": lambda session: session.scalars(select(User).order_by(User.id)).all(),
+    "  kept  ": lambda session: session.scalars(_ALL).all(),
     "100 rows of columns": lambda session: session.execute(
         select(User.id, User.username).order_by(User.id), **_CACHED
     ).all(),
+    "  kept   ": lambda session: session.execute(_PAIRS, **_CACHED).all(),
     "a count": lambda session: session.scalar(select(func.count()).select_from(User), **_CACHED),
+    "  kept    ": lambda session: session.scalar(_COUNT, **_CACHED),
     "raw SQL, one row": lambda session: session.execute(
         "SELECT id, username FROM users WHERE id = :id", {"id": 5}, **_CACHED
     ).all(),
@@ -81,7 +94,7 @@ def speed(url: str, redis: RedisServer) -> None:
         with plain.session() as session:
             session.add_all([User(id=key, username=f"user{key}") for key in range(100)])
         time.sleep(1.5)  # nothing is cached in Redis before it is up for longer than the lease
-        print(f"{'':34}{'PostgreSQL':>12}{'memory':>12}{'':>9}{'Redis':>12}")
+        print(f"{'':26}{'PostgreSQL':>12}{'memory':>12}{'':>25}{'Redis':>12}")
         for name, read in _READS.items():
             _line(name, (plain, memory, remote), lambda db, read=read: _timed(db, read))
         get = _READS["session.get()"]
@@ -91,9 +104,13 @@ def speed(url: str, redis: RedisServer) -> None:
 def _line(name: str, databases: Any, timed: Callable[[Any], float]) -> None:
     turns = [[timed(db) for db in databases] for _ in range(_TURNS)]
     plain, memory, remote = (statistics.median(column) for column in zip(*turns, strict=True))
+    # of the reads of one turn each, which the machine was as busy for
+    ratios = [[turn[0] / turn[at] for turn in turns] for at in (1, 2)]
+    low, _, high = statistics.quantiles(ratios[0], n=4)
     print(
-        f"{name:34}{plain * 1e6:9.1f} µs{memory * 1e6:9.1f} µs{plain / memory:7.1f} x"
-        f"{remote * 1e6:9.1f} µs{plain / remote:7.1f} x",
+        f"{name:26}{plain * 1e6:9.1f} µs{memory * 1e6:9.1f} µs"
+        f"{statistics.median(ratios[0]):7.1f} x ({low:.1f} to {high:.1f})"
+        f"{remote * 1e6:9.1f} µs{statistics.median(ratios[1]):7.1f} x",
         flush=True,
     )
 

@@ -344,6 +344,15 @@ async def test_the_bridge_between_the_worlds_is_there() -> None:
     assert asyncio._get_running_loop() is asyncio.get_running_loop()
 
 
+def test_a_statement_with_its_values_is_known_by_a_key() -> None:
+    first, second = (select(User.id).where(User.id == each)._generate_cache_key() for each in "ab")
+
+    assert first is not None
+    assert second is not None
+    assert first.key == second.key
+    assert [bind.value for bind in first.bindparams] == ["a"]
+
+
 def test_hermetic_overrides_only_what_is_there() -> None:
     """A private method that SQLAlchemy renames would be overridden in vain."""
     inside = {name for name in dir(orm.Session) if not name.startswith("__")}

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, Select, and_, func, not_, or_, orm, select, text
+from sqlalchemy import Engine, Select, and_, func, inspect, not_, or_, orm, select, text
 from sqlalchemy.engine import ChunkedIteratorResult, ScalarResult
 from sqlalchemy.orm import aliased
 
@@ -139,6 +139,25 @@ def test_the_same_shape_with_other_values(engine: Engine) -> None:
     assert taken(engine, ask) == 16
 
 
+def test_a_statement_that_is_kept(engine: Engine) -> None:
+    """What an execution leaves in a statement, and in those made of it, changes nothing."""
+    kept = select(Parent).where(Parent.id > 1)
+    # as statements are that were made before mappers were configured
+    inspect(Parent)._reset_memoizations()
+    late = select(Parent).where(Parent.id > 1)
+    assert kept._raw_columns[0] is not late._raw_columns[0]
+
+    for statement in (kept, late, kept.order_by(Parent.id), late.limit(2)):
+        with orm.Session(engine) as session:
+            session.scalars(statement).all()
+        for _ in range(2):
+            assert taken(engine, partial(all_of, statement)) == 1
+
+
+def all_of(statement: Select[Any], session: Any) -> Any:
+    return session.scalars(statement).all()
+
+
 def test_a_list_that_is_changed_afterwards(engine: Engine) -> None:
     def ask(session: Any) -> Any:
         listed = [1, 2]
@@ -207,7 +226,7 @@ EXECUTED: dict[str, Ask] = SCALARS | {
     "fetchone": lambda result: result.fetchone(),
     "mappings": lambda result: [dict(each) for each in result.mappings()],
     "columns": lambda result: result.columns(0).all(),
-    "t": lambda result: result.t().all(),
+    "t": lambda result: result.t.all(),
     "keys": lambda result: list(result.keys()),
     "freeze": lambda result: result.freeze()().all(),
     "merge": lambda result: result.merge().all(),

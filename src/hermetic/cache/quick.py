@@ -16,19 +16,20 @@ from ..fast.lean import sought as sought_by_key
 from ..fast.private import runids
 from ..fast.side import Side
 from ..fast.statements import sought as sought_by_shape
-from .reading import Asked, answer, look, ready
+from .keeping import Kept, come_again, keep, kept_of
+from .reading import Asked, answer, key_of, look, look_at, ready
 from .reads import Reads
 from .store import Entry
 from .wishes import wish_of
 
-# what a statement has in it besides what it says: options, and what compiling it has left there
-_LEFT_OUT = frozenset({"_execution_options", "_memoized_keys"})
 __all__ = ["executed", "get", "got_at_once", "scalars", "select", "selected_at_once"]
 
 # how many statements are remembered
 _REMEMBERED = 2000
 # the options that a fast path may leave out: what they ask for is so in any case
 _IDLE = frozenset({"cache", "prebuffer_rows"})
+# and of these the one that says nothing to the cache
+_UNSEEN = frozenset({"prebuffer_rows"})
 
 
 def get(session: Any, reads: Reads, entity: Any, ident: Any) -> Any:
@@ -57,6 +58,11 @@ def got_at_once(session: Any, reads: Reads, entity: Any, ident: Any) -> Any:
 
 def select(session: Any, reads: Reads, statement: Any, more: Any, result_of: Any) -> Any:
     """What a statement finds, or ``ASIDE``."""
+    kept = kept_of(reads, statement) if _is_bare(more) else None
+    if kept is not None:
+        entry = _looked_up(session, reads, kept)
+        if entry is not None:
+            return result_of(session, kept.shape.entity, kept.shape.metadata, entry.taken())
     bare = _bare(reads, statement, more)
     side = None if bare is None else prepared(session)
     if side is None:
@@ -66,11 +72,54 @@ def select(session: Any, reads: Reads, statement: Any, more: Any, result_of: Any
         return ASIDE
     shape = found[0]
     rows = _rows(session, reads, side, shape.entity, shape, found[1])
-    return rows if rows is ASIDE else result_of(session, shape.entity, shape.metadata, rows)
+    if rows is ASIDE:
+        return ASIDE
+    if session._scope is not None and _is_bare(more):
+        _keep(session, reads, side, statement, found)
+    return result_of(session, shape.entity, shape.metadata, rows)
+
+
+def _is_bare(more: Any) -> bool:
+    """Whether a call says no more than the statement; asyncio's has all of it in words."""
+    for name in more:
+        value = more[name]
+        if value and (name != "execution_options" or not _UNSEEN.issuperset(value)):
+            return False
+    return True
+
+
+def _keep(session: Any, reads: Reads, side: Side, statement: Any, found: Any) -> None:
+    """Remember what a statement is, if it has come before."""
+    shape = found[0]
+    if not come_again(reads, statement) or shape.compiled.post_compile_params:
+        return  # a list in it may be another one the next time
+    asked = _asked(reads, side, shape.entity, shape)
+    key = key_of(reads, session._scope, asked, found[1])
+    if key is not None:
+        keep(reads, Kept(statement, side, shape, asked, key, session._scope.tenant))
+
+
+def _looked_up(session: Any, reads: Reads, kept: Kept) -> Entry | None:
+    """The rows of a statement that was kept, where they are there; ``None`` otherwise."""
+    side: Side = kept.side
+    plan, scope = kept.shape.entity, session._scope
+    if reads.store.blocking or prepared(session) is not side:
+        return None
+    if scope is None or scope.tenant != kept.tenant:
+        return None
+    # the same as ``sought_by_shape`` and ``_rows`` ask
+    if plan.processors is None or not plan.current() or not may_run(session, side, plan):
+        return None
+    return look_at(reads, ready(session), kept.asked, kept.key)
 
 
 def selected_at_once(session: Any, reads: Reads, statement: Any, more: Any, result_of: Any) -> Any:
     """As ``select``, where that takes no waiting; ``ASIDE`` otherwise."""
+    kept = kept_of(reads, statement) if _is_bare(more) else None
+    if kept is not None and _side_at_once(session, reads) is kept.side:
+        entry = _looked_up(session, reads, kept)
+        if entry is not None:
+            return result_of(session, kept.shape.entity, kept.shape.metadata, entry.taken())
     bare = _bare(reads, statement, more)
     side = None if bare is None else _side_at_once(session, reads)
     if side is None:
@@ -80,7 +129,11 @@ def selected_at_once(session: Any, reads: Reads, statement: Any, more: Any, resu
         return ASIDE
     shape = found[0]
     rows = _rows_at_once(session, reads, side, shape.entity, shape, found[1])
-    return rows if rows is ASIDE else result_of(session, shape.entity, shape.metadata, rows)
+    if rows is ASIDE:
+        return ASIDE
+    if _is_bare(more):
+        _keep(session, reads, side, statement, found)
+    return result_of(session, shape.entity, shape.metadata, rows)
 
 
 def _object(session: Any, plan: Any, rows: Any) -> Any:
@@ -139,22 +192,22 @@ def _rows_at_once(
 
 def _bare(reads: Reads, statement: Any, more: Any) -> Any:
     """The statement without what it says of the cache, where it says no more; or ``None``."""
-    given = more.get("execution_options") if more else None
-    if more and (len(more) > 1 or given is None or not _IDLE.issuperset(given)):
-        return None
+    given = None
+    for name in more:
+        if name == "execution_options":
+            given = more[name]
+            if given and not _IDLE.issuperset(given):
+                return None
+        elif more[name]:
+            return None
     if wish_of(reads, statement, given) is None:
         return None
     parts = statement.__dict__
     own = parts.get("_execution_options")
-    if own and not _IDLE.issuperset(own):
-        return None
-    memoized = parts.get("_memoized_keys")
-    if not own and not memoized:
+    if not own:
         return statement
+    if not _IDLE.issuperset(own):
+        return None
     bare = Select.__new__(Select)
-    bare.__dict__ = {
-        name: value
-        for name, value in parts.items()
-        if name not in _LEFT_OUT and (memoized is None or name not in memoized)
-    }
+    bare.__dict__ = {name: value for name, value in parts.items() if name != "_execution_options"}
     return bare

@@ -53,11 +53,20 @@ def look_with(reads: Reads, scope: Scope, asked: Asked, parameters: Any) -> Entr
     """What is in the cache, where that may be used; ``None`` otherwise."""
     if reads.why_not(scope, asked.names) is not None:
         return None
-    key = _key(reads, scope, asked, parameters)
-    if key is None:
+    key = key_of(reads, scope, asked, parameters)
+    return None if key is None else _asked_for(reads, scope, asked, key)
+
+
+def look_at(reads: Reads, scope: Scope, asked: Asked, key: Any) -> Entry | None:
+    """As ``look_with``, of what has this key."""
+    if reads.why_not(scope, asked.names) is not None:
         return None
-    places = asked.places
-    entry: Entry | None = called(reads.store, scope, _LATE, reads.store.ask, places, key)[1]
+    return _asked_for(reads, scope, asked, key)
+
+
+def _asked_for(reads: Reads, scope: Scope, asked: Asked, key: Any) -> Entry | None:
+    store = reads.store
+    entry: Entry | None = called(store, scope, _LATE, store.ask, asked.places, key)[1]
     if entry is not None:
         _hit(reads, scope)
     return entry
@@ -72,7 +81,7 @@ def answer(
     """
     counters = reads.store.counters
     why = reads.why_not(scope, asked.names)
-    key = None if why is not None else _key(reads, scope, asked, parameters)
+    key = None if why is not None else key_of(reads, scope, asked, parameters)
     if key is None:
         if why is not None:
             counters[why] += 1
@@ -152,7 +161,8 @@ def _kept(
     return None
 
 
-def _key(reads: Reads, scope: Scope, asked: Asked, parameters: Any) -> Any:
+def key_of(reads: Reads, scope: Scope, asked: Asked, parameters: Any) -> Any:
+    """By what the rows of a statement are found; ``None`` where its parameters cannot be told."""
     try:
         return reads.store.key(asked.key, scope.tenant, parameters)
     except Unkeyable:

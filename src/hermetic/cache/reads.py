@@ -60,6 +60,10 @@ class Reads:
         self.fillings: dict[Any, Any] = {}
         # what is known of the statements of the fast paths
         self.asked: dict[Any, Any] = {}
+        # of statements that programs keep, as ``keeping`` has them
+        self.kept: dict[int, Any] = {}
+        # and of others with their values, as ``repeating`` has them
+        self.repeated: dict[Any, Any] = {}
         self._doubted = False
         # the classes of its sessions, which know the cache
         self.session_maker: Any = None

@@ -10,8 +10,9 @@ from typing import Any
 from sqlalchemy import orm
 
 from ..registry import Scope
-from .reading import Asked, answer, look_with, ready
+from .reading import Asked, answer, key_of, look_with, ready
 from .reads import Reads
+from .repeating import again, identity_of, remember
 from .replay import Cursor, NotCached, connection_over
 from .store import Entry
 from .watch import FILL
@@ -55,10 +56,14 @@ class _Attempt:
         self.asked: Asked | None = None
         self.sql = ""
         self.parameters: Any = None
+        self.context: Any = None
 
-    def from_cache(self, statement: Any, args: Any, kwargs: Any, found: Entry | None) -> Any:
+    def from_cache(
+        self, statement: Any, args: Any, kwargs: Any, found: Entry | None, identity: Any = None
+    ) -> Any:
         """The result, of rows that are there; of ``found``, or of what is in the cache.
 
+        :param identity: as what it is remembered how this was done.
         :raises NotCached: there are none.
         """
         session = self.session
@@ -71,7 +76,17 @@ class _Attempt:
             return connection
 
         with _connecting_by(session, connection_for):
-            return self.plain(statement, *args, **kwargs)
+            if identity is None:
+                return self.plain(statement, *args, **kwargs)
+            whole = {name: value for name, value in kwargs.items() if name != "_scalar_result"}
+            result = self.plain(statement, *args, **whole)
+        self._remember(identity, result)
+        return result.scalar() if kwargs.get("_scalar_result") else result
+
+    def _remember(self, identity: Any, result: Any) -> None:
+        if self.asked is not None and identity not in self.reads.repeated:
+            key = key_of(self.reads, self.scope, self.asked, self.parameters)
+            remember(self.session, self.reads, identity, self.asked, key, self.context, result)
 
     def _look(self, sql: Any, parameters: Any, context: Any) -> Any:
         """The rows of a statement, in the form in which it would be sent."""
@@ -80,7 +95,7 @@ class _Attempt:
             raise NotCached
         driver = f"{context.dialect.name}+{context.dialect.driver}"
         self.asked = Asked(self.reads, "all", driver, sql, names)
-        self.sql, self.parameters = sql, parameters
+        self.sql, self.parameters, self.context = sql, parameters, context
         entry = look_with(self.reads, self.scope, self.asked, parameters)
         if entry is None:
             raise NotCached
@@ -157,9 +172,17 @@ def _answered(
     kwargs: Any,
 ) -> Any:
     scope = ready(session)
+    identity = None
+    # of Redis it is the word with it that takes the time
+    if statement is not None and not reads.store.blocking and not is_replaying(session):
+        identity = identity_of(session, scope, wish, statement, args, kwargs)
+    if identity is not None:
+        found = again(reads, scope, identity)
+        if found is not None:
+            return found.scalar() if kwargs.get("_scalar_result") else found
     attempt = _Attempt(reads, session, scope, plain, wish)
     try:
-        return attempt.from_cache(statement, args, kwargs, None)
+        return attempt.from_cache(statement, args, kwargs, None, identity)
     except NotCached:
         with _connecting_by(session, None):
             return attempt.from_database(statement, args, kwargs)

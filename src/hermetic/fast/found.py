@@ -50,13 +50,18 @@ class Rows:
         self.used = _FRESH
 
     def chunks(self, size: int | None) -> Iterator[list[Any]]:
-        rows = list(self.rows)
-        step = size or len(rows) or 1
         runid = new_runid()
-        for start in range(0, len(rows), step):
+        while True:
             if size and self.uniquing:
                 raise InvalidRequestError(_NOT_BOTH)
-            yield self.made(rows[start : start + step], runid)
+            # who asks for portions after some were taken gets those that are left
+            rows = self.rows if type(self.rows) is list else list(self.rows)
+            some, self.rows = (rows[:size], rows[size:]) if size else (rows, [])
+            if size and not some:
+                return
+            yield self.made(some, runid)
+            if not size:
+                return
 
     def made(self, rows: Any, runid: int) -> list[Any]:
         if self.session.identity_map is not self.identity_map:
@@ -94,6 +99,7 @@ class Rows:
             },
             partial(_one, self, runid),
         )
+        loader.keeps = True
         if entity.raw:
             loader.take_raw(entity.raw, _as_they_are)
         return loader

@@ -117,8 +117,11 @@ cdef class EntityLoader:
     cdef tuple keys, columns, expired, populators, primary, flags
     cdef Py_ssize_t width, first
     cdef bint paused, composed
+    # whether an instance that is there and lacks nothing is what a row stands for
+    cdef public bint keeps
 
     cpdef list load(self, list rows)
+    cdef object there(self, tuple key)
     cdef int load_some(self, list rows, Py_ssize_t start, Py_ssize_t stop, list found) except -1
     @cython.locals(values=dict)
     cdef object one(self, tuple row)

@@ -141,6 +141,7 @@ class EntityLoader:
         self.flags: tuple[bool, ...] | None = None
         self.processed: Any = None
         self.paused = False
+        self.keeps = False
 
     def take_raw(self, booleans: frozenset[int], processed: Any) -> None:
         """Expect rows as the driver has them, which differ from what they should be in columns of
@@ -175,6 +176,10 @@ class EntityLoader:
         if primary is None:
             return self.aside(row)
         key = (self.identity_class, primary, self.token)
+        if self.keeps:
+            instance = self.there(key)
+            if instance is not None:
+                return instance
         state = make(_State)
         if not claims(self.identities, key, state):
             return self.aside(row)
@@ -192,6 +197,16 @@ class EntityLoader:
         state.runid = self.runid
         self.populate(state, values, row)
         return instance
+
+    def there(self, key: tuple[Any, ...]) -> Any:
+        """The instance that the session has already, where it lacks nothing; ``None`` otherwise."""
+        state = self.identities.get(key)
+        if state is None:
+            return None
+        instance = state.obj()
+        if instance is None or state.expired_attributes:
+            return None
+        return instance if len(values_of(instance)) > self.width else None
 
     def identity(self, row: tuple[Any, ...]) -> tuple[Any, ...] | None:
         """The primary key, unless a part of it is NULL."""

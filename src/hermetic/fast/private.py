@@ -33,6 +33,7 @@ from sqlalchemy.orm.attributes import _CollectionAttributeImpl as CollectionImpl
 from sqlalchemy.orm.base import PASSIVE_OFF
 from sqlalchemy.orm.collections import CollectionAdapter, InstrumentedList
 from sqlalchemy.orm.context import QueryContext
+from sqlalchemy.orm.context import _ORMCompileState as ORMCompileState
 from sqlalchemy.orm.identity import _killed as killed
 from sqlalchemy.orm.identity import _WeakInstanceDict as WeakInstanceDict
 from sqlalchemy.orm.instrumentation import ClassManager
@@ -51,6 +52,7 @@ from sqlalchemy.util import immutabledict as immutable
 __all__ = [
     "CHECKED",
     "CHUNKS_CELLS",
+    "COMPILE_OPTIONS",
     "EMPTY_DICT",
     "INSTANCE_CELLS",
     "LABELS",
@@ -120,6 +122,8 @@ forget_proxy: Any = ReversibleProxy._target_gced
 load_for_state: Any = LazyLoader._load_for_state
 
 CHECKED = "2.1.7 to 2.1.9"
+# what a statement that was executed has of options by which it was compiled
+COMPILE_OPTIONS: Any = ORMCompileState.default_compile_options
 STATE_ATTR: str = base.DEFAULT_STATE_ATTR
 
 # what is read from the closure that turns rows into instances

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import Select
+from sqlalchemy.sql.annotation import Annotated
 from sqlalchemy.sql.elements import BindParameter
 
 from .found import unique
@@ -71,7 +72,7 @@ def shape_of(
     if not getattr(mapper, "is_mapper", False):
         return None
     entity = side.entity(mapper.class_)
-    if entity is None or statement._raw_columns[0] is not entity.table:
+    if entity is None or not _is_whole(statement._raw_columns[0], entity.table):
         return None
     if not all(_is_own(element, mapper) for element in elements):
         return None
@@ -84,6 +85,18 @@ def shape_of(
         return None
     sql = compiled.string if expanded is None else expanded.statement
     return Shape(entity, compiled, sql, slots, (statement, *elements))
+
+
+def _is_whole(column: Any, table: Any) -> bool:
+    """Whether it stands for the whole class; a statement from before mappers were configured has
+    another object for it.
+    """
+    if column is table:
+        return True
+    if not isinstance(column, Annotated) or column._annotations != table._annotations:
+        return False
+    found: Any = column
+    return found._Annotated__element is table._Annotated__element
 
 
 def _is_own(element: Any, mapper: Any) -> bool:

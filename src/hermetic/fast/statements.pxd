@@ -23,7 +23,7 @@ cdef _read(object session, object statement, object result_of)
 @cython.locals(walk=Walk)
 cpdef sought(Side side, object statement)
 
-@cython.locals(parts=dict)
+@cython.locals(parts=dict, known=Py_ssize_t)
 cdef _key(object statement, Walk walk)
 
 cdef bint _criterion(object criterion, Walk walk)
@@ -39,3 +39,5 @@ cdef bint _list(object left, object bind, Walk walk)
 cdef bint _is_plain(object left, object bind)
 
 cdef bint _ordering(dict parts, Walk walk)
+
+cdef bint _is_left(object name, dict parts)

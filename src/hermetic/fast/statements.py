@@ -32,7 +32,7 @@ from .counts import count
 from .found import executed
 from .found import scalars as scalars_of
 from .lean import ASIDE, prepared, rows_of
-from .private import LABELS, OffsetLimit
+from .private import COMPILE_OPTIONS, LABELS, OffsetLimit
 from .shapes import Shape, shape_of
 from .side import Side
 
@@ -139,8 +139,11 @@ class Walk:
 def _key(statement: Any, walk: Walk) -> Any:
     """What tells the statement's shape, or ``None``."""
     parts = statement.__dict__
+    known = 0
     for name in parts:
-        if name not in _KNOWN:
+        if name in _KNOWN:
+            known += 1
+        elif not _is_left(name, parts):
             return None
     columns = parts.get("_raw_columns")
     if columns is None or len(columns) != 1 or parts.get("_label_style") is not LABELS:
@@ -151,9 +154,22 @@ def _key(statement: Any, walk: Walk) -> Any:
         if not _criterion(criterion, walk):
             return None
     # the table, how a statement's columns are labelled, and whose it is, are in every one
-    if len(parts) > 3 + bool(criteria) and not _ordering(parts, walk):
+    if known > 3 + bool(criteria) and not _ordering(parts, walk):
         return None
     return tuple(walk.key)
+
+
+def _is_left(name: str, parts: dict[str, Any]) -> bool:
+    """Whether this part says nothing: SQLAlchemy has left it in a statement that was executed, or
+    in one that this one was made of.
+    """
+    if name == "_compile_options":
+        options = parts[name]
+        return type(options) is COMPILE_OPTIONS and not options.__dict__
+    if name == "dialect_options":
+        return not parts[name]
+    memoized = parts.get("_memoized_keys")
+    return name == "_memoized_keys" or (memoized is not None and name in memoized)
 
 
 def _criterion(criterion: Any, walk: Walk) -> bool:
