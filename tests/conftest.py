@@ -111,7 +111,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    if call.excinfo is None:
+    if call.excinfo is None or call.excinfo.errisinstance(pytest.skip.Exception):
         report = yield
     else:
         # CPython 3.11 has a SystemError for who parses source, as pytest does here, while the

@@ -67,7 +67,7 @@ class Site:
     def start(self) -> None:
         self.postgresql.start()
         with (self.postgresql.data_path / "pg_hba.conf").open("a") as file:
-            file.write("host all all all scram-sha-256\n")
+            file.write("host all all all md5\n")
         self.mariadb.start()
         with pymysql.connect(
             host="127.0.0.1",

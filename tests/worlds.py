@@ -11,10 +11,11 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, create_engine, make_url, text
+from sqlalchemy import URL, Engine, create_engine, make_url, text
 
 from hermetic import Database
 from tests.backends import Backend
@@ -132,6 +133,12 @@ class Signal:
             raise AssertionError("nobody set the signal")
 
 
+@lru_cache(maxsize=16)
+def _observer(url: URL) -> Engine:
+    """One for all tests of a database: its first look at the server costs more than they ask."""
+    return create_engine(url)
+
+
 class World:
     """One driver in its world: Databases, sessions, concurrency and an observer beside them."""
 
@@ -229,7 +236,7 @@ class World:
             # the bare ones are psycopg2's and mysqlclient's, in SQLAlchemy 2.0
             drivers = {"mariadb": "mysql+pymysql", "postgresql": "postgresql+psycopg"}
             url = url.set(drivername=drivers.get(self.backend.family, url.drivername))
-            self._observer = create_engine(url)
+            self._observer = _observer(url)
         return self._observer
 
     def seen(self, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:

@@ -36,8 +36,9 @@ class Alarm:
 
     def cancel(self) -> None:
         with self._lock:
-            pending, self._action = self._action is not None, None
-        if pending:
+            # dropped after the lock: what it kept alive may have finalizers
+            action, self._action = self._action, None
+        if action is not None:
             self._cancelled()
 
     def call_off(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import threading
 import time
 from types import SimpleNamespace
@@ -33,10 +34,21 @@ def all_fired() -> None:
     assert fired.wait(PATIENCE)
 
 
+def cleared() -> None:
+    """Throw out what is called off, as the watchdog does by itself once it is much: each time that
+    were struck at one more step, without an end.
+    """
+    with watchdog._lock:
+        watchdog._heap = [entry for entry in watchdog._heap if entry[2].pending]
+        heapq.heapify(watchdog._heap)
+        watchdog._idle = 0
+
+
 def test_no_alarm_is_left_behind_that_would_shut_the_next_ones_connection() -> None:
     lines: list[Any] = []
     # its thread is there: Thread.start() of CPython's own has places where no interrupt may strike
     all_fired()
+    cleared()
 
     def borrowed(strike: Strike) -> None:
         line: Any = Line()
@@ -53,6 +65,7 @@ def test_no_alarm_is_left_behind_that_would_shut_the_next_ones_connection() -> N
             if when > time.monotonic() + 1800:
                 alarm.fire()
         assert line.shut == 0, strike.where
+        cleared()
 
 
 def test_a_connection_is_shut_at_its_deadline() -> None:

@@ -109,7 +109,7 @@ class PostgreSQLAccess(ServerAccess):
             with self._connected(database) as connection:
                 yield connection
             return
-        # the server of a whole run, which nobody stops: SCRAM costs more than what is asked
+        # the server of a whole run, which nobody stops: a connect costs more than what is asked
         pid, kept = self._kept
         if kept is None or kept.broken or pid != os.getpid():
             kept = self._connected(database)
@@ -157,7 +157,8 @@ class PostgreSQLServer(LocalServer, PostgreSQLAccess):
             "--pwfile",
             password_file,
             "--auth",
-            "scram-sha-256",
+            # as strong as loopback needs; SCRAM costs each of many connects some milliseconds
+            "md5",
             "--encoding",
             "UTF8",
             "--locale",

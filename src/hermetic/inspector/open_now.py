@@ -112,7 +112,8 @@ class OpenNow:
             depth=info.depth,
             tenant=None if scope is None else scope.tenant,
             server=getattr(state, "name", None),
-            age=info.age,
+            # by the same clock's look as what is told beside it
+            age=info.age if scope is None else self.now - scope.started,
             waited=0.0 if trace is None else self._waited(trace),
             working=0.0 if trace is None else self._working(trace),
             idle=None if trace is None else self._idle(trace),
