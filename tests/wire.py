@@ -1,8 +1,8 @@
 """What travels between a client and its server, read from the bytes.
 
 A message is the protocol's own: one of PostgreSQL's, one packet of MariaDB's. A request is whatever
-the client waits for an answer to: a Query or Sync of PostgreSQL, a command of MariaDB. Statements
-that travel together are one.
+the client waits for an answer to: a Query, Sync or Flush of PostgreSQL, a command of MariaDB.
+Statements that travel together are one.
 """
 
 from __future__ import annotations
@@ -143,7 +143,8 @@ class Requests:
             self._texts.append(b"bind " + message.text)
         elif message.kind == b"Q":
             return [message.text]
-        elif message.kind == b"S":
+        elif message.kind == b"S" or (message.kind == b"H" and self._texts):
+            # asyncpg prepares up to a Flush; psycopg's after a Sync has nothing to wait for
             texts, self._texts = self._texts, []
             return [b"; ".join(texts)]
         return []

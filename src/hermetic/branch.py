@@ -69,8 +69,12 @@ class Branch(Scope):
     def info(self, now: float) -> ScopeInfo:
         """Its line in a snapshot of its database."""
         connection = self.connection
+        trace = self.trace
+        counts_trips = trace is not None and not trace.uncounted
         return dataclasses.replace(
             super().info(now),
+            rows=None if trace is None else trace.rows,
+            round_trips=trace.round_trips if counts_trips else None,
             statements=self.statements,
             last_statement=self.last_statement,
             connection=None if connection is None else connection.number,

@@ -33,6 +33,7 @@ cdef class ConnectionRecord:
     cdef public object cursor
     cdef public bint dirty
     cdef public object engine
+    cdef public object exchanges
     cdef public double expires
     cdef public object family
     cdef public Py_ssize_t generation

@@ -127,6 +127,7 @@ class ConnectionRecord:
         "cursor",
         "dirty",
         "engine",
+        "exchanges",
         "expires",
         "family",
         "generation",
@@ -170,6 +171,8 @@ class ConnectionRecord:
         self.backend: int | None = None
         # how what it is at is ended on the server, where that goes on without its client
         self.remains: Remains | None = None
+        # how often it has waited for its server, where its driver can be seen to
+        self.exchanges: Callable[[], int] | None = None
         # between two statements of a scope: nothing is being sent or awaited
         self.at_rest = False
         # whether the driver knows of an open transaction

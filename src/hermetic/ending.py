@@ -325,6 +325,8 @@ def end_sent(
     try:
         if struck is None:
             scope.transaction.committed = True  # type: ignore[union-attr]
+            if scope.trace is not None:
+                scope.trace.look()
             scope.boundary.end(_COMMITTED)
             forget_begun(scope.session)
         else:

@@ -137,7 +137,9 @@ def emit(listeners: tuple[Listener, ...], event: Event) -> None:
 @dataclass(frozen=True, slots=True)
 class ScopeInfo:
     """One open scope, as it was when looked at. ``age`` in seconds; ``cache_hits`` is how many of
-    its reads the cache has answered.
+    its reads the cache has answered. Where somebody watches, ``rows`` is how many rows its
+    statements have returned or changed, and ``round_trips`` how often the server was waited for;
+    ``None``: nobody has counted that.
     """
 
     number: int
@@ -155,6 +157,8 @@ class ScopeInfo:
     attempt: int
     depth: int
     cache_hits: int = 0
+    rows: int | None = None
+    round_trips: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from .streams import OPEN, end_all
 from .vote import undo, vote_of
 from .watchdog import watchdog
 from .watching.commenting import commented
+from .watching.fetching import counted, ended, met
 
 # the key of a ConnectionRecord in its pool record's ``info``
 KEY = "hermetic"
@@ -203,6 +204,7 @@ class Execution:
                 raise given_up(scope, scope.transaction, sending=True)
             scope.connection = connection
             scope.transaction = transaction
+            met(scope, connection)
         if begin.plain and begin.readonly and self._pooled:
             raise lost_by_pooler(scope, "a read-only scope without a transaction")
         transaction.plain = begin.plain or begin.apart
@@ -252,6 +254,7 @@ class Execution:
         ):
             self._commit(dbapi)
         transaction.committed = True
+        ended(scope)
         if scope is not None and scope.asks:
             scope.route.ask(scope, connection, dbapi.dbapi_connection, self._dialect)
 
@@ -281,6 +284,7 @@ class Execution:
         if not (transaction.apart and self._is_clean(dbapi)):
             undo(dbapi, scope, self._rollback)
         transaction.over = True
+        ended(scope)
         if scope is not None and early:
             rewatch(scope.root)  # its block may go on
 
@@ -361,7 +365,7 @@ class Execution:
         statement = commented(connection, cursor, statement, self._dialect.paramstyle)
         with self._delivering():
             self._execute(cursor, statement, parameters, context)
-        self._look(connection)
+        self._look(connection, cursor, context, None)
 
     def do_executemany(
         self, cursor: Any, statement: str, parameters: Any, context: Any = None
@@ -377,7 +381,7 @@ class Execution:
         statement = commented(connection, cursor, statement, style, many=True)
         with Delivering():
             self._executemany(cursor, statement, parameters, context)
-        self._look(connection)
+        self._look(connection, cursor, context, parameters)
 
     def do_execute_no_params(self, cursor: Any, statement: str, context: Any = None) -> None:
         connection = self._admit(context, statement)
@@ -388,16 +392,16 @@ class Execution:
         statement = commented(connection, cursor, statement, None)
         with self._delivering():
             self._execute_plain(cursor, statement, context)
-        self._look(connection)
+        self._look(connection, cursor, context, None)
 
-    def _look(self, connection: ConnectionRecord) -> None:
+    def _look(self, connection: ConnectionRecord, cursor: Any, context: Any, many: Any) -> None:
         """Whether the transaction is still open on the server, as far as the driver knows.
 
         Text does not tell: a procedure commits, a function does, a statement of several.
         """
         connection.at_rest = True
         if connection.scope is not None and connection.scope.trace is not None:
-            connection.scope.trace.answered()
+            counted(connection.scope.trace, connection, cursor, context, many)
         transaction = connection.transaction
         if connection.probe is None or transaction is None or transaction.plain:
             return

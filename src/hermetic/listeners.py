@@ -146,6 +146,7 @@ class EngineWatch:
             raise
         finally:
             disarm(connection)
+        connection.exchanges = self.family.exchanges(dbapi, self.driver)
         if self.options.pooler is None:  # a pooler gives a number of its own
             connection.backend = self.family.commits.backend(dbapi, self.driver)
             self._have_ended(connection, dbapi)

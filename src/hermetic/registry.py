@@ -368,6 +368,8 @@ class Scope:
 
     def info(self, now: float) -> ScopeInfo:
         connection = self.root.connection
+        trace = self.root.trace
+        counts_trips = trace is not None and not trace.uncounted
         depth = 0
         parent = self.parent
         while parent is not None:
@@ -388,6 +390,8 @@ class Scope:
             attempt=self.attempt,
             depth=depth,
             cache_hits=getattr(self.root.session, "cache_hits", 0),
+            rows=None if trace is None else trace.rows,
+            round_trips=trace.round_trips if counts_trips else None,
         )
 
 

@@ -113,7 +113,8 @@ class Step:
     ``at`` is when it was sent, in seconds since the scope was opened; ``seconds`` until it was
     answered, ``None`` where it failed or is not answered yet. Of one that failed ``failed_after``
     is how many seconds later that was known, and ``code`` what the server said of it (SQLSTATE,
-    errno), if it did. Parameters are not kept.
+    errno), if it did. ``rows`` is how many rows it has returned or changed; ``None``: that was not
+    to be known. Parameters are not kept.
     """
 
     statement: str
@@ -121,6 +122,7 @@ class Step:
     seconds: float | None
     failed_after: float | None = None
     code: str | None = None
+    rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,9 @@ class SeenScope:
     ``ended_at`` is a Unix time, ``None`` of one that is open. ``seconds`` is its life: of these it
     ``waited`` for a place in the pool and was ``working`` at statements, and ``leaving`` is what
     the end took, with the flush and the COMMIT. ``steps`` are its first statements, ``statements``
-    how many there were.
+    how many there were. ``rows`` is how many rows these have returned or changed; ``round_trips``
+    how often the server was waited for, BEGIN and COMMIT included: ``None`` where the driver cannot
+    be seen to.
     """
 
     number: int
@@ -151,6 +155,8 @@ class SeenScope:
     leaving: float
     statements: int
     steps: tuple[Step, ...]
+    rows: int = 0
+    round_trips: int | None = None
 
     @property
     def ref(self) -> ScopeRef:

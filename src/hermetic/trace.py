@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .seen import FindingError
 
 if TYPE_CHECKING:
+    from .connection import ConnectionRecord
     from .registry import Scope
 
 _now = time.monotonic
@@ -33,6 +34,7 @@ class Trace:
     __slots__ = (
         "at",
         "attempt",
+        "base",
         "before",
         "began",
         "chatty",
@@ -47,6 +49,7 @@ class Trace:
         "failures",
         "kept",
         "left",
+        "meter",
         "name",
         "notes",
         "number",
@@ -56,7 +59,9 @@ class Trace:
         "readonly",
         "remark",
         "repeats",
+        "round_trips",
         "route",
+        "rows",
         "seconds",
         "since",
         "sql",
@@ -68,6 +73,7 @@ class Trace:
         "tenant",
         "thread",
         "told",
+        "uncounted",
         "waited",
         "watcher",
         "working",
@@ -78,8 +84,16 @@ class Trace:
         self.kept = kept
         self.repeats = repeats
         self.chatty = chatty
-        # text, when it was sent, and when it was answered: 0 where it was not
-        self.steps: list[tuple[str, float, float]] = []
+        # text, when it was sent, when it was answered: 0 where it was not; and how many rows it
+        # returned or changed, -1 where that is not known
+        self.steps: list[tuple[str, float, float, int]] = []
+        self.rows = 0
+        # how often its server was waited for; what tells that of the connection that it has, and
+        # what of it was before; whether it has had one that does not tell
+        self.round_trips = 0
+        self.meter: Any = None
+        self.base = 0
+        self.uncounted = False
         self.counts: dict[str, int] = {}
         self.statements = 0
         self.waited = 0.0
@@ -141,22 +155,53 @@ class Trace:
         if self.statements == 1:
             self.began = self.at
 
-    def answered(self) -> None:
-        """It was."""
+    def answered(self, rows: int) -> None:
+        """It was.
+
+        :param rows: how many it has returned or changed, as far as that is known by now; -1.
+        """
+        if self.meter is not None:
+            self.look()
         if self.sql is None:
             return  # of a savepoint, or one that was sent before anybody watched
         now = _now()
         self.working += now - self.at
-        self._keep(now)
+        if rows > 0:
+            self.rows += rows
+        self._keep(now, rows)
         self.at = now
+
+    def fetched(self, step: int, rows: int) -> None:
+        """Rows of a statement came later than its answer.
+
+        :param step: its index; -1 where it is not among those that are kept.
+        """
+        self.rows += rows
+        if 0 <= step < len(self.steps):
+            sql, sent, answered, before = self.steps[step]
+            self.steps[step] = (sql, sent, answered, max(before, 0) + rows)
+
+    def meet(self, connection: ConnectionRecord) -> None:
+        """The scope has taken a connection: what is sent on it from now on is the scope's."""
+        self.meter = connection.exchanges
+        if self.meter is not None:
+            self.base = self.meter() - self.round_trips
+        elif not connection.family.embedded:
+            self.uncounted = True
+
+    def look(self) -> None:
+        """Take over how often the server was waited for, before the connection is another's."""
+        if self.meter is not None:
+            self.round_trips = self.meter() - self.base
 
     def failed(self) -> None:
         """It was refused, or nobody waits for its answer any more."""
+        self.look()
         if self.sql is not None:
             now = _now()
             self.working += now - self.at
             kept = len(self.steps)
-            self._keep(0.0)
+            self._keep(0.0, -1)
             self.at = now
             if len(self.steps) > kept:
                 if self.failures is None:
@@ -169,12 +214,12 @@ class Trace:
         if self.failures is not None and last in self.failures:
             self.failures[last] = (self.failures[last][0], code)
 
-    def _keep(self, answered: float) -> None:
+    def _keep(self, answered: float, rows: int) -> None:
         sql, self.sql = self.sql, None
         if len(self.steps) < self.kept and sql is not None:
             if len(sql) > _LONGEST:
                 sql = sql[:_LONGEST] + "…"
-            self.steps.append((sql, self.at, answered))
+            self.steps.append((sql, self.at, answered, rows))
             if self.contexts is not None:
                 self.contexts.append(self.context)
 
@@ -201,6 +246,7 @@ class Trace:
 
     def close(self, scope: Scope, error: BaseException | None) -> None:
         """Take over what is to be known of a scope, so that the scope itself can go."""
+        self.meter = None  # the connection may be another scope's by now
         self.failed()
         self.ended = _now()
         self.describe(scope)

@@ -353,6 +353,12 @@ class Family:
         """What tells, without asking the server, whether a transaction is open on a connection."""
         return None
 
+    def exchanges(self, dbapi: Any, driver: str) -> Callable[[], int] | None:
+        """What tells how often a connection, greeted, has waited for its server; ``None`` where
+        nobody counts that.
+        """
+        return None
+
     def is_clean(self, dbapi: Any, driver: str) -> bool:
         """Whether the driver knows, without asking the server, that no transaction is open."""
         return False

@@ -7,6 +7,7 @@ import math
 import re
 import ssl
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from sqlalchemy import URL
@@ -15,6 +16,7 @@ from ..errors import InvalidOption
 from ..options import DatabaseOptions, Isolation
 from . import galera, keepalive, mysql_hosts, mysql_remains, mysql_reset, tls
 from .commits import Commits, MySQLCommits
+from .exchanges import Commanding, counter
 from .family import (
     Begin,
     Driver,
@@ -87,7 +89,7 @@ class MySQL(Family):
         engine: dict[str, Any] = {}
         if reader and self.reads_apart(options):
             engine["isolation_level"] = "AUTOCOMMIT"
-        if driver == "pymysql" and how is None and "module" not in options.engine_options:
+        if driver == "pymysql" and "module" not in options.engine_options:
             import pymysql
 
             engine["module"] = Reusing(pymysql)
@@ -233,6 +235,9 @@ class MySQL(Family):
             return None
         return lambda: bool(raw.server_status & _IN_TRANSACTION)
 
+    def exchanges(self, dbapi: Any, driver: str) -> Callable[[], int] | None:
+        return counter(getattr(dbapi, "driver_connection", dbapi))
+
     def is_clean(self, dbapi: Any, driver: str) -> bool:
         raw = getattr(dbapi, "driver_connection", dbapi)
         status = getattr(raw, "server_status", None)
@@ -293,13 +298,19 @@ def _keep_alive(raw: Any, driver: str) -> None:
         keepalive.keep_alive_by_number(raw.fileno)
 
 
+@lru_cache
+def _counting_asyncmy() -> Any:
+    from asyncmy.connection import Connection
+
+    return type("CountingConnection", (Commanding, Connection), {})
+
+
 async def _connect_asyncmy(*args: Any, connect_timeout: float, **kwargs: Any) -> Any:
     """asyncmy bounds only TCP's handshake (0.2.18), not the server's greeting."""
-    import asyncmy
-
     kwargs["connect_timeout"] = max(1, math.ceil(connect_timeout))
     async with asyncio.timeout(connect_timeout):
-        made = await asyncmy.connect(*args, **kwargs)
+        made = _counting_asyncmy()(*args, **kwargs)
+        await made.connect()
     mysql_reset.remember(made, kwargs)
     return made
 

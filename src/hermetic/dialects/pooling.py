@@ -67,6 +67,8 @@ def check(driver: str, options: DatabaseOptions) -> None:
 class Pooled:
     """Mixed into psycopg's connections."""
 
+    # how often its server was waited for; the cursors count what they send
+    exchanges: int = 0
     # what follows on BEGIN
     following: bytes = b""
 
@@ -74,10 +76,14 @@ class Pooled:
         command: bytes = super()._get_tx_start_command()  # type: ignore[misc]
         return command + self.following
 
-    def _exec_command(self, command: Any, *args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+    def _exec_command(
+        self: Any, command: Any, *args: Any, **kwargs: Any
+    ) -> Generator[Any, Any, Any]:
         # psycopg takes one answer to a command; ``psycopg_ahead`` sends them together
         answer = None
         begins = self.following and command == self._get_tx_start_command()
         for statement in statements(command) if begins else (command,):
+            if self._pipeline is None:
+                self.exchanges += 1
             answer = yield from super()._exec_command(statement, *args, **kwargs)  # type: ignore[misc]
         return answer

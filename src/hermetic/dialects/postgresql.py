@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib
 import math
 import os
@@ -15,12 +14,14 @@ from typing import Any, ClassVar
 
 from sqlalchemy import URL
 
-from ..errors import RolledBack, UnprotectedTenants
+from ..errors import UnprotectedTenants
 from ..events import logger
 from ..options import DatabaseOptions, Isolation
 from ..tenancy import RowSecurity, SchemaPerTenant, Tenants
 from . import impostors, keepalive, pooling, tls
+from .asyncpg_connection import checked
 from .commits import Commits, PostgreSQLCommits
+from .exchanges import counter
 from .family import (
     Begin,
     Driver,
@@ -126,7 +127,7 @@ class PostgreSQL(Family):
                 {
                     **secured,
                     **wanted,
-                    "connection_class": _checked_asyncpg(options.cleanup_timeout, following),
+                    "connection_class": checked(options.cleanup_timeout, following),
                     **unprepared,
                     "timeout": options.connect_timeout,
                     "server_settings": {"application_name": options.application_name},
@@ -400,6 +401,14 @@ class PostgreSQL(Family):
             return switches(statement, {tenants.setting, *_BY_ROLE})
         return False
 
+    def exchanges(self, dbapi: Any, driver: str) -> Callable[[], int] | None:
+        raw = getattr(dbapi, "driver_connection", dbapi)
+        if driver == "asyncpg":
+            return counter(getattr(raw, "_protocol", None))
+        # a user's own cursors do not count what they send
+        ours = driver == "psycopg" and hasattr(raw.cursor_factory, "travels")
+        return counter(raw) if ours else None
+
     def is_clean(self, dbapi: Any, driver: str) -> bool:
         raw = getattr(dbapi, "driver_connection", dbapi)
         if driver == "asyncpg":
@@ -531,35 +540,6 @@ def _session_settings(options: DatabaseOptions, *, reader: bool) -> str:
         f"FROM (VALUES {rows}) AS wanted (name, value) "
         "WHERE current_setting(wanted.name, true) IS NOT NULL"
     )
-
-
-@lru_cache
-def _checked_asyncpg(cleanup_timeout: float, following: str) -> Any:
-    """asyncpg's Connection, which drops the server's answer to a COMMIT, with a look at it.
-
-    PostgreSQL answers the COMMIT of an aborted transaction with ROLLBACK, and with no error. Where
-    a task was cancelled, SQLAlchemy gives the close 2 s.
-
-    :param following: what goes with each BEGIN.
-    """
-    import asyncpg
-
-    class CheckedConnection(asyncpg.Connection):
-        async def close(self, *, timeout: float | None = None) -> None:
-            bound = cleanup_timeout if timeout is None else min(timeout, cleanup_timeout)
-            # the server was gone already, and asyncpg has let go of the socket
-            with contextlib.suppress(ConnectionError):
-                await super().close(timeout=bound)
-
-        async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
-            if following and query.startswith("BEGIN"):
-                query = query.rstrip(";") + following
-            tag: str = await super().execute(query, *args, timeout=timeout)
-            if tag == "ROLLBACK" and query.startswith("COMMIT"):
-                raise RolledBack("Nothing was committed: the server answered COMMIT with ROLLBACK.")
-            return tag
-
-    return CheckedConnection
 
 
 @lru_cache

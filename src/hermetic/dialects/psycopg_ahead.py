@@ -19,6 +19,7 @@ import psycopg
 from psycopg.generators import execute, fetch_many, send
 from psycopg.pq import ExecStatus, TransactionStatus
 
+from .exchanges import add
 from .pooling import statements
 
 # plain numbers: psycopg's C functions give them, and a member of an enum compares more slowly
@@ -145,6 +146,7 @@ class _Ahead:
         self._tx = pgq._tx
         self._last_query = query
         manager._names.move_to_end(key)
+        add(self._conn, 1)
         self._pgconn.send_query_prepared(
             name, pgq.params, param_formats=pgq.formats, result_format=self.format
         )
@@ -222,6 +224,7 @@ class _Ahead:
             refused = error
             count -= 1
         pgconn.pipeline_sync()
+        add(self._conn, 1)
         yield from send(pgconn)
         for _ in range(count):
             answers.append((yield from fetch_many(pgconn)))  # noqa: PERF401 - no comprehension yields
@@ -230,10 +233,27 @@ class _Ahead:
         if refused is not None:
             raise refused
 
+    def _execute_send(self: Any, query: Any, **how: Any) -> None:
+        self._count()
+        super()._execute_send(query, **how)  # type: ignore[misc]
+
+    def _send_prepare(self: Any, name: bytes, query: Any) -> None:
+        self._count()
+        super()._send_prepare(name, query)  # type: ignore[misc]
+
+    def _send_query_prepared(self: Any, name: bytes, pgq: Any, **how: Any) -> None:
+        self._count()
+        super()._send_query_prepared(name, pgq, **how)  # type: ignore[misc]
+
+    def _count(self: Any) -> None:
+        if not self._pgconn.pipeline_status:
+            add(self._conn, 1)
+
     def _executemany_gen_pipeline(
         self: Any, query: Any, params_seq: Iterable[Any], returning: bool
     ) -> _Steps:
         conn = self._conn
+        add(conn, 1)
         first, self.ahead = self.ahead, ()
         if not conn._autocommit and self._pgconn.transaction_status == _IDLE:
             first = (*statements(conn._get_tx_start_command()), *first)

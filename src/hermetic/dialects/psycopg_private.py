@@ -20,6 +20,7 @@ _CURSOR = {
     "_get_prepared": "pgq prepare",
     "_execute_send": "query force_extended binary",
     "_send_query_prepared": "name pgq binary",
+    "_send_prepare": "name query",
     "_raise_for_result": "result",
     "_check_results": "results",
     "_set_results": "results",

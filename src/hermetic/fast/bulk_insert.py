@@ -94,6 +94,11 @@ def _by_rows(
             lane.fail(error, shown, row, cursor, None)
     if len(keys) < len(states):
         raise _too_few(plan)
+    scope = lane.session._scope
+    if scope is not None and scope.trace is not None:
+        # one statement was noted of each batch, with one row
+        more = len(rows) - -(-len(rows) // size)
+        scope.trace.fetched(-1, more)
     cursor.execute(statement.batch_sql, (keys[-1],))
     told = cursor.fetchone()
     lane.close(cursor)

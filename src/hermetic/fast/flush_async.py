@@ -196,7 +196,7 @@ async def _answer(lane: Lane, step: Step) -> Answer:
         raise
     connection.at_rest = True
     if trace is not None:
-        trace.answered()
+        trace.answered(len(parameters) if many and matched < 0 else matched)
     connection.cursor = source
     described = None
     if row is not None and statement.result_processors is None:

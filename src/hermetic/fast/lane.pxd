@@ -10,4 +10,4 @@ cdef class Lane:
 cpdef send(
     Lane lane, Statement statement, object sql, object parameters, bint many, object shown=*
 )
-cdef object _send_in_hand(Lane lane, object sql, object parameters, bint many, object shown)
+cdef object _send_in_hand(Lane lane, object sql, object parameters, bint many, object shown, bint returns)

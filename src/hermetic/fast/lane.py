@@ -12,7 +12,7 @@ from ..connection import ConnectionRecord
 from .lean import failed, in_hand, take, told
 from .listening import is_heard
 from .over import Sending, why_not_connection
-from .write_plan import Statement
+from .write_plan import RETURNED, Statement
 
 # ---------------------------------------------------------------- lanes
 
@@ -127,7 +127,8 @@ def send(
     :param shown: the statement that an error names.
     """
     if lane.record is not None:
-        return _send_in_hand(lane, sql, parameters, many, shown)
+        returns = statement.key == RETURNED
+        return _send_in_hand(lane, sql, parameters, many, shown, returns)
     connection, dialect = lane.connection, lane.dialect
     sending = Sending(connection, statement, sql, parameters, many)
     cursor: Any = None
@@ -139,10 +140,13 @@ def send(
             dialect.do_execute(cursor, sql, parameters, sending)
     except BaseException as error:
         connection._handle_dbapi_exception(error, shown or sql, parameters, cursor, sending)
+    cursor = sending.cursor  # in the place of which there may be one that counts
     return cursor, (cursor.rowcount if sending._rowcount is None else sending._rowcount)
 
 
-def _send_in_hand(lane: Lane, sql: str, parameters: Any, many: bool, shown: str | None) -> Any:
+def _send_in_hand(
+    lane: Lane, sql: str, parameters: Any, many: bool, shown: str | None, returns: bool
+) -> Any:
     scope, connection = lane.scope, lane.record
     assert connection is not None
     assert connection.transaction is not None
@@ -182,5 +186,6 @@ def _send_in_hand(lane: Lane, sql: str, parameters: Any, many: bool, shown: str 
         raise
     connection.at_rest = True
     if trace is not None:
-        trace.answered()
+        # SQLite has counted no row yet of what returns one
+        trace.answered(max(1, cursor.rowcount) if returns else cursor.rowcount)
     return cursor, cursor.rowcount

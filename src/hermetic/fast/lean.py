@@ -241,6 +241,9 @@ def take(session: Any, scope: Scope, side: Side) -> ConnectionRecord | None:
         return None  # in hand, and not begun: SQLAlchemy looks at it once more, and begins
     connection.returned = None
     connection.scope = scope
+    trace = scope.trace
+    if trace is not None:
+        trace.meet(connection)
     return connection if _begin(scope, side, connection) else None
 
 
@@ -330,7 +333,7 @@ def fetch(
         raise
     connection.at_rest = True
     if trace is not None:
-        trace.answered()
+        trace.answered(len(rows))
     if plan.processors is None:
         plan.describe(side.dialect, cursor.description)
     return rows
@@ -515,6 +518,8 @@ def commit(session: Any, scope: Scope) -> bool:
         failed(session, side, error, None, None, None)
         raise
     transaction.committed = True
+    if scope.trace is not None:
+        scope.trace.look()
     forget_begun(session)
     return True
 

@@ -162,6 +162,8 @@ async def take(scope: Scope, side: Side) -> ConnectionRecord | None:
         return None  # in hand, and not begun: SQLAlchemy looks at it once more, and begins
     connection.returned = None
     connection.scope = scope
+    if scope.trace is not None:
+        scope.trace.meet(connection)
     return connection
 
 
@@ -220,7 +222,7 @@ async def _fetched(
         raise
     connection.at_rest = True
     if trace is not None:
-        trace.answered()
+        trace.answered(len(rows))
     connection.cursor = source if len(rows) <= _FEW else None
     if plan.processors is None:
         plan.describe(side.dialect, side.wire.description(source))

@@ -107,7 +107,7 @@ def read_over(session: Any, side: Any, asked: Compiled, parameters: Any) -> Any:
     try:
         cursor = sending.cursor = connection._dbapi_connection.cursor()
         connection.dialect.do_execute(cursor, sql, parameters, sending)
-        rows = cursor.fetchall()
+        rows = sending.cursor.fetchall()  # in the place of which there may be one that counts
         description = cursor.description
     except BaseException as error:
         connection._handle_dbapi_exception(error, sql, parameters, cursor, sending)

@@ -35,6 +35,7 @@ class AsyncpgReading(OwnCursor):
         if query is None or settings.server_encoding == "SQL_ASCII":
             return False
         self.table = await_only(in_transaction(adapted, self._read, query, parameters or ()))
+        self.rowcount = -1 if self.table is None else self.table.num_rows
         return self.table is not None
 
     async def _read(self, conn: Any, query: str, parameters: Any) -> Any:

@@ -11,6 +11,7 @@ from psycopg.generators import copy_end, copy_from, copy_to, execute, fetch_many
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.waiting import Wait
 
+from ..dialects.exchanges import add
 from . import libpq
 from .assembly import Assembly
 
@@ -29,6 +30,7 @@ def described(conn: Any, query: bytes) -> _Steps:
     """The names, oids and modifiers of a query's columns."""
     pgconn = conn.pgconn
     yield from conn._start_query()
+    add(conn, 2)
     pgconn.send_prepare(b"", query)
     (result,) = yield from execute(pgconn)
     _check(pgconn, result, _COMMAND_OK)
@@ -46,6 +48,7 @@ def read(conn: Any, query: bytes, assembly: Assembly) -> _Steps:
     """Have a ``COPY … TO STDOUT (FORMAT binary)`` sent, and take all that comes."""
     pgconn = conn.pgconn
     yield from conn._start_query()
+    add(conn, 1)
     pgconn.send_query(query)
     results = yield from execute(pgconn)
     _check(pgconn, results[0], _COPY_OUT)
@@ -103,6 +106,7 @@ def write(conn: Any, query: bytes, chunks: Iterator[Any]) -> _Steps:
     """Have a ``COPY … FROM STDIN (FORMAT binary)`` sent, and what it copies; how many rows."""
     pgconn = conn.pgconn
     yield from conn._start_query()
+    add(conn, 1)
     pgconn.send_query(query)
     results = yield from execute(pgconn)
     _check(pgconn, results[0], _COPY_IN)

@@ -9,6 +9,7 @@ import psycopg
 from psycopg.generators import execute
 from sqlalchemy.util import await_only
 
+from ..dialects.exchanges import add
 from . import psycopg_copy
 from .assembly import Assembly
 from .copied import copied, copy_of, kinds_of, looked_up, lookup, unknown
@@ -31,6 +32,7 @@ class PsycopgReading(OwnCursor):
         if parameters is not None:
             query = _client_cursor(conn).mogrify(query, parameters)
         self.table = waited(conn, _read(conn, query))
+        self.rowcount = -1 if self.table is None else self.table.num_rows
         return self.table is not None
 
 
@@ -83,6 +85,7 @@ def own_kinds(conn: Any, oids: set[int]) -> _Steps:
     """The kinds of a database's own types."""
     found: dict[int, AnyKind] = {}
     if oids:
+        add(conn, 1)
         conn.pgconn.send_query_params(lookup(oids).encode(), None)
         (result,) = yield from execute(conn.pgconn)
         rows = [

@@ -60,8 +60,12 @@ def ended(scope: SeenScope, hide: Hide, steps: int) -> EndedState:
         working=scope.working,
         leaving=scope.leaving,
         statements=scope.statements,
+        rows=scope.rows,
+        round_trips=scope.round_trips,
         steps=[
-            StepState(statement=hide(step.statement), at=step.at, seconds=step.seconds)
+            StepState(
+                statement=hide(step.statement), at=step.at, seconds=step.seconds, rows=step.rows
+            )
             for step in scope.steps[:steps]
         ],
     )
@@ -76,6 +80,8 @@ def _figures(series: Series) -> Figures:
         failed=series.failed,
         retried=series.retried,
         statements=series.statements,
+        rows=series.rows,
+        round_trips=series.round_trips,
         seconds=series.seconds,
         waited=series.waited,
         p50=series.percentile(0.5),

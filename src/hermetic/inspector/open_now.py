@@ -119,6 +119,8 @@ class OpenNow:
             idle=None if trace is None else self._idle(trace),
             left=None if deadline is None else deadline - self.now,
             statements=info.statements,
+            rows=info.rows,
+            round_trips=info.round_trips,
             last_statement=None if last is None else _shortened(self._hide(last)),
             connection=info.connection,
             cache_hits=info.cache_hits,

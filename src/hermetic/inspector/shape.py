@@ -20,12 +20,14 @@ Phase = Literal["waiting", "statement", "idle", "leaving", "open"]
 class StepState(TypedDict):
     """A statement: when it was sent, after the opening of its scope, and how long it took.
 
-    ``seconds`` is ``None`` where it failed or is not answered yet.
+    ``seconds`` is ``None`` where it failed or is not answered yet, ``rows`` where it is not known
+    how many it has returned or changed.
     """
 
     statement: str
     at: float
     seconds: float | None
+    rows: int | None
 
 
 class ScopeState(TypedDict):
@@ -34,6 +36,7 @@ class ScopeState(TypedDict):
     ``root`` is the number of the scope that it joined, if it did. ``waited`` and ``working`` are
     what it spent in line and at statements, ``idle`` how long ago its last statement was answered,
     ``None`` where one is under way or nobody watches; ``left`` what its deadline leaves it.
+    ``rows`` and ``round_trips`` are ``None`` where nobody counts them.
     """
 
     number: int
@@ -55,6 +58,8 @@ class ScopeState(TypedDict):
     idle: float | None
     left: float | None
     statements: int
+    rows: int | None
+    round_trips: int | None
     last_statement: str | None
     connection: int | None
     cache_hits: int
@@ -64,7 +69,8 @@ class EndedState(TypedDict):
     """A scope that has ended. ``steps`` are its first statements, ``statements`` how many it sent.
 
     Of ``seconds`` it ``waited`` for a connection and was ``working`` at statements; ``leaving`` is
-    what flush, COMMIT and giving back took.
+    what flush, COMMIT and giving back took. ``rows`` were returned or changed; ``round_trips`` is
+    how often its server was waited for, ``None`` where that cannot be seen.
     """
 
     number: int
@@ -84,6 +90,8 @@ class EndedState(TypedDict):
     working: float
     leaving: float
     statements: int
+    rows: int
+    round_trips: int | None
     steps: list[StepState]
 
 
@@ -172,7 +180,7 @@ class ServerState(TypedDict):
 
 
 class Figures(TypedDict):
-    """Scopes that ended, counted. ``seconds``, ``waited`` and ``statements`` are sums."""
+    """Scopes that ended, counted: percentiles and the longest, all others are sums."""
 
     count: int
     committed: int
@@ -181,6 +189,8 @@ class Figures(TypedDict):
     failed: int
     retried: int
     statements: int
+    rows: int
+    round_trips: int
     seconds: float
     waited: float
     p50: float

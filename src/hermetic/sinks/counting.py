@@ -55,6 +55,8 @@ class Named:
     outcomes: dict[str, int] = field(default_factory=dict)
     errors: dict[str, int] = field(default_factory=dict)
     statements: int = 0
+    rows: int = 0
+    round_trips: int = 0
     working: float = 0.0
     retries: int = 0
 
@@ -64,6 +66,8 @@ class Named:
             dict(self.outcomes),
             dict(self.errors),
             self.statements,
+            self.rows,
+            self.round_trips,
             self.working,
             self.retries,
         )
@@ -94,6 +98,8 @@ class Counts(Sink):
             named.seconds.add(scope.seconds)
             named.outcomes[how] = named.outcomes.get(how, 0) + 1
             named.statements += scope.statements
+            named.rows += scope.rows
+            named.round_trips += scope.round_trips or 0
             named.working += scope.working
             if error is not None:
                 known = error in named.errors or len(named.errors) < _ERRORS

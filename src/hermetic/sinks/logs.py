@@ -129,6 +129,8 @@ def fields_of(scope: ScopeView) -> dict[str, Any]:
         "tenant": scope.tenant,
         "server": scope.server,
         "statements": scope.statements,
+        "rows": scope.rows,
+        "round_trips": scope.round_trips,
         "seconds": round(scope.seconds, 6),
         "waited": round(scope.waited, 6),
         "working": round(scope.working, 6),

@@ -34,6 +34,9 @@ _NAME = "hermetic"
 _MOST_EARLIER = 1000
 # statements of which the attributes are remembered
 _MOST_KNOWN = 1000
+
+# what returns its rows; of others it is those that they change
+_RETURNING = frozenset({"SELECT", "WITH", "VALUES", "TABLE", "SHOW", "PRAGMA", "EXPLAIN"})
 _KEY = contexts.create_key("hermetic-scope")
 
 
@@ -157,10 +160,13 @@ class Traces(Sink):
                 "hermetic.scope.outcome": outcome,
                 "hermetic.scope.attempt": seen.attempt,
                 "hermetic.scope.statements": seen.statements,
+                "hermetic.scope.rows": seen.rows,
                 "hermetic.scope.waited": seen.waited,
                 "hermetic.scope.leaving": seen.leaving,
             }
         )
+        if seen.round_trips is not None:
+            span.set_attribute("hermetic.scope.round_trips", seen.round_trips)
         if seen.tenant is not None:
             span.set_attribute("hermetic.scope.tenant", seen.tenant)
         before = self._earlier.pop(scope.before or 0, None)
@@ -193,6 +199,8 @@ class Traces(Sink):
                 record_exception=False,
                 set_status_on_exception=False,
             )
+            if step.rows is not None and attributes["db.operation.name"] in _RETURNING:
+                span.set_attribute("db.response.returned_rows", step.rows)
             took = step.seconds
             if took is None:
                 took = step.failed_after or 0.0

@@ -45,6 +45,8 @@ _COUNTERS = {
     "hermetic_scope_errors": ("Scopes that an error ended.", ("scope", "error")),
     "hermetic_scope_retries": ("Scopes that were a further attempt.", ("scope",)),
     "hermetic_statements": ("Statements of ended scopes.", ("scope",)),
+    "hermetic_rows": ("Rows that statements returned or changed.", ("scope",)),
+    "hermetic_round_trips": ("Waits for an answer of the server.", ("scope",)),
     "hermetic_statement_seconds": ("Time at statements.", ("scope",)),
     "hermetic_pool_admitted": ("Connections that were lent.", ("pool",)),
     "hermetic_pool_waited": ("Loans that had to wait in line.", ("pool",)),
@@ -199,6 +201,8 @@ def _count_scopes(families: _Families, database: str, counts: Counts) -> None:
             families.add("hermetic_scope_errors", (*labels, error), count)
         families.add("hermetic_scope_retries", labels, named.retries)
         families.add("hermetic_statements", labels, named.statements)
+        families.add("hermetic_rows", labels, named.rows)
+        families.add("hermetic_round_trips", labels, named.round_trips)
         families.add("hermetic_statement_seconds", labels, named.working)
         families.spread("hermetic_scope_seconds", labels, named.seconds)
     families.spread("hermetic_scope_wait_seconds", (database,), counts.waits())

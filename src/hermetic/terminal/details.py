@@ -81,6 +81,9 @@ def _times(known: dict[str, Any], *, ended: bool) -> str:
         f"{words.seconds(known['waited'])} waiting for a connection",
         f"{words.seconds(known['working'])} at statements",
     ]
+    for name, said in (("rows", "rows"), ("round_trips", "round trips")):
+        if known[name] is not None:
+            parts.append(f"{words.count(known[name])} {said}")
     idle = known.get("idle")
     if not ended and idle is not None:
         parts.append(f"idle for {words.seconds(idle)}")

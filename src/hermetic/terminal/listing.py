@@ -147,8 +147,8 @@ def _database(database: dict[str, Any], *, scopes: bool) -> dict[str, Any]:
 # ---------------------------------------------------------------- for people
 
 _COLUMNS = ("PID", "SERVICE", "COMMAND", "SINCE", "SCOPES", "FINDINGS", "DATABASES")
-_OF_SCOPES = ("PID", "SCOPE", "OWNER", "PHASE", "AGE", "SENT", "OPENED AT")
-_RIGHT = frozenset({"PID", "SCOPES", "FINDINGS", "AGE", "SENT", "SINCE"})
+_OF_SCOPES = ("PID", "SCOPE", "OWNER", "PHASE", "AGE", "SENT", "ROWS", "TRIPS", "OPENED AT")
+_RIGHT = frozenset({"PID", "SCOPES", "FINDINGS", "AGE", "SENT", "ROWS", "TRIPS", "SINCE"})
 
 
 def lines(look: Look, *, scopes: bool) -> Iterator[str]:
@@ -184,8 +184,14 @@ def _scope(scope: dict[str, Any]) -> tuple[str, ...]:
         scope["phase"],
         words.seconds(scope["age"]),
         str(scope["statements"]),
+        _known(scope["rows"]),
+        _known(scope["round_trips"]),
         words.clean(scope["opened_at"]),
     )
+
+
+def _known(number: int | None) -> str:
+    return "?" if number is None else str(number)
 
 
 def _table(titles: Sequence[str], rows: list[tuple[str, ...]]) -> Iterator[str]:

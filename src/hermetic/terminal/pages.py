@@ -71,7 +71,7 @@ def _text(name: str) -> Callable[[Row, int], str]:
 
 
 def _number(name: str) -> Callable[[Row, int], str]:
-    return lambda row, _: words.count(row[name])
+    return lambda row, _: "?" if row[name] is None else words.count(row[name])
 
 
 def _seconds(name: str) -> Callable[[Row, int], str]:
@@ -142,6 +142,8 @@ _SCOPES = (
     _time("WAITED", "waited", least=100),
     _time("IDLE", "idle", least=120),
     _many("SENT", "statements", 4),
+    _many("ROWS", "rows", 6, 130),
+    _many("TRIPS", "round_trips", 5, 130),
     Column("RUN", 3, _text("attempt"), _by("attempt"), right=True, least=90),
     Column("OWNER", 20, _owner, _word("owner"), least=110),
     Column("LAST STATEMENT", 0, _last),
@@ -156,6 +158,8 @@ def _names(look: Look) -> list[Row]:
             **each,
             "key": (service.name, each["name"]),
             "each": each["statements"] / each["count"] if each["count"] else 0.0,
+            "rows": each["rows"] / each["count"] if each["count"] else 0.0,
+            "trips": each["round_trips"] / each["count"] if each["count"] else 0.0,
             "wait": each["waited"] / each["count"] if each["count"] else 0.0,
         }
         for service in look.services
@@ -172,6 +176,8 @@ _NAMES = (
     _time("LONGEST", "longest"),
     _time("WAIT", "wait", least=90),
     _many("SENT", "each", 4),
+    _many("ROWS", "rows", 6, 110),
+    _many("TRIPS", "trips", 5, 110),
     _many("RETRIED", "retried", 7),
     Column("FAILED", 6, _number("failed"), _by("failed"), _warns("failed"), right=True),
     Column("UNKNOWN", 7, _number("unknown"), _by("unknown"), _warns("unknown"), True, 100),

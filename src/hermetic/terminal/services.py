@@ -13,7 +13,7 @@ from .words import clean
 # what is added up of the last hour of a name; of the others the greatest is taken
 _SUMS = (
     *("count", "committed", "not_committed", "unknown", "failed", "retried"),
-    *("statements", "seconds", "waited"),
+    *("statements", "rows", "round_trips", "seconds", "waited"),
 )
 _GREATEST = ("p50", "p95", "p99", "longest")
 

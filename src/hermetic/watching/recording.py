@@ -31,8 +31,9 @@ class Record:
         self._traces: deque[Trace] = deque()
         self._open: tuple[SeenScope, ...] = ()
         self._inside = False
-        # of scopes that were open before: statements, and steps, that are not the block's
-        self._before: dict[int, tuple[int, int]] = {}
+        # of scopes that were open before: statements, steps, rows and round trips that are not the
+        # block's
+        self._before: dict[int, tuple[int, int, int, int]] = {}
 
     def __enter__(self) -> Record:
         registry = self._registry
@@ -46,7 +47,9 @@ class Record:
             trace = scope.trace
             if trace is not None:
                 trace.kept = max(trace.kept, len(trace.steps) + RECORDED)
-                self._before[scope.number] = trace.statements, len(trace.steps)
+                steps = len(trace.steps)
+                before = trace.statements, steps, trace.rows, trace.round_trips
+                self._before[scope.number] = before
         return self
 
     def __exit__(
@@ -89,11 +92,16 @@ class Record:
         return tuple(self._cut(each) for each in told if each is not None)
 
     def _cut(self, scope: SeenScope) -> SeenScope:
-        statements, steps = self._before.get(scope.number, (0, 0))
+        statements, steps, rows, trips = self._before.get(scope.number, (0, 0, 0, 0))
         if not statements:
             return scope
-        rest = scope.steps[steps:]
-        return replace(scope, steps=rest, statements=scope.statements - statements)
+        return replace(
+            scope,
+            steps=scope.steps[steps:],
+            statements=scope.statements - statements,
+            rows=scope.rows - rows,
+            round_trips=None if scope.round_trips is None else scope.round_trips - trips,
+        )
 
     def assert_statements(
         self, *, max: int | None = None, min: int | None = None, exactly: int | None = None

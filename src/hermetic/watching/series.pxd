@@ -13,6 +13,8 @@ cdef class Series:
     cdef public double longest
     cdef public Py_ssize_t not_committed
     cdef public Py_ssize_t retried
+    cdef public Py_ssize_t round_trips
+    cdef public Py_ssize_t rows
     cdef public double seconds
     cdef public Py_ssize_t statements
     cdef public Py_ssize_t unknown
@@ -27,6 +29,8 @@ cdef class Series:
         bint retried=*,
         Py_ssize_t statements=*,
         double waited=*,
+        Py_ssize_t rows=*,
+        Py_ssize_t round_trips=*,
     )
 
 

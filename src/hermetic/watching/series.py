@@ -44,6 +44,8 @@ class Series:
         "longest",
         "not_committed",
         "retried",
+        "round_trips",
+        "rows",
         "seconds",
         "statements",
         "unknown",
@@ -58,6 +60,8 @@ class Series:
         self.failed = 0
         self.retried = 0
         self.statements = 0
+        self.rows = 0
+        self.round_trips = 0
         self.seconds = 0.0
         self.waited = 0.0
         self.longest = 0.0
@@ -71,6 +75,8 @@ class Series:
         retried: bool = False,
         statements: int = 0,
         waited: float = 0.0,
+        rows: int = 0,
+        round_trips: int = 0,
     ) -> None:
         """One more."""
         self.count += 1
@@ -85,6 +91,8 @@ class Series:
         if retried:
             self.retried += 1
         self.statements += statements
+        self.rows += rows
+        self.round_trips += round_trips
         self.seconds += seconds
         self.waited += waited
         if seconds > self.longest:
@@ -101,6 +109,8 @@ class Series:
         self.failed += other.failed
         self.retried += other.retried
         self.statements += other.statements
+        self.rows += other.rows
+        self.round_trips += other.round_trips
         self.seconds += other.seconds
         self.waited += other.waited
         self.longest = max(self.longest, other.longest)

@@ -181,6 +181,19 @@ class ScopeView:
         return self._trace.statements
 
     @property
+    def rows(self) -> int:
+        """How many rows these have returned or changed."""
+        return self._trace.rows
+
+    @property
+    def round_trips(self) -> int | None:
+        """How often its server was waited for, BEGIN and COMMIT included; ``None`` where its driver
+        cannot be seen to.
+        """
+        trace = self._trace
+        return None if trace.uncounted else trace.round_trips
+
+    @property
     def contexts(self) -> tuple[contextvars.Context, ...]:
         """The context that each step of ``seen`` was sent in, where a sink has asked for them."""
         return tuple(self._trace.contexts or ())

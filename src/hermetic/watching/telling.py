@@ -76,15 +76,17 @@ def _of(trace: Trace, **how: Any) -> SeenScope:
         waited=trace.waited,
         working=trace.working,
         statements=trace.statements,
+        rows=trace.rows,
+        round_trips=None if trace.uncounted else trace.round_trips,
         steps=tuple(steps),
         **how,
     )
 
 
-def _step(trace: Trace, index: int, sql: str, sent: float, answered: float) -> Step:
+def _step(trace: Trace, index: int, sql: str, sent: float, answered: float, rows: int) -> Step:
     at = sent - trace.started
     if answered:
-        return Step(sql, at, answered - sent)
+        return Step(sql, at, answered - sent, rows=None if rows < 0 else rows)
     failed = None if trace.failures is None else trace.failures.get(index)
     if failed is None:
         return Step(sql, at, None)

@@ -114,6 +114,8 @@ class Watcher:
         """A scope was opened; what it does is written down from now on."""
         kept = RECORDED if self.recorders else self._steps
         trace = scope.trace = Trace(self, kept, self._repeats, self._chatty)
+        if scope.connection is not None:
+            trace.meet(scope.connection)  # it was open before anybody watched
         if not self._armed:
             self._armed = True
             _watchdog.arm(time.monotonic() + self.options.every, self._alarm)
@@ -267,7 +269,14 @@ class Watcher:
         failed, retried = trace.error is not None, trace.attempt > 1
         for line in (self._line_of(trace), self._whole):
             line.at(trace.ended).add(
-                trace.seconds, trace.outcome, failed, retried, trace.statements, trace.waited
+                trace.seconds,
+                trace.outcome,
+                failed,
+                retried,
+                trace.statements,
+                trace.waited,
+                trace.rows,
+                trace.round_trips,
             )
 
     def _line_of(self, trace: Trace) -> Timeline:

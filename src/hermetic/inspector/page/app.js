@@ -40,6 +40,9 @@ function figure(id, title, width, value, words) {
   return { id, title, width, value, text: (row) => words(value(row)), number: true };
 }
 
+// of what nobody counts there is no figure
+const known = (value) => (value === null ? "–" : count(value));
+
 const scopes = new Grid(byId("scopes"), {
   label: "Open scopes",
   sort: "age",
@@ -52,6 +55,8 @@ const scopes = new Grid(byId("scopes"), {
     figure("age", "Age", "5.5rem", (row) => row.age, seconds),
     figure("waited", "Waited", "5.5rem", (row) => row.waited, seconds),
     figure("statements", "Sent", "4rem", (row) => row.statements, count),
+    figure("rows", "Rows", "4.5rem", (row) => row.rows, known),
+    figure("round_trips", "Trips", "4rem", (row) => row.round_trips, known),
     owner,
     { id: "last", title: "Last statement", text: (row) => oneLine(row.last_statement), hint: (row) => row.last_statement, width: "minmax(10rem, 2fr)" },
     whose,
@@ -71,6 +76,8 @@ const ended = new Grid(byId("ended"), {
     figure("seconds", "Took", "5.5rem", (row) => row.seconds, seconds),
     figure("waited", "Waited", "5.5rem", (row) => row.waited, seconds),
     figure("statements", "Sent", "4rem", (row) => row.statements, count),
+    figure("rows", "Rows", "4.5rem", (row) => row.rows, known),
+    figure("round_trips", "Trips", "4rem", (row) => row.round_trips, known),
     figure("attempt", "Attempt", "5rem", (row) => row.attempt, count),
     figure("at", "Ended", "6rem", (row) => row.ended_at, clock),
     opened,
@@ -93,6 +100,8 @@ const names = new Grid(byId("names"), {
     figure("longest", "Longest", "6rem", (row) => row.longest, seconds),
     figure("seconds", "Together", "6.5rem", (row) => row.seconds, seconds),
     figure("statements", "Statements each", "8rem", (row) => (row.count ? row.statements / row.count : 0), rate),
+    figure("rows", "Rows each", "6rem", (row) => (row.count ? row.rows / row.count : 0), rate),
+    figure("round_trips", "Trips each", "6rem", (row) => (row.count ? row.round_trips / row.count : 0), rate),
     figure("failed", "Errors", "5rem", (row) => row.failed, count),
     figure("retried", "Retries", "5rem", (row) => row.retried, count),
     figure("unknown", "Unknown", "5.5rem", (row) => row.unknown, count),

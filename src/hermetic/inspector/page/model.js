@@ -44,7 +44,7 @@ export function addressOf(process, database, number) {
   return `#scope/${[process, database, number].map((each) => encodeURIComponent(each)).join("/")}`;
 }
 
-const SUMS = ["count", "committed", "not_committed", "unknown", "failed", "retried", "statements", "seconds", "waited"];
+const SUMS = ["count", "committed", "not_committed", "unknown", "failed", "retried", "statements", "rows", "round_trips", "seconds", "waited"];
 const SHORTEST = 10;
 const WORST = ["p50", "p95", "p99", "longest"];
 

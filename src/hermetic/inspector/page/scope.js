@@ -120,6 +120,8 @@ function facts(scope) {
     ["Kind", `${scope.propagation}${scope.readonly ? ", read-only" : ""}${live?.root ? `, joined #${live.root}` : ""}`],
     ["Connection", live?.connection ? `#${live.connection}` : null],
     ["Deadline", live?.left === null || live?.left === undefined ? null : `in ${seconds(live.left)}`],
+    ["Round trips", scope.round_trips === null ? null : count(scope.round_trips)],
+    ["Rows", scope.watched ? count(scope.rows) : null],
     ["Cache", live?.cache_hits ? `answered ${plural(live.cache_hits, "read")}` : null],
   ];
   const list = make("dl", { class: "facts" });
@@ -192,6 +194,7 @@ function statements(scope) {
         {},
         make("div", { class: "step-head" }, make("span", {}, `+${seconds(step.at)}`), make("span", { class: "small-bar", "aria-hidden": "true" }, line), make("span", { class: step.seconds === null && !open ? "wrong" : null }, took)),
         make("code", {}, oneLine(step.statement)),
+        step.rows === null ? null : make("span", { class: "quiet" }, ` ${plural(step.rows, "row")}`),
       ),
     );
   }
