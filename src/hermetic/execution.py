@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -22,7 +21,7 @@ from sqlalchemy.util import await_only
 from .cancellation import Delivering
 from .connection import ConnectionRecord, Transaction
 from .dialects.family import Begin, Family
-from .dialects.text import head
+from .dialects.text import CONTROL, POINT, head
 from .errors import ScopeControls
 from .limits import AGAIN, GRACE, insist, limited
 from .options import DatabaseOptions, Isolation
@@ -40,16 +39,6 @@ from .watching.fetching import counted, ended, met
 KEY = "hermetic"
 
 _NOTHING = nullcontext()
-
-# transaction control as text; ROLLBACK TO is a savepoint's
-_CONTROL = re.compile(
-    r"\s*(COMMIT|END|BEGIN|START\s+TRANSACTION|ABORT|ROLLBACK(?!\s+(WORK\s+)?TO\b)"
-    r"|SET\s+(SESSION\s+|@@(SESSION\.)?)?AUTOCOMMIT)\b",
-    re.IGNORECASE,
-)
-
-# what puts up a savepoint, goes back to one, or takes it down
-_POINT = re.compile(r"\s*(SAVEPOINT|RELEASE|ROLLBACK\s+(WORK\s+)?TO)\b", re.IGNORECASE)
 
 # an option by which SQLAlchemy tells nobody of errors
 _UNHEARD = "skip_user_error_events"
@@ -480,8 +469,8 @@ class Execution:
         if traits is None:
             first = head(statement)
             traits = (
-                (_CONTROLS if _CONTROL.match(first) else 0)
-                | (_POINTS if _POINT.match(first) else 0)
+                (_CONTROLS if CONTROL.match(first) else 0)
+                | (_POINTS if POINT.match(first) else 0)
                 | (_COMMITS if self._family.commits_implicitly(first) else 0)
                 | (_DIRTIES if self._family.leaves(statement) else 0)
                 | (_HIDES if self._looks and self._family.hides(statement) else 0)

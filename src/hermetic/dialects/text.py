@@ -8,6 +8,16 @@ from functools import lru_cache
 _LEADING = re.compile(r"(\s+|--[^\n]*\n?|#[^\n]*\n?|/\*.*?\*/|\()+", re.DOTALL)
 _LONGEST = 200
 
+# transaction control as text; ROLLBACK TO is a savepoint's
+CONTROL = re.compile(
+    r"\s*(COMMIT|END|BEGIN|START\s+TRANSACTION|ABORT|ROLLBACK(?!\s+(WORK\s+)?TO\b)"
+    r"|SET\s+(SESSION\s+|@@(SESSION\.)?)?AUTOCOMMIT)\b",
+    re.IGNORECASE,
+)
+
+# what puts up a savepoint, goes back to one, or takes it down
+POINT = re.compile(r"\s*(SAVEPOINT|RELEASE|ROLLBACK\s+(WORK\s+)?TO)\b", re.IGNORECASE)
+
 
 @lru_cache(maxsize=4096)
 def head(statement: str) -> str:
