@@ -13,7 +13,7 @@ OPTIONAL: Final = {
     "web": ("fastapi", "flask", "httpx", "litestar", "uvicorn"),
     "examples": ("fastapi", "flask", "httpx"),
     "notebooks": ("IPython", "ipykernel", "nbclient"),
-    "workers": ("apscheduler", "celery", "dramatiq", "redis", "rq"),
+    "workers": ("apscheduler", "celery", "click", "dramatiq", "redis", "rq", "typer"),
 }
 
 

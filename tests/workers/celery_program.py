@@ -23,7 +23,9 @@ with db.session(readonly=True) as warm:
     warm.scalar("SELECT 1")
 book = redis.Redis.from_url(os.environ["BENCH_BROKER"])
 sessions = Sessions(db, once=Inbox(db))
-app = Celery("bench", broker=os.environ["BENCH_BROKER"], backend=os.environ["BENCH_BROKER"])
+# results as files: nobody listens for them, and nobody has to be told that it may stop
+results = f"file://{os.environ['BENCH_FOLDER']}"
+app = Celery("bench", broker=os.environ["BENCH_BROKER"], backend=results)
 app.conf.update(
     worker_prefetch_multiplier=1,
     broker_connection_retry_on_startup=True,

@@ -46,6 +46,11 @@ class Bench:
         self.observer: Engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
         self.redis: redis.Redis = redis.Redis.from_url(broker)
         self._folder = folder
+        self.environment = {
+            "BENCH_URL": self.url,
+            "BENCH_BROKER": broker,
+            "BENCH_FOLDER": str(folder),
+        }
         self._processes: list[subprocess.Popen[bytes]] = []
         Base.metadata.create_all(self.observer)
         with Database(url) as db:
@@ -60,20 +65,27 @@ class Bench:
         """How often a task was begun."""
         return int(self.redis.get(f"runs {name}") or 0)
 
-    def start(self, *command: str, **environment: str) -> subprocess.Popen[bytes]:
+    def start(self, *command: str) -> subprocess.Popen[bytes]:
         """A worker, as a process that knows of this bench."""
-        given = {"BENCH_URL": self.url, "BENCH_BROKER": self.broker, **environment}
         with (self._folder / "worker.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, *command],
                 cwd=_ROOT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **given},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **self.environment},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
         self._processes.append(process)
         return process
+
+    @contextlib.contextmanager
+    def known(self) -> Iterator[None]:
+        """A block in which a program can be imported that knows of this bench."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self.environment.items():
+                patch.setenv(name, value)
+            yield
 
     @property
     def log(self) -> str:

@@ -20,9 +20,7 @@ _FLAGS = ("--concurrency=1", "--pool=prefork", "--loglevel=INFO", "--without-gos
 
 @pytest.fixture(scope="module")
 def program(shared_bench: Bench) -> Iterator[Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BENCH_URL", shared_bench.url)
-        patch.setenv("BENCH_BROKER", shared_bench.broker)
+    with shared_bench.known():
         from tests.workers import celery_program
     shared_bench.start(*_WORKER, *_FLAGS, "--without-mingle", "--without-heartbeat")
     yield celery_program

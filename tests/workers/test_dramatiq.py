@@ -234,9 +234,7 @@ async def test_actors_of_asyncio(world: World, desks: Callable[..., Desk]) -> No
 @pytest.mark.postgresql
 @pytest.mark.slow
 def test_a_worker_that_is_killed_applies_its_message_once(bench: Bench) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BENCH_URL", bench.url)
-        patch.setenv("BENCH_BROKER", bench.broker)
+    with bench.known():
         from tests.workers import dramatiq_program as program
     messages = "dramatiq:default.msgs"
     run = ("-m", "tests.workers.dramatiq_program")

@@ -18,9 +18,7 @@ pytestmark = [pytest.mark.postgresql, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def program(shared_bench: Bench) -> Iterator[Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BENCH_URL", shared_bench.url)
-        patch.setenv("BENCH_BROKER", shared_bench.broker)
+    with shared_bench.known():
         from tests.workers import rq_program
     shared_bench.start("-m", "tests.workers.rq_worker")
     yield rq_program
