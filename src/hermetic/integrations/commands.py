@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar, overload
 
 from .. import errors as e
@@ -64,6 +64,9 @@ class Sessions(_Sessions):
             raise InvalidOption("once", self.options.once, "is for tasks", place="command options")
         self._codes = {**CODES, **(codes or {})}
 
+    # what is wrapped is called from outside of any loop, a coroutine function too
+    @overload
+    def command(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Callable[P, R]: ...
     @overload
     def command(self, function: _F, /) -> _F: ...
     @overload
@@ -82,7 +85,13 @@ class Sessions(_Sessions):
             return functools.partial(self._wrapped, scope=scope)
         return self._wrapped(function, scope=scope)
 
-    def pass_session(self, function: Callable[Concatenate[Any, P], R], /) -> Callable[P, R]:
+    @overload
+    def pass_session(
+        self, function: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
+    ) -> Callable[P, R]: ...
+    @overload
+    def pass_session(self, function: Callable[Concatenate[Any, P], R], /) -> Callable[P, R]: ...
+    def pass_session(self, function: Callable[..., Any], /) -> Callable[..., Any]:
         """As ``command``, for a function whose first parameter is the session."""
         parameters = inspect.signature(function).parameters
         asynchronous = inspect.iscoroutinefunction(function)
@@ -92,7 +101,7 @@ class Sessions(_Sessions):
                 return _with_session(self, function, args, kwargs)
             return function(self.session(), *args, **kwargs)
 
-        wrapped: Callable[P, R] = self._wrapped(function, scope={}, call=call)
+        wrapped: Callable[..., Any] = self._wrapped(function, scope={}, call=call)
         signature = inspect.signature(function)
         wrapped.__signature__ = signature.replace(  # type: ignore[attr-defined]
             parameters=list(parameters.values())[1:]
