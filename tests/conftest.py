@@ -21,6 +21,7 @@ import pytest
 
 from tests.backends import ASYNC_BACKENDS, BACKENDS, FAMILY_SCHEMES, SYNC_BACKENDS, Backend
 from tests.databases import FamilyUrl, FreshUrl, TestDatabases, WorkerDatabases
+from tests.garbage import spare_what_stays
 from tests.loop import run_async
 from tests.missing import OPTIONAL, missing
 from tests.reasons import note_reasons
@@ -105,6 +106,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     note_reasons(terminalreporter)
     for name in terminalreporter.config.stash.get(_MISSING, []):
         terminalreporter.write_line(f"NOT TESTED: {name} is not installed", red=True, bold=True)
+
+
+def pytest_collection_finish() -> None:
+    spare_what_stays()
 
 
 @pytest.hookimpl(wrapper=True)

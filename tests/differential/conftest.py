@@ -8,6 +8,7 @@ import pytest
 
 from hermetic.fast import loading
 from tests.differential.contestants import Contestant, on_sqlite
+from tests.garbage import spare_what_stays
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -16,6 +17,13 @@ def few_rows_are_many() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loading, "FEW", 0)
         yield
+
+
+@pytest.fixture(scope="package", autouse=True)
+def spared_again() -> Iterator[None]:
+    """Every run here ends with the collector going through everything again."""
+    yield
+    spare_what_stays()
 
 
 @pytest.fixture(scope="package")
