@@ -73,6 +73,11 @@ def _is_inner(frame: FrameType) -> bool:
     return name.startswith(_INNER) or name.startswith("<sqlalchemy")
 
 
+# of places that were put into words: their code, and the words
+_told: dict[tuple[int, int], tuple[CodeType, str]] = {}
+_MOST_TOLD = 1000
+
+
 class Place:
     """A line of code, kept as cheaply as can be and put into words when asked."""
 
@@ -84,7 +89,15 @@ class Place:
         self._at = instruction_of(frame)
 
     def __str__(self) -> str:
-        return f"{self._code.co_filename}:{self.line} in {self._code.co_name}"
+        # by its number, as the code is kept: comparing it would compare all that is in it
+        key = id(self._code), self._at
+        known = _told.get(key)
+        if known is None:
+            if len(_told) >= _MOST_TOLD:
+                _told.clear()
+            said = f"{self._code.co_filename}:{self.line} in {self._code.co_name}"
+            known = _told[key] = (self._code, said)
+        return known[1]
 
     @property
     def line(self) -> int:

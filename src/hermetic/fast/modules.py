@@ -64,8 +64,10 @@ COMPILED: tuple[str, ...] = (
     "hermetic.registry",
     "hermetic.scope",
     "hermetic.shield",
+    "hermetic.sinks.counting",
     "hermetic.trace",
     "hermetic.watching.series",
+    "hermetic.watching.sink",
     "hermetic.watching.watcher",
 )
 

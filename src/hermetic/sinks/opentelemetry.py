@@ -153,22 +153,20 @@ class Traces(Sink):
     def _describe(self, scope: ScopeView, seen: SeenScope, mark: _Mark) -> None:
         span, place = mark.span, self._place.attributes(seen.server)
         outcome = "none" if seen.outcome is None else seen.outcome.name.lower()
-        if place is not mark.place:
-            span.set_attributes(place)
-        span.set_attributes(
-            {
-                "hermetic.scope.outcome": outcome,
-                "hermetic.scope.attempt": seen.attempt,
-                "hermetic.scope.statements": seen.statements,
-                "hermetic.scope.rows": seen.rows,
-                "hermetic.scope.waited": seen.waited,
-                "hermetic.scope.leaving": seen.leaving,
-            }
-        )
+        found = {} if place is mark.place else dict(place)
+        found |= {
+            "hermetic.scope.outcome": outcome,
+            "hermetic.scope.attempt": seen.attempt,
+            "hermetic.scope.statements": seen.statements,
+            "hermetic.scope.rows": seen.rows,
+            "hermetic.scope.waited": seen.waited,
+            "hermetic.scope.leaving": seen.leaving,
+        }
         if seen.round_trips is not None:
-            span.set_attribute("hermetic.scope.round_trips", seen.round_trips)
+            found["hermetic.scope.round_trips"] = seen.round_trips
         if seen.tenant is not None:
-            span.set_attribute("hermetic.scope.tenant", seen.tenant)
+            found["hermetic.scope.tenant"] = seen.tenant
+        span.set_attributes(found)
         before = self._earlier.pop(scope.before or 0, None)
         if before is not None:
             span.add_link(before, {"hermetic.link": "attempt before"})
@@ -190,6 +188,8 @@ class Traces(Sink):
                 parent = sent_in[index].run(contexts.get_current)
             began = mark.nanoseconds(scope.started + step.at)
             attributes = self._attributes(step, seen.server)
+            if step.rows is not None and attributes["db.operation.name"] in _RETURNING:
+                attributes = {**attributes, "db.response.returned_rows": step.rows}
             span = self._tracer.start_span(
                 attributes["db.query.summary"] or "statement",
                 context=parent,
@@ -199,8 +199,6 @@ class Traces(Sink):
                 record_exception=False,
                 set_status_on_exception=False,
             )
-            if step.rows is not None and attributes["db.operation.name"] in _RETURNING:
-                span.set_attribute("db.response.returned_rows", step.rows)
             took = step.seconds
             if took is None:
                 took = step.failed_after or 0.0

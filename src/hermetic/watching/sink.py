@@ -227,7 +227,10 @@ def tell_opened(watcher: Any, scope: Scope, trace: Trace) -> None:
 def tell_ended(watcher: Any, trace: Trace) -> None:
     """A scope has ended."""
     view = ScopeView(trace)
-    for sink, note in _noted(watcher.told_ended, trace.notes):
+    pairs: Any = [(sink, None) for sink in watcher.told_ended]
+    if trace.notes:
+        pairs = _noted(watcher.told_ended, trace.notes)
+    for sink, note in pairs:
         try:
             sink.ended(view, note)
         except Exception:
@@ -237,11 +240,9 @@ def tell_ended(watcher: Any, trace: Trace) -> None:
 
 
 def _noted(
-    sinks: tuple[Sink, ...], notes: dict[int, tuple[Sink, Any]] | None
+    sinks: tuple[Sink, ...], notes: dict[int, tuple[Sink, Any]]
 ) -> Iterable[tuple[Sink, Any]]:
     """Who is told of an end, and what it has noted at the beginning."""
-    if not notes:
-        return [(sink, None) for sink in sinks]
     found: dict[int, tuple[Sink, Any]] = {id(sink): (sink, None) for sink in sinks}
     # one that was taken off meanwhile is told of the end of what it was told of the beginning
     found |= {key: pair for key, pair in notes.items() if overrides(pair[0], "ended")}

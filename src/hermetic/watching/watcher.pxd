@@ -3,6 +3,7 @@ cimport cython
 from ..registry cimport Registry, Scope
 from ..trace cimport Trace
 from .series cimport Series, Timeline
+from .sink cimport tell_ended, tell_opened
 
 cdef class Watcher:
     cdef object __weakref__
