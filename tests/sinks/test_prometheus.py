@@ -17,7 +17,8 @@ prometheus_client = optional("prometheus_client")
 
 from prometheus_client.parser import text_string_to_metric_families  # noqa: E402
 
-from hermetic.sinks import prometheus  # noqa: E402
+from hermetic.sinks import attach, prometheus  # noqa: E402
+from hermetic.sinks.counting import Counts  # noqa: E402
 
 one_of_each_world = on(lambda backend: backend.name in ("psycopg", "asyncpg", "pymysql", "sqlite"))
 in_threads = on(lambda backend: backend.name == "sqlite")
@@ -189,3 +190,21 @@ async def test_a_registry_refuses_a_metric_of_the_same_name(world: World, regist
 async def test_buckets_that_are_none_are_refused(world: World, buckets: Any) -> None:
     with pytest.raises(InvalidOption, match="buckets"):
         prometheus.attach(world.db, prometheus_client.CollectorRegistry(), buckets=buckets)
+
+
+@in_threads
+async def test_scopes_that_nobody_asks_for_do_not_pile_up(world: World, registry: Any) -> None:
+    waiting: Any = Counts(names=5)
+    detach = attach(world.db, waiting)
+    for number in range(450):
+        with world.db.session(name=f"name {number % 7}") as session:
+            if number % 2:
+                session.execute("SELECT 1")
+    most = len(waiting._pending)
+    detach()
+
+    counted = dict(waiting.by_name())
+    assert most <= 200
+    assert sum(each.seconds.cumulative()[-1][1] for each in counted.values()) == 450
+    assert len(counted) == 6
+    assert waiting.waits().cumulative()[-1][1] == 225
