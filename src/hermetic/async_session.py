@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Select
+from sqlalchemy.exc import NoResultFound
 
 from .errors import Outcome
 from .fast import flush_async, lean, lean_async
@@ -14,7 +15,7 @@ from .loan import Loan
 from .many import AsyncManySession
 from .registry import Scope
 from .rows import AsyncRowsSession
-from .session import Session
+from .session import Session, asks_nothing
 from .strings import AsyncStringSession
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -66,11 +67,18 @@ class AsyncSession(AsyncRowsSession, AsyncManySession, AsyncStringSession):
 
         @functools.wraps(AsyncStringSession.get)
         async def get(self, entity, ident, **more):
-            if not more:
+            if not more or asks_nothing(more):
                 found = await lean_async.get(self.sync_session, entity, ident)
                 if found is not lean.ASIDE:
                     return found
             return await super().get(entity, ident, **more)
+
+        @functools.wraps(AsyncStringSession.get_one)
+        async def get_one(self, entity, ident, **more):
+            found = await self.get(entity, ident, **more)
+            if found is None:
+                raise NoResultFound("No row was found when one was required")
+            return found
 
         @functools.wraps(AsyncStringSession.execute)
         async def execute(self, statement, *args, **more):

@@ -97,6 +97,11 @@ _begin, _commit, _rollback, _close, _reset, _merge, _flush = (
 _added_all = exclusive(_add_all)
 
 
+def asks_nothing(options: dict[str, Any]) -> bool:
+    """Whether the options of a ``get`` are those that it has without any."""
+    return not any(options.values()) and options.get("identity_token") is None
+
+
 class Session(RowsSession, ManySession, StringSession, TenantSession):
     """A SQLAlchemy session that knows whose it is.
 
@@ -401,7 +406,8 @@ class Session(RowsSession, ManySession, StringSession, TenantSession):
 
         @functools.wraps(orm.Session.get)
         def get(self, entity, ident, **more):
-            if not more:
+            # scoped_session and get_one pass on whatever get() takes
+            if not more or asks_nothing(more):
                 if self._scope is None:
                     found = self._shortly(lean.get, entity, ident)
                 else:

@@ -10,7 +10,7 @@ from sqlalchemy.ext import asyncio as sa_asyncio
 
 from ..async_session import AsyncSession
 from ..fast.lean import ASIDE
-from ..session import Session
+from ..session import Session, asks_nothing
 from . import quick
 from .reads import Reads
 from .replaying import is_answered, is_replaying, replayed
@@ -28,7 +28,7 @@ class CachedSession(Session):
 
         @functools.wraps(Session.get)
         def get(self, entity: Any, ident: Any, **more: Any) -> Any:
-            if not more and self._reads.has(entity):
+            if asks_nothing(more) and self._reads.has(entity):
                 found = quick.get(self, self._reads, entity, ident)
                 if found is not ASIDE:
                     return found
@@ -81,7 +81,7 @@ class AsyncCachedSession(AsyncSession):
         @functools.wraps(AsyncSession.get)
         async def get(self, entity: Any, ident: Any, **more: Any) -> Any:
             session: Any = self.sync_session
-            if more or not session._reads.has(entity):
+            if not asks_nothing(more) or not session._reads.has(entity):
                 return await super().get(entity, ident, **more)
             found = quick.got_at_once(session, session._reads, entity, ident)
             if found is not ASIDE:

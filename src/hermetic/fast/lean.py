@@ -218,21 +218,21 @@ def take(session: Any, scope: Scope, side: Side) -> ConnectionRecord | None:
     """Take a connection from the pool, and begin on it."""
     pool: Any = side.pool()
     idle, admission = side.idle, side.admission
-    if side.asynchronous or not idle:
-        return None  # SQLAlchemy connects
-    if admission.closed:
-        return None  # SQLAlchemy's way says so
+    gate = admission.gate
+    if side.asynchronous or admission.closed or (not idle and gate.lent < gate.limit):
+        return None  # SQLAlchemy connects, or says that it does not
     now = _now()
     ticket = admission.enter_now(scope, now)
     try:
         entry = idle.pop()
     except IndexError:
-        entry = None  # somebody was faster: SQLAlchemy connects
-    connection: ConnectionRecord | None = None if entry is None else entry.info.get(KEY)
+        scope.reserved = (gate, ticket, now)  # there is none for this place: SQLAlchemy makes one
+        return None
+    connection: ConnectionRecord | None = entry.info.get(KEY)
     if connection is None or ticket is None:
         put_back(pool, entry, admission, ticket)
         return None
-    scope.ticket = (admission.gate, ticket)
+    scope.ticket = (gate, ticket)
     scope.connection = connection
     scope.lent = entry
     scope.in_hand = True
@@ -248,8 +248,7 @@ def take(session: Any, scope: Scope, side: Side) -> ConnectionRecord | None:
 
 
 def put_back(pool: Any, entry: Any, admission: Admission, ticket: Ticket | None) -> None:
-    if entry is not None:
-        pool.idle.append(entry)
+    pool.idle.append(entry)
     if ticket is not None:
         admission.leave(ticket)
 
