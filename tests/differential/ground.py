@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 from sqlalchemy import Connection, Engine, insert, text
@@ -22,6 +24,8 @@ class Ground:
         if observer.dialect.name == "postgresql":
             self._keep_order()
         self._pristine: Rows | None = None
+        # as they were when they were looked at last; a run looks when it has ended
+        self._latest: Rows | None = None
         self._restarts: str | None = None
 
     def _keep_order(self) -> None:
@@ -34,22 +38,27 @@ class Ground:
                 connection.exec_driver_sql(off)
 
     def rows(self) -> Rows:
+        """As the driver reads them: a run may write what the types cannot read."""
+        names = [table.name for table in Base.metadata.sorted_tables]
         with self._observer.connect() as connection:
-            return {
-                table.name: sorted(
-                    # as the driver reads them: a run may write what the types cannot read
-                    map(tuple, connection.exec_driver_sql(f"SELECT * FROM {table.name}")),
-                    key=repr,
-                )
-                for table in Base.metadata.sorted_tables
-            }
+            if self._observer.dialect.name == "postgresql":
+                found = _at_once(connection, names)
+            else:
+                found = [
+                    connection.exec_driver_sql(f"SELECT * FROM {name}").all() for name in names
+                ]
+        self._latest = {
+            name: sorted(map(tuple, rows), key=repr)
+            for name, rows in zip(names, found, strict=True)
+        }
+        return self._latest
 
     def reset(self) -> None:
         """Only what a run has changed is written again."""
         restart()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # SQLite has no decimals
-            now = self.rows()
+            now, self._latest = self._latest or self.rows(), None
             changed = [
                 name for name in now if not self._pristine or now[name] != self._pristine[name]
             ]
@@ -75,6 +84,16 @@ class Ground:
 
     def close(self) -> None:
         self._observer.dispose()
+
+
+def _at_once(connection: Connection, names: list[str]) -> list[Sequence[Any]]:
+    """All tables in one round trip: they are asked for twice in each run."""
+    with closing(connection.connection.cursor()) as cursor:
+        cursor.execute("; ".join(f"SELECT * FROM {name}" for name in names))
+        found: list[Sequence[Any]] = [cursor.fetchall()]
+        while cursor.nextset():
+            found.append(cursor.fetchall())
+    return found
 
 
 def _sequences(connection: Connection) -> str:
