@@ -14,7 +14,7 @@ import pytest
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 FIRST: Final = int(os.environ.get("HERMETIC_SIMULATION_SEED") or random.randrange(10**9))
-RUNS: Final = 50
+RUNS: Final = 30
 
 
 def simulated(first: int, count: int, *sabotage: str) -> tuple[dict[str, Any], list[str]]:
