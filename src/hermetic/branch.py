@@ -109,6 +109,9 @@ class Branches:
         # where its parts are prepared: what does that, and what the unit is called
         self.coordinator: Any = None
         self.unit: str | None = None
+        # when the block was left; and what went wrong in a branch at its COMMIT
+        self._left = 0.0
+        self._failures: dict[Branch, BaseException] = {}
 
     @property
     def branches(self) -> tuple[Branch, ...]:
@@ -141,6 +144,8 @@ class Branches:
         registry.opened(branch)
         if registry.watch is not None:
             registry.watch.opened(branch)
+            if self._left:
+                branch.trace.left = branch.started
         if registry.listeners:
             emit(
                 registry.listeners,
@@ -148,9 +153,42 @@ class Branches:
             )
         return branch
 
-    def ended(self, scope: Scope) -> None:
+    def leave(self) -> None:
+        """The block was left."""
+        self._left = time.monotonic()
+        for branch in self.branches:
+            if branch.trace is not None:
+                branch.trace.left = self._left
+
+    def counted(self) -> tuple[int | None, int | None]:
+        """Rows and round trips of all branches; ``None`` where those of one were not counted."""
+        traces = [branch.trace for branch in self.branches]
+        if None in traces:
+            return None, None
+        uncounted = any(trace.uncounted for trace in traces)
+        trips = None if uncounted else sum(trace.round_trips for trace in traces)
+        return sum(trace.rows for trace in traces), trips
+
+    def _add_up(self, trace: Any) -> None:
+        """Have the record of the whole say what its branches did."""
+        rows, trips = self.counted()
+        trace.statements = self.scope.statements
+        trace.rows, trace.round_trips = rows or 0, trips or 0
+        trace.uncounted = trips is None
+
+    def _error_of(self, branch: Branch, error: BaseException | None) -> BaseException | None:
+        """What ended a branch: an error of its own, or of the whole."""
+        if branch.outcome is _COMMITTED:
+            return None
+        record = branch.transaction
+        own = self._failures.get(branch) or (None if record is None else record.failure)
+        return own or error
+
+    def ended(self, scope: Scope, error: BaseException | None) -> None:
         """The scope is over, and with it every branch; more than once, where it was interrupted."""
         scope.statements = sum(branch.statements for branch in self.branches)
+        if scope.trace is not None:
+            self._add_up(scope.trace)
         for branch in self.branches:
             if branch.ended:
                 continue
@@ -159,20 +197,23 @@ class Branches:
             branch.ended = True
             branch.seconds = time.monotonic() - branch.started
             _take_back(branch)
+            cause = self._error_of(branch, error)
             branch.forget()
             registry = branch.registry
             registry.closed(branch)
             if branch.trace is not None:
                 trace, branch.trace = branch.trace, None
-                trace.close(branch, None)
+                trace.close(branch, cause)
             outcome = branch.outcome
             if outcome is not None:
                 registry.counters[outcome.name.lower()] += 1
             if registry.listeners:
+                name = None if cause is None else type(cause).__name__
                 finished = ScopeFinished(
-                    registry.name, branch.ref, outcome, branch.seconds, branch.statements, None
+                    registry.name, branch.ref, outcome, branch.seconds, branch.statements, name
                 )
                 emit(registry.listeners, finished)
+        self._failures = {}  # a traceback leads to whatever was there
 
     # ------------------------------------------------------------ the end
 
@@ -213,6 +254,7 @@ class Branches:
         failed = own_words(branch, struck)
         outcome = outcome_of(branch, failed)
         branch.settle(outcome)
+        self._failures[branch] = failed
         record = self.scope.transaction
         assert record is not None
         if self.scope.readonly or (not committed and (outcome is _NOT_COMMITTED or not rest)):

@@ -290,7 +290,9 @@ class Group(Closing):
             scope = self.registry.scopes.get(info.number)
             branches = () if scope is None else scope.root.route.branches
             statements = sum(each.statements for each in branches)
-            scopes.append(dataclasses.replace(info, statements=statements))
+            rows, trips = (None, None) if scope is None else scope.root.route.counted()
+            told = {"statements": statements, "rows": rows, "round_trips": trips}
+            scopes.append(dataclasses.replace(info, **told))
         return dataclasses.replace(seen, scopes=tuple(scopes))
 
     def listen(self, listener: Listener) -> Callable[[], None]:

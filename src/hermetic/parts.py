@@ -13,6 +13,13 @@ def members(registry: Any) -> tuple[Any, ...]:
     return found
 
 
+def leaves(scope: Scope) -> None:
+    """The block of a scope that goes somewhere was left."""
+    leave = getattr(scope.route, "leave", None)
+    if leave is not None:
+        leave()
+
+
 def parts(root: Scope) -> tuple[Scope, ...]:
     """What holds the connections of a scope: itself, or, in a group, its branches."""
     route = root.route

@@ -30,7 +30,7 @@ from .fast.listening import is_heard
 from .fast.side import Side
 from .hooks import Hook, ending_hooks
 from .options import Isolation, Propagation, ScopeOptions
-from .parts import members
+from .parts import leaves, members
 from .place import Place
 from .registry import Registry, Scope
 from .session import Session, owned_session
@@ -325,6 +325,8 @@ def end_sync(scope: Scope, error: BaseException | None, cleanup_timeout: float) 
     """End a scope, run its hooks, and raise what has to be raised besides ``error``."""
     if scope.trace is not None:
         scope.trace.left = _now()
+    if scope.route is not None:
+        leaves(scope)
     try:
         raised = end(scope, error, cleanup_timeout)
     except BaseException as struck:
@@ -393,6 +395,8 @@ async def end_async(scope: Scope, error: BaseException | None, cleanup_timeout: 
     struck: BaseException | None = None
     if scope.trace is not None:
         scope.trace.left = _now()
+    if scope.route is not None:
+        leaves(scope)
     if _get_running_loop() is None:
         raised = None
         _abandon(scope)
@@ -500,7 +504,7 @@ def _finished(scope: Scope, error: BaseException | None) -> None:
     scope.ended = True
     scope.seconds = _now() - scope.started
     if scope.route is not None:
-        scope.route.ended(scope)
+        scope.route.ended(scope, error)
     leave(scope)
     registry = scope.registry
     registry.closed(scope)

@@ -6,9 +6,14 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
+from sqlalchemy.engine.interfaces import ExecuteStyle
+
 from ..connection import ConnectionRecord
 from ..registry import Scope
 from ..trace import Trace
+
+# on an execution context: its rows are counted
+_COUNTED = "hermetic_counted"
 
 # PyMySQL says 2**64 - 1 of rows that are still to come
 _MOST = 2**62
@@ -31,6 +36,12 @@ def counted(
     if cursor.description is None:
         if rows < 0 and isinstance(many, (list, tuple)):
             rows = len(many)  # asyncpg tells nothing of a statement for many
+        trace.answered(rows)
+        return
+    if getattr(context, "execute_style", None) is ExecuteStyle.INSERTMANYVALUES:
+        # SQLAlchemy sends it in parts, and fetches what each returns itself
+        rows = 0 if hasattr(context, _COUNTED) else len(context.compiled_parameters)
+        setattr(context, _COUNTED, True)
         trace.answered(rows)
         return
     there = getattr(cursor, "_rows", None)  # what an adapter of SQLAlchemy's has fetched by now
