@@ -91,6 +91,7 @@ bench: $(BENCH)
 	$(if $(strip $(BENCH_ARGS)),,$(BIN)/python bench/many.py)
 	$(if $(strip $(BENCH_ARGS)),,$(BIN)/python bench/frames.py)
 	$(if $(strip $(BENCH_ARGS)),,$(BIN)/python bench/inspector.py)
+	$(if $(strip $(BENCH_ARGS)),,$(BIN)/python bench/watching.py 1000 31)
 
 package: $(PACKAGE)
 	$(BIN)/python -m tools.check_package --keep dist

@@ -208,7 +208,13 @@ class ConnectionRecord:
         scope = self.scope
         lent = self.returned is None
         owner = self.owner if scope is None else scope.owner
-        state = "idle" if not lent else "in transaction" if self.transaction else "lent"
+        transaction = self.transaction
+        state = "idle" if not lent else "in transaction" if transaction else "lent"
+        trace = None if scope is None else scope.trace
+        open_for = None
+        if lent and trace is not None and trace.began and transaction is not None:
+            real = transaction.begun and not (transaction.plain or transaction.put_off)
+            open_for = now - trace.began if real and not transaction.over else None
         return ConnectionInfo(
             number=self.number,
             server=self.server,
@@ -219,4 +225,5 @@ class ConnectionRecord:
             holder=str(owner) if lent and owner is not None else None,
             scope=scope.number if lent and scope is not None else None,
             last_statement=self.last_statement,
+            in_transaction_for=open_for,
         )

@@ -139,7 +139,8 @@ class ScopeInfo:
     """One open scope, as it was when looked at. ``age`` in seconds; ``cache_hits`` is how many of
     its reads the cache has answered. Where somebody watches, ``rows`` is how many rows its
     statements have returned or changed, and ``round_trips`` how often the server was waited for;
-    ``None``: nobody has counted that.
+    ``None``: nobody has counted that. ``server`` is the one that it goes to, where there are
+    several.
     """
 
     number: int
@@ -159,6 +160,8 @@ class ScopeInfo:
     cache_hits: int = 0
     rows: int | None = None
     round_trips: int | None = None
+    tenant: str | None = None
+    server: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +178,10 @@ class SessionInfo:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionInfo:
-    """One open connection. ``scope`` is the number of the scope that holds it, if one does."""
+    """One open connection. ``scope`` is the number of the scope that holds it, if one does;
+    ``in_transaction_for`` how many seconds ago its transaction sent its first statement, where
+    somebody watches and one is open.
+    """
 
     number: int
     server: str
@@ -186,6 +192,7 @@ class ConnectionInfo:
     holder: str | None
     scope: int | None
     last_statement: str | None
+    in_transaction_for: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -392,6 +392,8 @@ class Scope:
             cache_hits=getattr(self.root.session, "cache_hits", 0),
             rows=None if trace is None else trace.rows,
             round_trips=trace.round_trips if counts_trips else None,
+            tenant=self.tenant,
+            server=getattr(getattr(self.root.route, "state", None), "name", None),
         )
 
 

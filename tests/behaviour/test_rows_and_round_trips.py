@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, func, insert, select, text
 from hermetic import UniqueViolation
 from tests.models import User
 from tests.proxy import Proxy
-from tests.worlds import World
+from tests.worlds import PATIENCE, World
 
 USERS: Any = User.__table__
 
@@ -207,3 +207,18 @@ async def test_a_snapshot_has_rows_and_round_trips_where_somebody_watches(world:
     assert watched.round_trips == scope.round_trips
     assert scope.round_trips is not None
     assert scope.round_trips in (trips, trips + 1)  # a BEGIN that was put off
+
+
+async def test_a_snapshot_says_since_when_a_connection_is_in_a_transaction(world: World) -> None:
+    world.do("INSERT INTO users (id, username, balance) VALUES (71, 'ann', 0)")
+    with world.db.record():
+        async with world.session() as session:
+            await change(session)
+            await session.flush()
+            (scope,) = world.db.snapshot().scopes
+            (inside,) = [each for each in world.db.snapshot().connections if each.scope]
+        (after,) = [each for each in world.db.snapshot().connections if each.role == "writer"]
+
+    assert inside.in_transaction_for is not None
+    assert 0 < inside.in_transaction_for <= scope.age + PATIENCE
+    assert after.in_transaction_for is None

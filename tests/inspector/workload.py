@@ -89,7 +89,7 @@ class Workload:
     def hold(self) -> None:
         """Waits for something else, with a connection in hand."""
         with self.db.session(name="monthly report", readonly=True) as session:
-            session.execute("SELECT count(*) FROM orders WHERE item <> 'ink'")
+            session.scalar("SELECT count(*) FROM orders WHERE item <> 'ink'")
             self.over.wait(2.0)
 
     def list_all(self) -> None:
@@ -114,7 +114,7 @@ def add_up(db: Database) -> None:
     """A scope of which there is something to be seen on its time line."""
     with db.session(name="nightly totals", readonly=True) as session:
         for size in (60_000, 20_000, 180_000, 30_000):
-            session.execute(
+            session.scalar(
                 "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :size) "
                 "SELECT count(*) FROM n",
                 {"size": size},

@@ -173,6 +173,7 @@ class OpenNow:
             holder=info.holder,
             scope=info.scope,
             last_statement=None if last is None else _shortened(self._hide(last)),
+            in_transaction_for=info.in_transaction_for,
         )
 
     def sessions(self, found: tuple[SessionInfo, ...]) -> list[SessionState]:

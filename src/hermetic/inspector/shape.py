@@ -137,7 +137,9 @@ class PoolState(TypedDict):
 
 
 class ConnectionState(TypedDict):
-    """An open connection. ``idle`` is since when it was given back, ``None`` while it is lent."""
+    """An open connection. ``idle`` is since when it was given back, ``None`` while it is lent;
+    ``in_transaction_for`` since when it is in a transaction, where that is known.
+    """
 
     number: int
     server: str
@@ -150,6 +152,7 @@ class ConnectionState(TypedDict):
     holder: str | None
     scope: int | None
     last_statement: str | None
+    in_transaction_for: float | None
 
 
 class SessionState(TypedDict):
