@@ -11,7 +11,7 @@ from typing import Final
 # by the folders or files below `tests` that are of them
 OPTIONAL: Final = {
     "web": ("fastapi", "flask", "httpx", "litestar", "uvicorn"),
-    "examples": ("fastapi", "flask", "httpx"),
+    "examples": ("celery", "fastapi", "flask", "httpx"),
     "notebooks": ("IPython", "ipykernel", "nbclient"),
     "workers": ("apscheduler", "celery", "click", "dramatiq", "redis", "rq", "typer"),
 }

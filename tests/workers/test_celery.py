@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from kombu.exceptions import DecodeError
 
 from hermetic import ConfigurationError
 from hermetic.integrations.celery import to_celery
@@ -29,8 +30,15 @@ def program(shared_bench: Bench) -> Iterator[Any]:
     celery_program.book.close()
 
 
+def is_ready(sent: Any) -> bool:
+    try:
+        return bool(sent.ready())
+    except DecodeError:
+        return False  # the file is being written
+
+
 def result(bench: Bench, sent: Any) -> Any:
-    bench.until(sent.ready, f"{sent} was not done")
+    bench.until(lambda: is_ready(sent), f"{sent} was not done")
     return sent.result
 
 

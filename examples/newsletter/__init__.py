@@ -1,0 +1,1 @@
+"""A newsletter: Celery, SQLAlchemy and hermetic."""
