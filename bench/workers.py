@@ -1,29 +1,29 @@
 """Celery's tasks: how many per second, and what becomes of them in trouble, side by side.
 
-    python bench/workers.py [TASKS] [FAULTS]
+    python bench/workers.py [TASKS] [ROUNDS] [FAULTS]
 
-Starts PostgreSQL and Redis, and for each application of ``worker_apps`` a worker with a forked
-process. TASKS tasks (default 300) write one row each: how many per second, and what processor's
-time one costs the worker. Then FAULTS tasks (default 32) are sent one after the other, of which
-every second one meets trouble, each kind in turn: its COMMIT is cut off before the server has seen
-it, or after; its process is killed before its commit, or after it. Then the table is looked at:
-*not done* are tasks of which there is no row, *twice* those of which there are two, *false* those
-whose result says something else than the table.
+Starts PostgreSQL, and for each application of ``worker_apps`` a Redis and a worker with a forked
+process. In turns, ROUNDS times (default 5), TASKS tasks (default 100) write one row each: how many
+per second, and what processor's time one costs the worker. Then FAULTS tasks (default 32) are sent
+one after the other, of which every second one meets trouble, each kind in turn: its COMMIT is cut
+off before the server has seen it, or after; its process is killed before its commit, or after it.
+Then the table is looked at: *not done* are tasks of which there is no row, *twice* those of which
+there are two, *false* those whose result says something else than the table.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -92,14 +92,13 @@ def is_ready(sent: AsyncResult) -> bool:
         return False  # the file is being written
 
 
-def rate(worker: Worker, engine: Engine, tasks: int) -> tuple[float, float]:
+def rate(worker: Worker, engine: Engine, tasks: int, round_: int) -> tuple[float, float]:
     """Tasks per second, and milliseconds of processor for each."""
-    first = worker.send("warm")
-    assert wait_until(lambda: is_ready(first), _PATIENCE), "the worker does not start"
     begun, used = time.monotonic(), worker.cpu()
     for number in range(tasks):
-        worker.send(f"rate-{number}")
-    assert wait_until(lambda: _count(engine, "rate-%") >= tasks, _PATIENCE), "tasks are missing"
+        worker.send(f"rate-{round_}-{number}")
+    done = partial(_count, engine, f"rate-{round_}-%")
+    assert wait_until(lambda: done() >= tasks, _PATIENCE), "tasks are missing"
     return tasks / (time.monotonic() - begun), 1000 * (worker.cpu() - used) / tasks
 
 
@@ -136,43 +135,51 @@ def judged(said: dict[str, str], there: Counter[str]) -> tuple[int, int, int]:
     return missing, twice, false
 
 
-def one(name: str, server: PostgreSQLServer, broker: str, tasks: int, faults: int) -> list[Any]:
-    """The figures of one application, in a database and a folder of its own."""
-    database = f"workers{list(APPS).index(name)}"
-    server.create_database(database)
-    url = server.url(database, "postgresql+psycopg")
-    engine = create_engine(url)
-    Base.metadata.create_all(engine)
-    with Database(url) as db:
-        Inbox(db).create()
-    folder = tempfile.mkdtemp()
-    with Proxy(url) as proxy:
-        given = make_url(proxy.url).set(drivername="postgresql+psycopg")
-        worker = Worker(name, given.render_as_string(hide_password=False), broker, folder)
-        try:
-            per_second, cpu = rate(worker, engine, tasks)
-            said = trouble(worker, proxy, faults)
-        finally:
-            worker.stop()
-    with engine.connect() as connection:
-        there = Counter(connection.scalars(text("SELECT name FROM done")).all())
-    engine.dispose()
-    shutil.rmtree(folder)
-    return [f"{per_second:,.0f}", f"{cpu:.1f}", *judged(said, there)]
+class Place:
+    """One application, with a database, a queue and a folder of its own."""
+
+    def __init__(self, name: str, server: PostgreSQLServer, stack: ExitStack) -> None:
+        database = f"workers{list(APPS).index(name)}"
+        server.create_database(database)
+        url = server.url(database, "postgresql+psycopg")
+        self.engine = create_engine(url)
+        stack.callback(self.engine.dispose)
+        Base.metadata.create_all(self.engine)
+        with Database(url) as db:
+            Inbox(db).create()
+        self.proxy = stack.enter_context(Proxy(url))
+        broker = stack.enter_context(RedisServer()).url
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        given = make_url(self.proxy.url).set(drivername="postgresql+psycopg")
+        self.worker = Worker(name, given.render_as_string(hide_password=False), broker, folder)
+        stack.callback(self.worker.stop)
+        first = self.worker.send("warm")
+        assert wait_until(lambda: is_ready(first), _PATIENCE), f"{name} does not start"
+
+    def there(self) -> Counter[str]:
+        with self.engine.connect() as connection:
+            return Counter(connection.scalars(text("SELECT name FROM done")).all())
 
 
-def main(tasks: int, faults: int) -> None:
+def main(tasks: int, rounds: int, faults: int) -> None:
+    rates: dict[str, list[tuple[float, float]]] = {name: [] for name in APPS}
     print("| | tasks/s | CPU ms | not done | twice | false |")
     print("| --- | --- | --- | --- | --- | --- |")
-    with PostgreSQLServer() as server:
-        for name in APPS:
-            # each with a queue that nothing of another's is in
-            with RedisServer() as redis:
-                cells = one(name, server, redis.url, tasks, faults)
+    with PostgreSQLServer() as server, ExitStack() as stack:
+        places = {name: Place(name, server, stack) for name in APPS}
+        for round_ in range(rounds):
+            for name, place in places.items():
+                rates[name].append(rate(place.worker, place.engine, tasks, round_))
+        for name, place in places.items():
+            said = trouble(place.worker, place.proxy, faults)
+            per_second, cpu = map(statistics.median, zip(*rates[name], strict=True))
+            cells = [f"{per_second:,.0f}", f"{cpu:.1f}", *judged(said, place.there())]
             print(f"| {name} | {' | '.join(map(str, cells))} |", flush=True)
-    print(f"\n{faults} tasks, {faults // 2} in trouble, as many of each kind.")
+    print(
+        f"\nMedians of {rounds} rounds; {faults} tasks, {faults // 2} in trouble, in equal parts."
+    )
 
 
 if __name__ == "__main__":
     given = [int(each) for each in sys.argv[1:]]
-    main(given[0] if given else 300, given[1] if len(given) > 1 else 32)
+    main(*given, *(100, 5, 32)[len(given) :])
