@@ -8,11 +8,12 @@ from typing import Any
 
 from sqlalchemy import BindParameter, Column, and_, any_, cast, select, types
 
-from ..dialects.writing import joins_rows, takes_many, unnests, wants_alike
+from ..dialects.writing import joins_rows, lists_values, takes_many, unnests, wants_alike
 from ..fast.private_flush import compile_once
-from .columns import ArrayOf, Columns, alike, defaults_of, element_of, in_order
+from .columns import ArrayOf, Columns, alike, defaults_of, element_of
 from .given import Run
 from .inserting import rows_from
+from .listed import Numbers, Values, numbers_of
 from .sending import Said, Sender, positional
 from .target import Target
 
@@ -102,7 +103,7 @@ class _Shape:
         """By the driver's ``executemany``."""
         assert self._said is not None
         rows, _ = columns.rows(run)
-        return self.sender.many(self._said, in_order(rows, self._order), run)
+        return self.sender.many(self._said, rows, self._order, run)
 
     def counted(self, statement: Any, parameters: list[Any], run: Run, names: Sequence[str]) -> int:
         """By SQLAlchemy; one by one where the driver does not count for many rows at once."""
@@ -151,6 +152,8 @@ class UpdateShape(_Shape):
         elif joins_rows(sender.database) and self._joins_plainly():
             return self._by_join
         elif takes_many(sender.driver) and self._compile():
+            if lists_values(sender.driver) and self._joins_plainly():
+                return self._by_values
             return lambda run: self.by_many(run, self.columns)
         return self._by_sqlalchemy
 
@@ -171,10 +174,12 @@ class UpdateShape(_Shape):
         )
         statement = self._joined(row.subquery("given"))
         found = positional(compile_once(statement, self.dialect, [], many=False))
-        chosen = ", ".join(f"%s AS {name}" for name in names)
+        mark = "?" if self.dialect.paramstyle == "qmark" else "%s"
+        chosen = ", ".join(f"{mark} AS {name}" for name in names)
         if found is None or found[1] != [f"r{name}" for name in names]:
             return False
         self._around = found[0].partition(f"SELECT {chosen}")
+        self._values = Values(self._around, len(names))
         return bool(self._around[1])
 
     def _columns(self, run: Run) -> list[Any]:
@@ -219,6 +224,14 @@ class UpdateShape(_Shape):
             return matched
 
         return self.sender.parts(send, run)
+
+    def _by_values(self, run: Run) -> int:
+        """The rows as lists of VALUES; one by one, as they would have come, where the database
+        refuses one: it takes them in another order.
+        """
+        alone = self._last_of_each(run)
+        matched = self._values.send(self.sender, self.columns.rows(alone)[0])
+        return self.by_many(run, self.columns) if matched is None else matched
 
     def _join_of(self, count: int) -> Said:
         """The statement for so many rows, whose parameters are the values in their order."""
@@ -268,6 +281,7 @@ class DeleteShape(_Shape):
     def __init__(self, call: Deleting, names: tuple[str, ...]) -> None:
         super().__init__(call, names)
         self.columns = Columns(call.keys, self.target.named, (), self.dialect)
+        self._numbers: Numbers | None = None
         self.send = self._way()
 
     def _way(self) -> Callable[[Run], int]:
@@ -291,8 +305,19 @@ class DeleteShape(_Shape):
         elif joins_rows(sender.database) and not self.criteria:
             return self._by_list
         elif takes_many(sender.driver) and self._compile():
-            return lambda run: self.by_many(self._keys(run), self.columns)
+            if not self.criteria:
+                self._numbers = numbers_of(sender, self.target.table, self.keys)
+            return self._by_many if self._numbers is None else self._by_numbers
         return self._by_sqlalchemy
+
+    def _by_many(self, run: Run) -> int:
+        return self.by_many(self._keys(run), self.columns)
+
+    def _by_numbers(self, run: Run) -> int:
+        assert self._numbers is not None
+        keys = self._keys(run)
+        matched = self._numbers.send(keys)
+        return self.by_many(keys, self.columns) if matched is None else matched
 
     def _keys(self, run: Run) -> Run:
         """The keys of a run alone."""
@@ -323,7 +348,7 @@ class DeleteShape(_Shape):
             flat = tuple([value for row in rows[start:end] for value in row])
             return self.sender.one(self._listed(end - start), flat)
 
-        return self.sender.parts(send, keys)
+        return self.sender.parts(send, keys, whole=True)
 
     def _listed(self, count: int) -> Said:
         quoted = self.dialect.identifier_preparer

@@ -93,9 +93,14 @@ class Columns:
         )
 
 
+def is_straight(order: list[int]) -> bool:
+    """Whether values stay in the order that they are in."""
+    return order == list(range(len(order)))
+
+
 def in_order(rows: list[Any], order: list[int]) -> list[Any]:
     """Rows with their values in another order."""
-    if order == list(range(len(order))):
+    if is_straight(order):
         return rows
     # of more than one value, since one is always in order
     return list(map(itemgetter(*order), rows))

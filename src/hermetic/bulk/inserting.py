@@ -11,12 +11,20 @@ from sqlalchemy.orm import attributes
 from sqlalchemy.types import NullType
 
 from ..conflicts import Conflict, insert_into
-from ..dialects.writing import copies, knows_last_row, takes_many, unnests, wants_alike
+from ..dialects.writing import (
+    copies,
+    knows_last_row,
+    returns_of_lists,
+    takes_many,
+    unnests,
+    wants_alike,
+)
 from ..errors import ConfigurationError
 from ..fast.private_flush import compile_once, rowid_text
 from .columns import ArrayOf, Columns, Defaults, alike, defaults_of, element_of, in_order
 from .copying import Copying
 from .given import Run
+from .returning import Lists
 from .sending import Said, Sender, positional
 from .target import Target
 
@@ -99,10 +107,11 @@ class Shape:
         self.construct = insert_into(target.table, sender.dialect, call.conflict, [*given, *fills])
         self.known_keys = self._known_keys()
         self._said: Said | None = None
-        self._order: list[int] | None = None
+        self._order: list[int] = []
         self._arrays: Any = None
         self._copying: Any = None
         self._asks: str | None = None
+        self._lists: Lists | None = None
         self._send = self._way()
 
     def send(self, run: Run) -> list[Any]:
@@ -140,8 +149,11 @@ class Shape:
         if aside is None and takes_many(sender.driver):
             if not wants and self._compile():
                 return self._by_many
-            if wants and call.keys and self._counts() and self._compile_one():
-                return self._by_rows
+            if wants and call.keys and self._counts():
+                if self._compile_one():
+                    return self._by_rows
+                if self._compile_returning():
+                    return self._by_lists
         elif aside is None and not wants and self._copies():
             return self._by_copy
         return self._by_sqlalchemy
@@ -219,16 +231,13 @@ class Shape:
             return False
         sql, names = found
         self._said = Said(sql, compiled, self.construct)
-        self._order = None if names == keys else [keys.index(name) for name in names]
+        self._order = [keys.index(name) for name in names]
         return True
-
-    def _ordered(self, rows: list[Any]) -> list[Any]:
-        return rows if self._order is None else in_order(rows, self._order)
 
     def _by_many(self, run: Run) -> list[Any]:
         assert self._said is not None
         rows, raw = self.columns.rows(run)
-        self.sender.many(self._said, self._ordered(rows), run)
+        self.sender.many(self._said, rows, self._order, run)
         return self._keys_of(run, raw)
 
     def _compile_one(self) -> bool:
@@ -242,8 +251,25 @@ class Shape:
     def _by_rows(self, run: Run) -> list[Any]:
         assert self._said is not None
         rows, _ = self.columns.rows(run)
-        keys = self.sender.one_by_one(self._said, self._ordered(rows), run, self._asks)
+        keys = self.sender.one_by_one(self._said, in_order(rows, self._order), run, self._asks)
         return self._by_sqlalchemy(run) if keys is None else keys
+
+    def _compile_returning(self) -> bool:
+        """The same for many rows of one statement, whose keys count up in the order of the rows."""
+        dialect = self.sender.dialect
+        if not returns_of_lists(self.sender.driver, dialect.insert_returning):
+            return False
+        if not self._compile():
+            return False
+        assert self._said is not None
+        key = dialect.identifier_preparer.format_column(self.call.returning[0])
+        self._lists = Lists(self._said.sql, len(self.columns.columns), key)
+        return self._lists.is_known
+
+    def _by_lists(self, run: Run) -> list[Any]:
+        assert self._lists is not None
+        rows = in_order(self.columns.rows(run)[0], self._order)
+        return [(key,) for key in self._lists.send(self.sender, rows, run)]
 
     # ------------------------------------------------------------ SQLAlchemy
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from operator import length_hint
+from operator import itemgetter, length_hint
 from typing import Any
 
 from ..dialects.refusals import hide_rows
@@ -19,6 +19,7 @@ from ..fast.over import Sending, why_not_connection
 from ..fast.private_flush import shortened, why_not_compiled
 from ..fast.switch import ON
 from ..touched import note
+from .columns import in_order, is_straight
 from .copying import Copying
 from .given import Run
 from .refused import by_halves, is_of_a_row, named_by_server, tell
@@ -99,10 +100,12 @@ class Sender:
         divisible = not isinstance(parameters, dict)
         return self._looked_after(send, run, names, divisible=divisible)
 
-    def parts(self, send: Callable[[int, int], int], run: Run) -> int:
-        """By a function that sends the rows from one up to another in one statement."""
-        matched: int = self._looked_after(send, run, ())
-        return matched
+    def parts(self, send: Callable[[int, int], Any], run: Run, *, whole: bool = False) -> Any:
+        """By a function that sends the rows from one up to another.
+
+        :param whole: it does so in one statement, of which nothing is left where it is refused.
+        """
+        return self._looked_after(send, run, (), whole=whole)
 
     def execute(self, construct: Any, parameters: Any) -> Any:
         """One statement, by SQLAlchemy."""
@@ -111,6 +114,19 @@ class Sender:
 
     def one(self, said: Said, parameters: Any) -> int:
         """One statement, by the driver; the number of rows that it tells of."""
+        cursor = self._sent(said, parameters)
+        count: int = cursor.rowcount
+        self.connection._safe_close_cursor(cursor)
+        return count
+
+    def asked(self, said: Said, parameters: Any) -> Any:
+        """One statement, by the driver; the rows that it gives back, which are there with it."""
+        cursor = self._sent(said, parameters)
+        rows = cursor.fetchall()
+        self.connection._safe_close_cursor(cursor)
+        return rows
+
+    def _sent(self, said: Said, parameters: Any) -> Any:
         connection = self.connection
         sending = Sending(connection, said, said.sql, parameters, False)
         cursor: Any = None
@@ -120,23 +136,27 @@ class Sender:
         except BaseException as error:
             shown = shortened(said.sql)
             connection._handle_dbapi_exception(error, shown, parameters, cursor, sending)
-        count: int = cursor.rowcount
-        connection._safe_close_cursor(cursor)
-        return count
+        return cursor
 
-    def many(self, said: Said, rows: list[Any], run: Run) -> int:
-        """By the driver's ``executemany``; the number of rows that it tells of."""
+    def many(self, said: Said, rows: list[Any], order: list[int], run: Run) -> int:
+        """By the driver's ``executemany``; the number of rows that it tells of.
+
+        :param order: the one in which the statement has the values of a row.
+        """
         if goes_one_by_one(self.driver):
             remaining = iter(rows)
+            # each is put in order when its turn has come: all of them at once are many objects
+            given = remaining if is_straight(order) else map(itemgetter(*order), remaining)
             try:
-                return self._many(said, rows, remaining)
+                return self._many(said, rows, given)
             except Exception as error:
                 if is_of_a_row(error):
                     tell(error, run, len(rows) - length_hint(remaining) - 1, self.what)
                 raise
+        ordered = in_order(rows, order)
 
         def send(start: int, end: int) -> int:
-            part = rows[start:end]
+            part = ordered[start:end]
             return self._many(said, part, part)
 
         answer: int = self._looked_after(send, run, ())
@@ -222,13 +242,19 @@ class Sender:
         return count
 
     def _looked_after(
-        self, send: Callable[[int, int], Any], run: Run, names: Any, *, divisible: bool = True
+        self,
+        send: Callable[[int, int], Any],
+        run: Run,
+        names: Any,
+        *,
+        divisible: bool = True,
+        whole: bool = False,
     ) -> Any:
         """Send all rows of a run; if one is refused, the error says which."""
         count = len(run.rows)
         searches = divisible and count > 1 and survives_refusal(self.database)
         # what came before the row that is refused is undone, for the rows to be sent again
-        around = self.connection.begin_nested() if searches else None
+        around = self.connection.begin_nested() if searches and not whole else None
         try:
             answer = send(0, count)
         except BaseException as error:
@@ -236,6 +262,7 @@ class Sender:
                 number = 0 if count == 1 else named_by_server(error, names, run.rows)
                 if around is not None:
                     around.rollback()
+                if searches:
                     number = self._sought(send, count)
                 tell(error, run, number, self.what)
             elif around is not None and around.is_active:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 
 def takes_arrays(driver: str) -> bool:
     """Whether an INSERT may be given an array for each column, as text, and keeps their order."""
@@ -11,6 +13,14 @@ def takes_arrays(driver: str) -> bool:
 def knows_last_row(driver: str) -> bool:
     """Whether a row is inserted in this process, and the cursor knows its number."""
     return driver == "pysqlite"
+
+
+def returns_of_lists(driver: str, returns: bool) -> bool:
+    """Whether an INSERT of a list of rows, sent by its text, gives back the keys of them all.
+
+    :param returns: whether the server has RETURNING (MariaDB 10.5).
+    """
+    return returns and driver in ("pymysql", "mysqldb")
 
 
 def says_conflicts(database: str) -> str | None:
@@ -52,6 +62,16 @@ def takes_many(driver: str) -> bool:
 def goes_one_by_one(driver: str) -> bool:
     """Whether ``executemany`` takes rows from an iterator, and stops at the one that is refused."""
     return driver in ("pysqlite", "aiosqlite")
+
+
+def lists_numbers(driver: str) -> bool:
+    """Whether one parameter, a list in JSON, is as many numbers for a statement (SQLite 3.38)."""
+    return driver in ("pysqlite", "aiosqlite") and sqlite3.sqlite_version_info >= (3, 38)
+
+
+def lists_values(driver: str) -> bool:
+    """Whether many UPDATEs are one, joined with a list of VALUES (SQLite 3.33)."""
+    return driver in ("pysqlite", "aiosqlite") and sqlite3.sqlite_version_info >= (3, 33)
 
 
 def survives_refusal(database: str) -> bool:
