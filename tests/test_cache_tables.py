@@ -340,6 +340,19 @@ def test_a_database_is_known_by_where_it_is_however_that_is_said(
     assert identity("postgresql://ann@/app")[0] != plain[0]
 
 
+def test_this_host_is_one_by_all_its_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PGHOST", raising=False)
+    names = ("localhost", "LOCALHOST", "127.0.0.1", "127.0.1.1", "[::1]", "")
+    found = [identity(f"postgresql://ann@{name}/app") for name in names]
+    found.append(identity("postgresql://ann@/app?host=/tmp"))
+
+    # their commits empty each other, and none is shown what was read by another name
+    assert len({database for database, _ in found}) == 1
+    assert len({reader for _, reader in found}) == len(found)
+    assert identity("postgresql://ann@one/app")[0] != found[0][0]
+    assert identity("postgresql://ann@localhost:5433/app")[0] != found[0][0]
+
+
 def test_who_reads_a_database_and_how_is_told_apart_and_not_from_its_writers() -> None:
     plain = identity("postgresql://ann@one/app")
 

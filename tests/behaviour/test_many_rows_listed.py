@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from hermetic import FaultError, UniqueViolation
@@ -13,7 +11,7 @@ from tests.models import User
 from tests.worlds import World
 
 
-def on(*names: str) -> Any:
+def on(*names: str) -> pytest.MarkDecorator:
     """Cases on these backends alone."""
     chosen = [pytest.param(each, id=each.name) for each in BACKENDS if each.name in names]
     return pytest.mark.parametrize("backend", chosen, indirect=True)

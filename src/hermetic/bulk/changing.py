@@ -223,7 +223,8 @@ class UpdateShape(_Shape):
                 matched += self.sender.one(said, tuple(flat))
             return matched
 
-        return self.sender.parts(send, run)
+        found: int = self.sender.parts(send, run)
+        return found
 
     def _by_values(self, run: Run) -> int:
         """The rows as lists of VALUES; one by one, as they would have come, where the database
@@ -348,7 +349,8 @@ class DeleteShape(_Shape):
             flat = tuple([value for row in rows[start:end] for value in row])
             return self.sender.one(self._listed(end - start), flat)
 
-        return self.sender.parts(send, keys, whole=True)
+        matched: int = self.sender.parts(send, keys, whole=True)
+        return matched
 
     def _listed(self, count: int) -> Said:
         quoted = self.dialect.identifier_preparer

@@ -80,7 +80,8 @@ class Numbers:
             listed = f"[{','.join(map(str, numbers[start:end]))}]"
             return self._sender.one(self._said, (listed,))
 
-        return self._sender.parts(send, run, whole=True)
+        matched: int = self._sender.parts(send, run, whole=True)
+        return matched
 
 
 def numbers_of(sender: Sender, table: Table, keys: Sequence[Column[Any]]) -> Numbers | None:

@@ -25,6 +25,7 @@ _DATABASE = ("dbname", "database", "db", "PGDATABASE")
 _USER = ("user", "PGUSER")
 # these stand for all of the others
 _ELSEWHERE = ("service", "read_default_file", "read_default_group", "PGSERVICE")
+_THIS_HOST = frozenset({"", "localhost", "localhost.localdomain", "ip6-localhost", "::1"})
 _SECRET = re.compile(r"pass|pwd|secret|token|key|dsn|ssl|cert", re.IGNORECASE)
 
 
@@ -41,7 +42,7 @@ def database_of(
         path = str(Path(url.database or "").absolute())
         return digest(namespace, family.name, path)[:20]
     told = _told_of(url, options, family)
-    host = _one(told, _HOST, url.host)
+    host = _place_of(_one(told, _HOST, url.host))
     port = _one(told, _PORT, url.port) or port_of(family.name)
     database = _one(told, _DATABASE, url.database) or _user(url, told, family)
     elsewhere = tuple(told.get(name) for name in _ELSEWHERE)
@@ -52,7 +53,9 @@ def reader_of(url: URL, options: DatabaseOptions, family: Any) -> str:
     """As whom, and with which settings, a database is read."""
     told = _told_of(url, options, family)
     parts = [f"{name}={_stable(value)}" for name, value in sorted(told.items())]
-    return digest(_user(url, told, family), *parts)[:20]
+    # one of several names of this host may be another server's: their rows stay apart
+    host = _one(told, _HOST, url.host)
+    return digest(_user(url, told, family), host, *parts)[:20]
 
 
 def _told_of(url: URL, options: DatabaseOptions, family: Any) -> dict[str, Any]:
@@ -81,6 +84,15 @@ def _user(url: URL, told: Mapping[str, Any], family: Any) -> str:
         return getpass.getuser()  # as libpq and MySQL's clients do
     except (OSError, KeyError, ImportError):
         return ""
+
+
+def _place_of(host: str) -> str:
+    """The host, by one name where it is this one: who changes a database through a socket or one
+    name of the host tells those who read it through another.
+    """
+    name = host.lower().rstrip(".").strip("[]")
+    here = name in _THIS_HOST or name.startswith(("/", "@", "127."))
+    return "localhost" if here else host
 
 
 def _stable(value: Any) -> str:
