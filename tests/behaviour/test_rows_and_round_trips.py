@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 from sqlalchemy import bindparam, func, insert, select, text
 
-from hermetic import UniqueViolation
+from hermetic import UniqueViolation, frames
 from tests.models import User
+from tests.optional import optional
 from tests.proxy import Proxy
 from tests.worlds import PATIENCE, World
+
+pyarrow = optional("pyarrow")
 
 USERS: Any = User.__table__
 
@@ -114,6 +117,30 @@ async def test_the_round_trips_of_a_scope_are_those_that_a_proxy_counts(
                 told[work.__name__, str(options), number] = scope.round_trips, sent
 
     assert told == {}
+
+
+async def test_many_rows_and_frames_are_counted_as_everything_else(
+    world: World, wire: Proxy
+) -> None:
+    def work(session: Any) -> None:
+        session.insert_many(User, [{"username": f"user {number}"} for number in range(40)])
+        assert len(frames.read(session, select(User.id, User.username))) == 40
+        written = pyarrow.table({"username": [f"other {number}" for number in range(20)]})
+        assert frames.write(session, written, User) == 20
+
+    async with world.session() as session:
+        await session.execute(text("SELECT 2"))  # a connection is made
+    wire.forget()
+    with world.db.record() as record:
+        async with world.session() as session:
+            await session.run_sync(work)
+
+    (scope,) = record.scopes
+    sent = wire.requests
+    # what resets the connection comes after that
+    ended = 1 + max(at for at, request in enumerate(sent) if b"COMMIT" in request)
+    assert scope.round_trips == ended, sent[:ended]
+    assert 40 + 40 + 20 <= scope.rows <= 40 + 40 + 20 + 4  # some ask the server first
 
 
 @pytest.mark.parametrize("work", [get, query])

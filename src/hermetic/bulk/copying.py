@@ -80,6 +80,7 @@ class Copier:
 
     def execute(self, statement: str, parameters: Any = None) -> None:
         self._send()
+        self.rowcount = self._count
 
     def at(self) -> int | None:
         """The row that was being sent; ``None`` once all were."""

@@ -63,6 +63,7 @@ class PymysqlReading(OwnCursor):
 
             raise_mysql_exception(refusal)
         self.table = reading.table()
+        self.rowcount = reading.rows
         return True
 
 
