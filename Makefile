@@ -100,8 +100,10 @@ soak: $(DEV)
 	scripts/install-servers
 	$(BIN)/python -m tests.fire.soak --hours $(HOURS) --seconds $(SECONDS) --seed "$(SEED)" $(SOAK_ARGS)
 
+# Its links are followed in a browser, where there is one.
 docs: $(DEV)
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+	$(BIN)/python -m tools.check_site docs/_build/html || [ $$? = 2 ]
 
 # The tests' extras contain the demo's.
 $(DEV): pyproject.toml setup.py $(SOURCES)
