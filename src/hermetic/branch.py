@@ -184,7 +184,7 @@ class Branches:
         own = self._failures.get(branch) or (None if record is None else record.failure)
         return own or error
 
-    def ended(self, scope: Scope, error: BaseException | None) -> None:
+    def ended(self, scope: Scope, error: BaseException | None = None) -> None:
         """The scope is over, and with it every branch; more than once, where it was interrupted."""
         scope.statements = sum(branch.statements for branch in self.branches)
         if scope.trace is not None:

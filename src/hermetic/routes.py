@@ -424,7 +424,7 @@ class Route:
         if self.state is not None:
             self.routes.seen(self.state, sight)
 
-    def ended(self, scope: Scope, error: BaseException | None) -> None:
+    def ended(self, scope: Scope, error: BaseException | None = None) -> None:
         """The scope is over: its flow goes on from there."""
         cause = scope.boundary.cause
         not_ready = isinstance(cause, FaultError) and cause.kind is FaultKind.NOT_READY
