@@ -8,8 +8,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from hermetic import AsyncSession, Database, InvalidOption, ScopeEnded, UnfitValue
-from hermetic.frames import batches
+from hermetic import AsyncSession, Database, InvalidData, InvalidOption, ScopeEnded, UnfitValue
+from hermetic.frames import batches, libpq, read, streaming
+from hermetic.frames.ways import fetching_of
+from tests.backends import BACKENDS
 from tests.databases import FamilyUrl
 from tests.models import User
 from tests.worlds import World
@@ -64,6 +66,55 @@ async def test_uncommitted_rows_come_too(world: World) -> None:
         frames = [frame async for frame in frames_of(session, User, "arrow")]
 
     assert [frame["username"].to_pylist() for frame in frames] == [["ann"]]
+
+
+TYPES = """
+SELECT n AS id, CASE WHEN n % 3 = 0 THEN NULL WHEN n % 3 = 1 THEN '' ELSE 'ä ' || n END AS words,
+  n::bigint * 4000000000 AS big, n::smallint AS small, n % 2 = 0 AS even, n / 4.0::float8 AS score,
+  (n * 1.25)::numeric(12, 2) AS amount, DATE '1999-12-31' + n AS day,
+  TIMESTAMP '1969-12-31 23:59:59.5' + n * INTERVAL '1 day' AS moment,
+  TIMESTAMPTZ '2000-01-01 00:00+02' AS zoned, decode(lpad(to_hex(n), 4, '0'), 'hex') AS bytes,
+  ('00000000-0000-0000-0000-' || lpad(n::text, 12, '0'))::uuid AS uuid, ARRAY[n, NULL, 2] AS list
+FROM generate_series(1, 250) AS n
+"""
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [
+        pytest.param(each, id=each.name, marks=pytest.mark.postgresql)
+        for each in BACKENDS
+        if each.name.startswith("psycopg")
+    ],
+    indirect=True,
+)
+async def test_a_cursor_of_psycopgs_is_fetched_in_binary(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[Any] = []
+
+    def seen(*given: Any) -> Any:
+        taken.append(fetching_of(*given))
+        return taken[-1]
+
+    monkeypatch.setattr(streaming, "fetching_of", seen)
+    async with world.session() as session:
+        frames = [frame async for frame in frames_of(session, TYPES, "arrow", size=100)]
+        failing = "SELECT 1 / (150 - n) AS one FROM generate_series(1, 250) AS n"
+        with pytest.raises(InvalidData):
+            assert [frame async for frame in frames_of(session, failing, "arrow", size=100)]
+        session.rollback_only()
+    async with world.session() as session:
+        whole = (
+            await read(session, TYPES, "arrow")
+            if isinstance(session, AsyncSession)
+            else read(session.sync_session, TYPES, "arrow")
+        )
+
+    assert [frame.num_rows for frame in frames] == [100, 100, 50]
+    found = pa.concat_tables(frames)
+    assert found.to_pylist() == whole.to_pylist()
+    assert [kind for kind in taken if kind is None] == ([] if libpq.of_rows() else [None] * 2)
 
 
 async def test_what_is_left_is_given_up(world: World) -> None:

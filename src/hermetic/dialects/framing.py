@@ -12,6 +12,9 @@ READING: dict[str, str] = {
     "pymysql": "pymysql_reading",
 }
 
+# by SQLAlchemy's name of the driver: those whose cursors on the server are read the fast way
+FETCHING = frozenset({"psycopg"})
+
 WRITING: dict[str, str] = {
     "psycopg": "psycopg_writing",
     "asyncpg": "asyncpg_writing",

@@ -23,10 +23,17 @@ if not cython.compiled:
     ) -> tuple[int, int]:
         raise NotImplementedError
 
+    def as_copied(
+        result: int, value: int, length: int, null: int, first: int, last: int, width: int
+    ) -> bytearray:
+        raise NotImplementedError
 
-@lru_cache(maxsize=1)
-def addresses() -> tuple[int, int, int] | None:
-    """Of PQgetCopyData, PQfreemem and PQconsumeInput in the library that psycopg uses."""
+
+@lru_cache(maxsize=2)
+def addresses(
+    names: tuple[str, str, str] = ("PQgetCopyData", "PQfreemem", "PQconsumeInput"),
+) -> tuple[int, int, int] | None:
+    """Of functions in the library that psycopg uses."""
     if not cython.compiled:
         return None
     import psycopg
@@ -41,13 +48,24 @@ def addresses() -> tuple[int, int, int] | None:
             return None
         # looks into what the module itself was linked with, too
         library = ctypes.CDLL(str(pq.__file__))
-        found = [
-            ctypes.cast(getattr(library, name), ctypes.c_void_p).value
-            for name in ("PQgetCopyData", "PQfreemem", "PQconsumeInput")
-        ]
+        found = [ctypes.cast(getattr(library, name), ctypes.c_void_p).value for name in names]
     except (ImportError, OSError, AttributeError):
         return None
     return tuple(found) if all(found) else None  # type: ignore[return-value]
+
+
+def of_rows() -> tuple[int, int, int] | None:
+    """What looks into the rows of a result."""
+    return addresses(("PQgetvalue", "PQgetlength", "PQgetisnull"))
+
+
+def rows_of(result: Any, library: tuple[int, int, int], first: int, last: int) -> bytearray:
+    """Some rows of a result of binary values, as COPY would have sent them."""
+    value, length, null = library
+    rows: bytearray = as_copied(
+        result.pgresult_ptr, value, length, null, first, last, result.nfields
+    )
+    return rows
 
 
 def take(

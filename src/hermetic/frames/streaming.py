@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import ConfigurationError, InvalidOption
 from . import forms
 from .asking import connection_for, refuse_write, statement_of
+from .ways import fetching_of
 
 
 class Stream:
@@ -23,6 +24,7 @@ class Stream:
         self._what, self._params = what, params
         self._first = 0
         self._result: Any = None
+        self._fetching: Any = None
         self._columns: list[Any] = []
         self._over = False
 
@@ -35,6 +37,8 @@ class Stream:
             scope.check_statement()
         if self._result is None:
             self._open()
+        if self._fetching is not None:
+            return self._fetched(self._fetching)
         result = self._result
         rows = result.cursor_strategy.fetchmany(result, result.cursor, self._size)
         if not rows:
@@ -60,22 +64,55 @@ class Stream:
                 "The statement has returned no rows.", hint="Use session.execute() for such ones."
             )
         self._columns = columns_of(self._result)
+        self._fetching = fetching_of(self._result, statement)
+
+    def _fetched(self, fetching: Any) -> Any:
+        """By the fast way of the driver."""
+        if not self._first:
+            table = self._begun(fetching)
+        else:
+            table = fetching.table(self._size, self._first)
+        if table is None:
+            self.close()
+            return None
+        return self._shaped(table.columns, table.num_rows)
+
+    def _begun(self, fetching: Any) -> Any:
+        """The first rows: some SQLAlchemy has fetched already, to see whether there are any."""
+        import pyarrow as pa
+
+        from .rows import transposed
+
+        rows = fetching.taken()
+        if not rows:
+            return None
+        names = [f"c{number}" for number in range(len(self._columns))]
+        tables = [pa.Table.from_arrays(list(transposed(rows, self._columns, 0)), names=names)]
+        rest = fetching.table(self._size - len(rows), len(rows)) if self._size > len(rows) else None
+        if rest is not None:
+            tables.append(rest.rename_columns(names))
+        table = pa.concat_tables(tables, promote_options="permissive")
+        for column, field in zip(self._columns, table.schema, strict=True):
+            column.arrow = field.type
+        return table
 
     def _frame(self, rows: Any) -> Any:
+        from .rows import transposed
+
+        return self._shaped(transposed(rows, self._columns, self._first), len(rows))
+
+    def _shaped(self, columns: Any, count: int) -> Any:
         import pyarrow as pa
 
         from .fields import fixed_type
-        from .rows import transposed
 
         arrays = []
-        for column, made in zip(
-            self._columns, transposed(rows, self._columns, self._first), strict=True
-        ):
+        for column, made in zip(self._columns, columns, strict=True):
             if column.arrow is None:
                 column.arrow = made.type  # the first batch says of what type the others are
             wanted = fixed_type(column.arrow, narrow=self._as == "polars")
             arrays.append(made if made.type == wanted else made.cast(wanted))
-        self._first += len(rows)
+        self._first += count
         table = pa.Table.from_arrays(arrays, names=[column.name for column in self._columns])
         return forms.shaped(table, self._as, {})
 

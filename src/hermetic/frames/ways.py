@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..dialects.framing import READING, WRITING
+from ..dialects.framing import FETCHING, READING, WRITING
 
 
 def reading_cursor(connection: Any, statement: Any) -> Any:
@@ -23,6 +23,15 @@ def _is_decorated(statement: Any) -> bool:
 
     columns = getattr(statement, "selected_columns", None) or ()
     return any(decorated(column.type) for column in columns)
+
+
+def fetching_of(result: Any, statement: Any) -> Any:
+    """What fetches from a cursor on the server into Arrow; ``None`` where SQLAlchemy does."""
+    if result.dialect.driver not in FETCHING or _is_decorated(statement):
+        return None
+    from .psycopg_fetching import fetching
+
+    return fetching(result)
 
 
 def _psycopg_reading(connection: Any, statement: Any) -> Any:
