@@ -95,7 +95,7 @@ class _UnitTask(celery.Task):  # type: ignore[misc]
         # Celery's own, which look after its backends
         if self.name.startswith("celery."):
             return call()
-        token = None if request.called_directly else request.id
+        token = None if request.called_directly or request.is_eager else request.id
         given = {"name": self.name, "token": token, "scope": self.scope_options}
         if inspect.iscoroutinefunction(inspect.unwrap(self.run)):
             return _finish(self.sessions.arun(self.run, call, **given))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
 from ..checking import Checker
 from ..decorated import check_decorated
-from ..errors import InvalidOption, NoScope, Outcome
+from ..errors import InvalidOption, NoScope, Outcome, UniqueViolation
 from ..events import logger
 from ..options import Retry, ScopeOptions
 from ..outbox import Inbox
@@ -100,10 +100,11 @@ class TaskUnit:
         options, self.database = sessions.options, sessions.database
         self.name: str = str(name or getattr(function, "__qualname__", "task"))[-63:]
         self.token = token
-        self._inbox = None if token is None else options.once
-        self._opens = options.opens or self._inbox is not None
         policy = options.policy(function)
         given = {"name": self.name, **options.scope, **scope, "retry": policy}
+        # what only reads may be done again
+        self._inbox = None if token is None or given.get("readonly") else options.once
+        self._opens = options.opens or self._inbox is not None
         self.work: Work = self.database.work(of=function, **given)
         self._policy = policy
         self._party = _party()
@@ -133,14 +134,26 @@ class TaskUnit:
         if not self._opens:
             return True
         session = self.work.session()
-        return self._inbox is None or self._inbox.first(session, self.token or "")
+        try:
+            if self._inbox is not None:
+                session.execute(self._inbox.note(self.token or ""))
+        except UniqueViolation:
+            self.work.rollback_only()
+            return False
+        return True
 
     async def abegin(self) -> bool:
         """As ``begin``, under asyncio."""
         if not self._opens:
             return True
         session = await self.work.asession()
-        return self._inbox is None or await self._inbox.first(session, self.token or "")
+        try:
+            if self._inbox is not None:
+                await session.execute(self._inbox.note(self.token or ""))
+        except UniqueViolation:
+            self.work.rollback_only()
+            return False
+        return True
 
     def end(self, error: BaseException | None) -> None:
         """End it; nothing where it has ended."""

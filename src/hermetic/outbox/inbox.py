@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any, overload
 
-from sqlalchemy import MetaData, delete, insert
+from sqlalchemy import Insert, MetaData, delete, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
@@ -72,18 +72,26 @@ class Inbox:
         :param token: the message's.
         :raises InvalidOption: it is no token.
         """
+        note = self.note(token)
+        if isinstance(session, AsyncSession):
+            return session.run_sync(self._first, note)
+        return self._first(session, note)
+
+    def note(self, token: str) -> Insert:
+        """The statement that notes a token, for whoever has nothing to do where it is there: it
+        raises UniqueViolation, and the transaction is over.
+
+        :raises InvalidOption: it is no token.
+        """
         if not 0 < len(token) <= LONGEST or token != token.rstrip():
             # MariaDB and MySQL take strings for equal that differ in spaces at their ends alone
             problem = f"must have 1 to {LONGEST} characters, the last one no space"
             raise InvalidOption("token", ..., problem, place="inbox.first()")
-        if isinstance(session, AsyncSession):
-            return session.run_sync(self._first, token)
-        return self._first(session, token)
+        return insert(self.received).values(token=token, received=database_now())
 
-    def _first(self, session: Session, token: str) -> bool:
+    def _first(self, session: Session, note: Insert) -> bool:
         # what is pending may be refused for reasons of its own
         session.flush()
-        note = insert(self.received).values(token=token, received=database_now())
         try:
             with session.begin_nested():
                 session.execute(note)
