@@ -19,6 +19,7 @@ from .loan import Loan
 from .owner import Task, current_task
 from .redaction import redacted
 from .registry import Scope
+from .release import IS_2_0
 from .session import Session
 from .strings import AsyncStringScopedSession, StringScopedSession
 
@@ -345,6 +346,14 @@ class scoped_session(_ScopeNames, StringScopedSession[_S]):
         """As Session.rows."""
         session: Any = self._proxied
         return session.rows(statement, params, into=into, stream=stream, **more)
+
+    if IS_2_0 and not TYPE_CHECKING:  # of SQLAlchemy's own since 2.1
+
+        def delete_all(self, instances):
+            self._proxied.delete_all(instances)
+
+        def merge_all(self, instances, **more):
+            return self._proxied.merge_all(instances, **more)
 
     def __repr__(self) -> str:
         inside = repr(self.registry()) if self.registry.has() else "no session here"

@@ -18,6 +18,7 @@ from hermetic import (
     scoped_session,
     sessionmaker,
 )
+from hermetic.release import IS_2_0
 from tests.dropin.ground import Ground
 from tests.models import User
 
@@ -89,7 +90,8 @@ def test_a_string_flushes_what_is_pending_as_text_does(session: Any) -> None:
         session.add(User(username=username))
         counts.append(session.scalar(statement))
 
-    assert counts == [3, 4]
+    # SQLAlchemy 2.0 flushes nothing for a text, and so for no string
+    assert counts == ([2, 2] if IS_2_0 else [3, 4])
 
 
 def test_a_string_that_changes_rows_is_committed_with_the_rest(
