@@ -239,9 +239,9 @@ async def test_more_threads_than_connections_do_not_lock_up(site: Site) -> None:
 
 @on(lambda backend: backend.name in ("psycopg", "asyncpg"))
 async def test_requests_are_served_with_a_small_pool(site: Site) -> None:
-    shop = site.shop({"pool_size": 2}, drain=5.0)
+    shop = site.shop({"pool_size": 2, "pool_timeout": 60.0}, drain=5.0)
     with served(shop.app) as url:
-        async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+        async with httpx.AsyncClient(base_url=url, timeout=60) as client:
             answers = await asyncio.gather(
                 *(client.post(f"/users/u{number}") for number in range(30))
             )
