@@ -114,9 +114,9 @@ class Work:
         if scope is None:
             run = self._prepared(options)
             scope = await begin_async(run.database, run.options, run.place, self._deadline())
-            run.opened(scope)
-            scope.unit = self
             self._scope = self._last = scope
+            scope.unit = self
+            run.opened(scope)
         else:
             self._check_world(scope, asynchronous=True)
             self._check_demands(scope, options)
@@ -126,11 +126,12 @@ class Work:
     def _begin(self, options: Mapping[str, Any]) -> Scope:
         run = self._prepared(options)
         scope = begin_sync(run.database, run.options, run.place, self._deadline())
+        # first: what strikes from here on finds something to end
+        self._scope = self._last = scope
+        scope.unit = self
         if scope.entry is Entry.TRANSACTION or scope.entry is Entry.PLAIN:
             hand_round(scope)
         run.opened(scope)
-        scope.unit = self
-        self._scope = self._last = scope
         return scope
 
     def _prepared(self, options: Mapping[str, Any]) -> Run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 import typer
 import typer.testing
 
-from hermetic import CommitUnknown, InvalidOption, RetryRequested, Session
+from hermetic import CommitUnknown, InvalidOption, RetryRequested, Session, UniqueViolation
 from hermetic.integrations.click import Sessions, retried
 from hermetic.integrations.commands import Sessions as AnySessions
 from hermetic.integrations.typer import Sessions as TyperSessions
@@ -158,6 +159,39 @@ def test_one_that_is_safe_is_run_again(world: World) -> None:
     failed = runner.invoke(add, "0")
     assert (failed.exit_code, failed.output) == (9, "Error: nobody (LookupError)\n")
     assert world.usernames() == ["u3"]
+
+
+@in_threads
+def test_a_violation_that_was_caught_is_one_all_the_same(world: World) -> None:
+    sessions = AnySessions(world.db)
+
+    @sessions.pass_session
+    def add(session: Session, name: str) -> None:
+        session.add(User(username=name))
+        with contextlib.suppress(UniqueViolation):
+            session.flush()
+
+    add("ann")
+    with pytest.raises(SystemExit) as left:
+        add("ann")
+    assert left.value.code == 65
+
+
+@in_threads
+def test_no_code_promises_that_nothing_was_changed_by_scopes_of_its_own(world: World) -> None:
+    db = world.db
+    sessions = AnySessions(db, opens=False)
+
+    @sessions.command
+    def add() -> None:
+        with db.session() as session:
+            session.add(User(username="ann"))
+        with db.session():
+            raise RetryRequested
+
+    with pytest.raises(RetryRequested):
+        add()
+    assert world.usernames() == ["ann"]
 
 
 @in_asyncio

@@ -18,6 +18,7 @@ from .verdicts import Verdict
 
 try:
     import celery
+    from celery.app.autoretry import add_autoretry_behaviour
     from celery.exceptions import SoftTimeLimitExceeded
     from celery.utils.imports import symbol_by_name
 except ImportError as missing:
@@ -66,12 +67,17 @@ class Sessions(_Sessions):
         app.task_cls = type("Task", (_UnitTask, base), {"abstract": True, "sessions": self})
 
     def settle(self, unit: TaskUnit, error: BaseException) -> BaseException:
-        """Has Celery send a task again that met a passing failure, by the task's own settings."""
-        task = celery.current_task
-        if unit.verdict(error) is not Verdict.AGAIN or task is None or task.request.is_eager:
+        """Has Celery send a task again that met a passing failure, by the task's own settings;
+        what the database has nothing to do with, as its ``autoretry_for`` has it.
+        """
+        task, verdict = celery.current_task, unit.verdict(error)
+        # a proxy, also where no task is
+        if verdict is Verdict.NEVER or not task or task.request.called_directly:
             return error
-        if not isinstance(error, Exception) or task.request.called_directly:
+        if not isinstance(error, Exception):
             return error
+        if verdict is Verdict.OWN or task.request.is_eager:
+            return _by_itself(task, error)
         settled: BaseException = task.retry(exc=error, throw=False)
         return settled
 
@@ -91,7 +97,9 @@ class _UnitTask(celery.Task):  # type: ignore[misc]
         if request.called_directly:
             call = functools.partial(super().__call__, *args, **kwargs)
         else:
-            call = functools.partial(self.run, *args, **kwargs)
+            # what autoretry_for does is done outside of the unit
+            run = vars(self).get("_orig_run", self.run)
+            call = functools.partial(run, *args, **kwargs)
         # Celery's own, which look after its backends
         if self.name.startswith("celery."):
             return call()
@@ -99,6 +107,9 @@ class _UnitTask(celery.Task):  # type: ignore[misc]
         given = {"name": self.name, "token": token, "scope": self.scope_options}
         if inspect.iscoroutinefunction(inspect.unwrap(self.run)):
             return _finish(self.sessions.arun(self.run, call, **given))
+        if request.is_eager and self.sessions.is_inside:
+            # as it would be elsewhere, its failure is not that of the task that has sent it
+            call = functools.partial(_in_savepoint, self.sessions, call)
         return self.sessions.run(self.run, call, **given)
 
     def delay_on_commit(self, *args: Any, **kwargs: Any) -> None:
@@ -108,6 +119,42 @@ class _UnitTask(celery.Task):  # type: ignore[misc]
     def apply_async_on_commit(self, *args: Any, **kwargs: Any) -> None:
         """``apply_async``, when the scope that is open here has committed."""
         self.sessions.after_commit(self.apply_async, *args, **kwargs)
+
+
+def _in_savepoint(sessions: Sessions, call: Callable[[], Any]) -> Any:
+    if not sessions.unit.work.opened:
+        return call()
+    with sessions.database.session(propagation="nested"):
+        return call()
+
+
+class _Failing:
+    """What ``autoretry_for`` takes for the task, that has failed before."""
+
+    def __init__(self, task: Any) -> None:
+        self.__dict__["_task"] = task
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_orig_run":
+            raise AttributeError(name)
+        return getattr(self._task, name)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self._task, name)
+
+    def run(self, error: Exception) -> None:
+        raise error
+
+
+def _by_itself(task: Any, error: Exception) -> BaseException:
+    """What a task's ``autoretry_for`` makes of an error."""
+    failing = _Failing(task)
+    add_autoretry_behaviour(failing)
+    try:
+        failing.run(error)
+    except BaseException as settled:
+        return settled
+    return error
 
 
 def to_celery(app: celery.Celery, **options: Any) -> Callable[[Message], None]:

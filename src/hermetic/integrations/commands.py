@@ -10,7 +10,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar, overload
 
 from .. import errors as e
 from ..decorated import check_decorated
-from ..errors import HermeticError, InvalidOption, Outcome
+from ..errors import HermeticError, InvalidOption, Outcome, RolledBack
 from ..events import logger
 from ..options import ScopeOptions
 from .answers import CONFLICT, LATE, STATUSES, UNAVAILABLE, status_of
@@ -131,6 +131,11 @@ class Sessions(_Sessions):
             return None
         if outcome is Outcome.UNKNOWN:
             return UNKNOWN
+        if outcome is None:
+            return None  # scopes of its own were all that it had: some may have been committed
+        if isinstance(error, RolledBack) and error.__cause__ is not None:
+            # as what was caught on the way
+            return self._code(error.__cause__, outcome)
         passing = status_of(error, STATUSES) in (CONFLICT, UNAVAILABLE, LATE)
         return PASSING if passing else None
 

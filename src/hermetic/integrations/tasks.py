@@ -5,22 +5,21 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
-from ..checking import Checker
 from ..decorated import check_decorated
 from ..errors import InvalidOption, NoScope, Outcome, UniqueViolation
 from ..events import logger
-from ..options import Retry, ScopeOptions
-from ..outbox import Inbox
+from ..options import ScopeOptions
 from ..scope import see_to_end, see_to_end_async
-from .settings import MARK, retried
+from .settings import retried
+from .task_options import TaskOptions
 from .verdicts import Verdict, verdict_of
 
 if TYPE_CHECKING:
@@ -35,53 +34,6 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 # from the outermost to the innermost
 _units: ContextVar[tuple[TaskUnit, ...]] = ContextVar("hermetic_task_units", default=())
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskOptions:
-    """What the units of work of tasks promise.
-
-    :param retry: the policy of tasks that are run again at once, in the same process, with a fresh
-        session: a number of attempts or a Retry. Which ones, ``retried`` says. Default 5.
-    :param once: an Inbox, in which each task's token is noted in the task's own transaction: what
-        is delivered once more after it was committed is not run again. Default ``None``.
-    :param opens: whether the scope is opened when the task begins, so that ``db.current`` is its
-        session and ``db.session()`` joins it. No connection is taken before the first statement.
-        With ``False`` it is opened by ``session`` or ``asession``. Default ``True``.
-    :param scope: options of the units' scopes, which can be given as options of their own.
-    """
-
-    retry: Any = 5
-    once: Inbox | None = None
-    opens: bool = True
-    scope: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        check = Checker("task options")
-        check.flag("opens", self.opens)
-        if self.once is not None and not isinstance(self.once, Inbox):
-            raise check.refuse("once", self.once, "must be an Inbox")
-        policy = ScopeOptions().updated({"retry": self.retry}, place="task options").retry
-        object.__setattr__(self, "retry", policy)
-
-    @classmethod
-    def build(cls, options: Mapping[str, Any]) -> TaskOptions:
-        """From keywords: fields of its own, and of ScopeOptions.
-
-        :raises InvalidOption: one is unknown, or wrong.
-        """
-        own = {f.name for f in fields(cls)}
-        given = {name: value for name, value in options.items() if name in own}
-        scope = {name: value for name, value in options.items() if name not in own}
-        ScopeOptions().updated(scope, place="task options")
-        return cls(**{**given, "scope": {**given.get("scope", {}), **scope}})
-
-    def policy(self, function: object) -> Retry | None:
-        """The policy of a task, if it is safe to run it again in the same process."""
-        marked: Retry | bool | None = getattr(function, MARK, None)
-        if isinstance(marked, Retry):
-            return marked
-        return self.retry if marked else None
 
 
 class TaskUnit:
@@ -108,6 +60,8 @@ class TaskUnit:
         self.work: Work = self.database.work(of=function, **given)
         self._policy = policy
         self._party = _party()
+        # its attempt's scope is none of those before
+        self._running, self._earlier = False, self.work.scope
 
     @property
     def outcome(self) -> Outcome | None:
@@ -118,6 +72,12 @@ class TaskUnit:
     def is_here(self) -> bool:
         """Whether it belongs to this thread, or task of asyncio."""
         return self._party == _party()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether what is done now can be part of it: not in its hooks after the commit."""
+        scope = self.work.scope
+        return self._running and (scope is None or scope is self._earlier or scope.outcome is None)
 
     def verdict(self, error: BaseException) -> Verdict:
         """Whether the worker may run the task again."""
@@ -131,6 +91,7 @@ class TaskUnit:
 
     def begin(self) -> bool:
         """Open it, where that is not left to the task; whether it has not been done before."""
+        self._running, self._earlier = True, self.work.scope
         if not self._opens:
             return True
         session = self.work.session()
@@ -144,6 +105,7 @@ class TaskUnit:
 
     async def abegin(self) -> bool:
         """As ``begin``, under asyncio."""
+        self._running, self._earlier = True, self.work.scope
         if not self._opens:
             return True
         session = await self.work.asession()
@@ -158,6 +120,7 @@ class TaskUnit:
     def end(self, error: BaseException | None) -> None:
         """End it; nothing where it has ended."""
         self.work.end(error)
+        self._running = False
         scope = self.work.scope
         if error is not None and scope is not None and not scope.ended:
             # whatever was thrown into this thread has struck its end itself
@@ -166,6 +129,7 @@ class TaskUnit:
     async def aend(self, error: BaseException | None) -> None:
         """As ``end``, under asyncio."""
         await self.work.aend(error)
+        self._running = False
         scope = self.work.scope
         if error is not None and scope is not None and not scope.ended:
             await see_to_end_async(scope, error, self.database.options.cleanup_timeout)
@@ -227,14 +191,14 @@ class Sessions:
 
         :param options: those of a scope. Where it is open already they are demands, which it has
             to meet.
-        :raises NoScope: no task runs here.
+        :raises NoScope: no task runs here, or it has ended: in its hooks.
         :raises ScopeRefused: the demands are not met, or the task's session is one of asyncio.
         """
-        return self.unit.work.session(**options)
+        return self._open_unit().work.session(**options)
 
     async def asession(self, **options: Any) -> AsyncSession:
         """As ``session``, under asyncio."""
-        return await self.unit.work.asession(**options)
+        return await self._open_unit().work.asession(**options)
 
     def after_commit(self, send: Callable[..., object], /, *args: Any, **kwargs: Any) -> None:
         """Call ``send(*args, **kwargs)`` when the scope that is open here has committed.
@@ -249,7 +213,7 @@ class Sessions:
             session = self.database.current
         except NoScope:
             unit = self._found()
-            if unit is not None and unit.outcome is None:
+            if unit is not None and unit.is_open and not unit.work.opened:
                 raise NoScope(
                     "The task's session is not open yet.", hint="Ask for it first: session()."
                 ) from None
@@ -258,6 +222,15 @@ class Sessions:
             send(*args, **kwargs)
         else:
             session.on_commit(functools.partial(send, *args, **kwargs))
+
+    def _open_unit(self) -> TaskUnit:
+        unit = self.unit
+        if not unit.is_open:
+            # nobody would end what was opened now
+            raise NoScope(
+                "The task's unit of work has ended.", hint="Open another one: db.session()."
+            )
+        return unit
 
     def _found(self) -> TaskUnit | None:
         units = reversed(_units.get())
@@ -328,7 +301,7 @@ class Sessions:
         :param token: what the task is known by, however often it is delivered.
         :param arguments: what it was called with, for ``settle``.
         """
-        if self._inside():
+        if self.is_inside:
             return call()
         unit = TaskUnit(self, function, name, token, scope, arguments)
         with _entered(unit):
@@ -345,16 +318,20 @@ class Sessions:
     def _attempt(self, unit: TaskUnit, call: Callable[[], Any]) -> Any:
         result, returned = None, False
         try:
-            if unit.begin():
-                result = call()
-            else:
-                logger.info("task %s was done before, and is not run again", unit.name)
-            returned = True
-            unit.end(None)
+            try:
+                if unit.begin():
+                    result = call()
+                else:
+                    logger.info("task %s was done before, and is not run again", unit.name)
+                returned = True
+                unit.end(None)
+            except BaseException as error:
+                if not (returned and unit.is_done(error, self.strikes)):
+                    unit.end(error)
+                    raise
         except BaseException as error:
-            if not (returned and unit.is_done(error, self.strikes)):
-                unit.end(error)
-                raise
+            unit.end(error)  # something was thrown into the thread while it failed
+            raise
         return result
 
     async def arun(
@@ -368,7 +345,7 @@ class Sessions:
         arguments: tuple[Any, ...] = (),
     ) -> Any:
         """As ``run``, under asyncio."""
-        if self._inside():
+        if self.is_inside:
             return await call()
         unit = TaskUnit(self, function, name, token, scope, arguments)
         with _entered(unit):
@@ -385,16 +362,20 @@ class Sessions:
     async def _attempt_async(self, unit: TaskUnit, call: Callable[[], Any]) -> Any:
         result, returned = None, False
         try:
-            if await unit.abegin():
-                result = await call()
-            else:
-                logger.info("task %s was done before, and is not run again", unit.name)
-            returned = True
-            await unit.aend(None)
+            try:
+                if await unit.abegin():
+                    result = await call()
+                else:
+                    logger.info("task %s was done before, and is not run again", unit.name)
+                returned = True
+                await unit.aend(None)
+            except BaseException as error:
+                if not (returned and unit.is_done(error, self.strikes)):
+                    await unit.aend(error)
+                    raise
         except BaseException as error:
-            if not (returned and unit.is_done(error, self.strikes)):
-                await unit.aend(error)
-                raise
+            await unit.aend(error)
+            raise
         return result
 
     def _raise(self, unit: TaskUnit, error: BaseException) -> None:
@@ -402,10 +383,11 @@ class Sessions:
         if settled is not error:
             raise settled from error
 
-    def _inside(self) -> bool:
+    @property
+    def is_inside(self) -> bool:
         """Whether this is a call by a task of the same Database, which has its unit open."""
         found = self._found()
-        return found is not None and found.is_here
+        return found is not None and found.is_here and found.is_open
 
 
 @contextmanager
@@ -417,9 +399,9 @@ def _entered(unit: TaskUnit) -> Iterator[None]:
         _units.reset(token)
 
 
-def _party() -> tuple[int, int]:
+def _party() -> tuple[int, int, int]:
     try:
         task = asyncio.current_task()
     except RuntimeError:
         task = None
-    return threading.get_ident(), id(task)
+    return os.getpid(), threading.get_ident(), id(task)

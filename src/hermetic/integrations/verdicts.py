@@ -49,5 +49,8 @@ def verdict_of(error: BaseException, outcome: Outcome | None, *, once: bool = Fa
     cause = error.__cause__
     if isinstance(error, e.RolledBack) and isinstance(cause, _PERMANENT):
         return Verdict.NEVER
+    if outcome is None:
+        # scopes of its own are all that it had: some of them may have been committed
+        return Verdict.OWN
     passing = status_of(error, STATUSES) in (CONFLICT, UNAVAILABLE)
     return Verdict.AGAIN if passing else Verdict.OWN
