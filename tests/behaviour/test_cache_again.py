@@ -8,11 +8,15 @@ from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import (
+    JSON,
     Boolean,
+    Integer,
     MetaData,
     Table,
+    TypeDecorator,
     bindparam,
     cast,
+    column,
     func,
     literal,
     select,
@@ -20,6 +24,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from hermetic import Cache, Database, SchemaPerTenant
 from hermetic.cache.keeping import Kept
@@ -174,6 +179,80 @@ async def test_values_tell_statements_apart(world: World) -> None:
         async with world.session(plain, readonly=True) as other:
             expected = len((await other.scalars(changing)).all())
         assert len((await session.scalars(changing)).all()) == expected
+
+
+class Wanted(TypeDecorator[int]):
+    """Its parameters are what was said last."""
+
+    impl = Integer
+    cache_ok = True
+    now = 1
+
+    def process_bind_param(self, value: Any, dialect: Any) -> int:
+        return self.now
+
+
+# each statement has columns of its own, which are not those of the one before
+OWN: dict[str, Callable[[], tuple[Any, Any]]] = {
+    "label": lambda: _with_column(select((User.id + 0).label("n")).where(User.id == 1), 0),
+    "count": lambda: _with_column(select(func.max(User.id), func.min(User.id)), 1),
+    "core": lambda: _with_column(select(func.count(User.__table__.c.id).label("n")), 0),
+    "alias": lambda: _with_column(select(User.__table__.alias()), 0),
+    "subquery": lambda: _with_column(select(select(User.id).subquery().c.id), 0),
+    "text": lambda: _with_column(text("SELECT 1 AS n FROM users").columns(column("n")), 0),
+}
+
+
+def _with_column(statement: Any, at: int) -> tuple[Any, Any]:
+    return statement, statement.selected_columns.values()[at]
+
+
+@FEW
+async def test_a_result_is_asked_by_the_columns_of_its_own_statement(world: World) -> None:
+    cached_database(world)
+    await filled(world)
+
+    for name, make in OWN.items():
+        for _ in range(4):
+            statement, own = make()
+            found = []
+            for options in ({"cache": False}, CACHED):
+                async with world.session(readonly=True) as session:
+                    result = await session.execute(statement, execution_options=options)
+                    found.append(result.mappings().first()[own])
+            assert found[0] == found[1], name
+
+
+class Own(DeclarativeBase):
+    pass
+
+
+class Tagged(Own):
+    __tablename__ = "tagged"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    own: Mapped[int] = mapped_column(Wanted)
+    variant: Mapped[int] = mapped_column(Integer().with_variant(Wanted(), "sqlite"))
+    data: Mapped[dict[str, int]] = mapped_column(JSON)
+
+
+def test_a_value_that_may_change_is_looked_at_each_time(tmp_path: Path) -> None:
+    with Database(f"sqlite:///{tmp_path}/own", cache=Cache(entities=(Tagged,))) as db:
+        with db.session() as session:
+            Own.metadata.create_all(session.connection())
+        for now in (1, 2):
+            Wanted.now = now
+            with db.session() as session:
+                session.add(Tagged(id=now, own=0, variant=0, data={"now": now}))
+        data = {"now": 0}
+        conditions = [Tagged.own == 0, Tagged.variant == 0, Tagged.data == data]
+        statements: list[Any] = [select(Tagged).where(each) for each in conditions]
+        statements += [select(Tagged.id).where(each) for each in conditions]
+
+        for now in (1, 1, 1, 2):
+            Wanted.now = data["now"] = now
+            with db.session(readonly=True) as session:
+                found = [session.scalars(each).one() for each in statements]
+            assert [getattr(each, "id", each) for each in found] == [now] * len(statements)
 
 
 @FEW

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import bindparam, func, insert, select, text
+from sqlalchemy.dialects import postgresql, sqlite
 
 from hermetic import UniqueViolation, frames
 from tests.models import User
@@ -191,6 +192,27 @@ async def test_rows_are_those_that_statements_return_and_change(world: World) ->
     read, change_, *_ = record.scopes
     assert [step.rows for step in read.steps] == [1, 3, 3, 0]
     assert [step.rows for step in change_.steps] == [3, 1]
+
+
+async def test_rows_that_many_inserts_return_are_counted_where_some_are_there(
+    world: World,
+) -> None:
+    if world.backend.family == "mysql":
+        pytest.skip("it says nothing of the rows that it leaves out")
+    world.do("INSERT INTO users VALUES (71, 'ann', 0)")
+    dialect = sqlite if world.backend.family == "sqlite" else postgresql
+    made = dialect.insert(User).on_conflict_do_nothing().returning(User.id)
+
+    with world.db.record() as record:
+        async with world.session() as session:
+            await session.execute(made, [{"username": name} for name in ("ann", "bob", "cy")])
+        async with world.session() as session:
+            result = await session.execute("SELECT id FROM users")
+            cursor = getattr(result, "cursor", None)
+            if world.backend.name == "sqlite":
+                next(cursor)
+
+    assert [scope.rows for scope in record.scopes] == [2, 1 if world.backend.name == "sqlite" else 3]
 
 
 async def test_rows_that_are_streamed_are_counted_as_they_come(world: World) -> None:

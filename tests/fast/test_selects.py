@@ -154,6 +154,21 @@ def test_a_statement_that_is_kept(engine: Engine) -> None:
             assert taken(engine, partial(all_of, statement)) == 1
 
 
+@pytest.mark.parametrize("rows", [2, 8])
+def test_what_an_object_lacks_is_filled_in_whatever_else_it_has(rows: int, engine: Engine) -> None:
+    def ask(session: Any) -> Any:
+        lacking = select(Parent).options(
+            orm.load_only(Parent.id), orm.selectinload(Parent.children)
+        )
+        held = session.scalars(lacking).all()
+        for each in held:
+            each.__dict__.update(dict.fromkeys(("notes", "of", "a", "user"), 1))
+        session.scalars(select(Parent).order_by(Parent.id).limit(rows)).all()
+        return [(each.id, sorted(inspect(each).unloaded)) for each in held]
+
+    assert taken(engine, ask) == 1
+
+
 def all_of(statement: Select[Any], session: Any) -> Any:
     return session.scalars(statement).all()
 

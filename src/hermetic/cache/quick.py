@@ -19,6 +19,7 @@ from ..fast.statements import sought as sought_by_shape
 from .keeping import Kept, come_again, keep, kept_of
 from .reading import Asked, answer, key_of, look, look_at, ready
 from .reads import Reads
+from .repeating import is_settled
 from .store import Entry
 from .wishes import wish_of
 
@@ -91,8 +92,8 @@ def _is_bare(more: Any) -> bool:
 def _keep(session: Any, reads: Reads, side: Side, statement: Any, found: Any) -> None:
     """Remember what a statement is, if it has come before."""
     shape = found[0]
-    if not come_again(reads, statement) or shape.compiled.post_compile_params:
-        return  # a list in it may be another one the next time
+    if not come_again(reads, statement) or not is_settled(statement):
+        return
     asked = _asked(reads, side, shape.entity, shape)
     key = key_of(reads, session._scope, asked, found[1])
     if key is not None:

@@ -23,7 +23,7 @@ from .reading import Asked, look_at
 from .reads import Reads
 from .replay import Cursor, connection_over
 from .store import Entry
-from .values import Unkeyable, parameters_key
+from .values import FIXED, Unkeyable, parameters_key
 from .wishes import Wish
 
 # how many statements with their values are remembered
@@ -94,7 +94,7 @@ def _said(statement: Any) -> Any:
         return structure.key
     values = []
     for bind in binds:
-        if bind.callable is not None or not _is_ordinary(type(bind.type)):
+        if bind.callable is not None or not _is_ordinary(bind.type):
             return None
         values.append(bind.value)
     try:
@@ -103,11 +103,28 @@ def _said(statement: Any) -> Any:
         return None
 
 
+def is_settled(statement: Any) -> bool:
+    """Whether the driver is given the same each time: a list or a dictionary in a statement may be
+    changed, and what a type of one's own makes of a value may depend on anything.
+    """
+    structure = statement._generate_cache_key()
+    return structure is not None and all(
+        type(bind.value) in FIXED and _is_ordinary(bind.type) for bind in structure.bindparams
+    )
+
+
 _ordinary: dict[type, bool] = {}
 
 
-def _is_ordinary(kind: type) -> bool:
+def _is_ordinary(type_: Any) -> bool:
     """Whether a type is SQLAlchemy's, and gives the driver the same for the same value."""
+    variants = type_._variant_mapping
+    return _is_ordinary_kind(type(type_)) and (
+        not variants or all(map(_is_ordinary, variants.values()))
+    )
+
+
+def _is_ordinary_kind(kind: type) -> bool:
     found = _ordinary.get(kind)
     if found is None:
         own = kind.__module__.startswith("sqlalchemy.") and not issubclass(kind, TypeDecorator)
@@ -115,16 +132,19 @@ def _is_ordinary(kind: type) -> bool:
     return found
 
 
-def again(reads: Reads, scope: Scope, identity: Any) -> Any:
-    """The result, where the statement is known and its rows are there; ``None`` otherwise."""
+def again(reads: Reads, scope: Scope, identity: Any, statement: Any) -> Any:
+    """The result, where the statement is known and its rows are there; ``None`` otherwise.
+
+    :param statement: by whose own columns the result is to be asked, beside their names.
+    """
     known: Known | None = reads.repeated.get(identity)
     if known is None or known.maker is None:
         return None
     if known.generation != reads.following.generation:
-        del reads.repeated[identity]  # it may depend on more by now
+        reads.repeated.pop(identity, None)  # it may depend on more by now
         return None
     entry = look_at(reads, scope, known.asked, known.key)
-    return None if entry is None else known.maker.made(entry)
+    return None if entry is None else known.maker.made(entry, statement)
 
 
 def remember(
@@ -157,7 +177,18 @@ def _maker_of(session: Any, context: Any, result: Any) -> Any:
     processors = cursor._metadata._processors
     if order != tuple(range(len(processors))) or cursor._metadata._tuplefilter is not None:
         return None
-    return _OrmResults(labels, extra, processors)
+    return _OrmResults(labels, extra, processors, _translated(entities), query.query)
+
+
+def _translated(entities: Any) -> dict[int, tuple[int, tuple[Any, ...]]]:
+    """Which columns of a result may be asked for by the statement's own expressions: where these
+    are in the statement, and what else they may be asked for by.
+    """
+    return {
+        at: (entity.raw_column_index, entity._row_processor[2])
+        for at, entity in enumerate(entities)
+        if entity.translate_raw_column
+    }
 
 
 class _CursorResults:
@@ -170,12 +201,18 @@ class _CursorResults:
         # without what belongs to the session that it was
         connection = connection_over(engine, None)
         own = {"root_connection": connection, "_dbapi_connection": connection.connection}
-        self.parts: dict[str, Any] = {**context.__dict__, **own, "_soft_closed": False}
+        own |= {"cursor": None, "_soft_closed": False}
+        self.parts: dict[str, Any] = {**context.__dict__, **own}
+        # another statement of the same form has columns of its own, as where SQLAlchemy finds what
+        # it has compiled
+        self.parts["cache_hit"] = context.dialect.CACHE_HIT
 
-    def made(self, entry: Entry) -> Any:
+    def made(self, entry: Entry, statement: Any) -> Any:
         context = self.kind.__new__(self.kind)
         parts = context.__dict__
         parts.update(self.parts)
+        if type(statement) is not str:
+            parts["invoked_statement"] = statement
         parts["cursor"] = Cursor(entry.description, entry.taken())
         return CursorResult(context, _DEFAULT_FETCH, entry.description)
 
@@ -183,16 +220,33 @@ class _CursorResults:
 class _OrmResults:
     """Makes what statements for columns of mapped classes return."""
 
-    __slots__ = ("metadata", "processors", "width")
+    __slots__ = ("columns", "extra", "labels", "metadata", "processors", "translated", "width")
 
-    def __init__(self, labels: Any, extra: Any, processors: Any) -> None:
+    def __init__(
+        self, labels: Any, extra: Any, processors: Any, translated: Any, statement: Any
+    ) -> None:
         self.width = len(labels)
-        self.metadata = SimpleResultMetaData(
-            list(labels), list(extra), _create_unique_filters=self.unique
-        )
+        self.labels, self.extra = list(labels), list(extra)
+        self.translated = translated
+        # whose columns are in the metadata
+        self.columns = statement._raw_columns if translated else None
+        self.metadata = self._metadata(self.extra)
         self.processors = processors if any(processors) else None
 
-    def made(self, entry: Entry) -> Any:
+    def _metadata(self, extra: list[Any]) -> Any:
+        return SimpleResultMetaData(self.labels, extra, _create_unique_filters=self.unique)
+
+    def _metadata_of(self, statement: Any) -> Any:
+        columns = statement._raw_columns
+        if columns is self.columns:
+            return self.metadata
+        extra = list(self.extra)
+        for at, (index, others) in self.translated.items():
+            extra[at] = (*others, columns[index])
+        return self._metadata(extra)
+
+    def made(self, entry: Entry, statement: Any) -> Any:
+        metadata = self._metadata_of(statement) if self.translated else self.metadata
         rows = entry.taken()
         if self.processors is not None:
             rows = [
@@ -204,7 +258,7 @@ class _OrmResults:
                 )
                 for row in rows
             ]
-        result: Any = ChunkedIteratorResult(self.metadata, _Chunks(rows))
+        result: Any = ChunkedIteratorResult(metadata, _Chunks(rows))
         result._attributes = _ATTRIBUTES
         return result
 

@@ -177,7 +177,7 @@ def _answered(
     if statement is not None and not reads.store.blocking and not is_replaying(session):
         identity = identity_of(session, scope, wish, statement, args, kwargs)
     if identity is not None:
-        found = again(reads, scope, identity)
+        found = again(reads, scope, identity, statement)
         if found is not None:
             return found.scalar() if kwargs.get("_scalar_result") else found
     attempt = _Attempt(reads, session, scope, plain, wish)

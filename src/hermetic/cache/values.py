@@ -11,7 +11,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 # no holder of one of these can change it for another
-_FIXED = frozenset(
+FIXED = frozenset(
     {
         *(type(None), bool, int, float, complex, str, bytes),
         *(date, datetime, time, timedelta, Decimal, UUID),
@@ -27,7 +27,7 @@ class Unkeyable(Exception):
 
 def are_fixed(rows: Iterable[Iterable[Any]]) -> bool:
     """Whether no value can be changed by whoever is given it."""
-    return _FIXED.issuperset({type(value) for row in rows for value in row})
+    return FIXED.issuperset({type(value) for row in rows for value in row})
 
 
 def parameters_key(parameters: Any) -> tuple[Any, ...]:
@@ -41,7 +41,7 @@ def parameters_key(parameters: Any) -> tuple[Any, ...]:
         names, values = (), tuple(parameters or ())
     kinds = tuple(map(type, values))
     # 1, 1.0, True and Decimal(1) are equal, and not the same to a database
-    if _FIXED.issuperset(kinds) and _EQUAL_AND_OTHERS.isdisjoint(kinds):
+    if FIXED.issuperset(kinds) and _EQUAL_AND_OTHERS.isdisjoint(kinds):
         return (names, kinds, values)
     return (names, tuple(_told(value) for value in values))
 
@@ -60,7 +60,7 @@ def digest(*parts: Any) -> str:
 
 def _told(value: Any) -> str:
     kind = type(value)
-    if kind in _FIXED:
+    if kind in FIXED:
         # -0.0 and 0.0, or a datetime's fold: repr tells them apart
         zone = getattr(value, "tzinfo", None)
         if zone is not None and type(zone) not in (timezone, ZoneInfo):

@@ -89,6 +89,13 @@ cdef inline dict values_of(object instance):
     return PyObject_GenericGetDict(instance, NULL)
 
 
+cdef inline bint lacks(dict values, tuple keys) except -1:
+    for key in keys:
+        if key not in values:
+            return True
+    return False
+
+
 # What has its values inside itself, from CPython 3.13 on, would go on to be asked for those.
 cdef inline int set_values(object instance, dict values) except -1:
     if PY_VERSION_HEX < 0x030D0000:

@@ -68,6 +68,9 @@ if not cython.compiled:
     def values_of(instance: Any) -> dict[str, Any]:
         return instance.__dict__  # type: ignore[no-any-return]
 
+    def lacks(values: dict[str, Any], keys: tuple[str, ...]) -> bool:
+        return any(key not in values for key in keys)
+
     def set_values(instance: Any, values: dict[str, Any]) -> None:
         instance.__dict__ = values
 
@@ -206,7 +209,7 @@ class EntityLoader:
         instance = state.obj()
         if instance is None or state.expired_attributes:
             return None
-        return instance if len(values_of(instance)) > self.width else None
+        return None if lacks(values_of(instance), self.keys) else instance
 
     def identity(self, row: tuple[Any, ...]) -> tuple[Any, ...] | None:
         """The primary key, unless a part of it is NULL."""

@@ -5,7 +5,7 @@ from ..gate cimport Gate, Ticket
 from .counts cimport count
 from .fresh cimport keep_listed
 from .inside cimport reads_inside, takes_none
-from .instances cimport furnish, make, single, values_of
+from .instances cimport furnish, lacks, make, single, values_of
 from ..pool cimport Admission
 from ..registry cimport Scope
 from ..trace cimport Trace
@@ -54,7 +54,7 @@ cpdef bint may_hold(Scope scope, Side side)
 @cython.locals(found=list, at=Py_ssize_t, processors=list)
 cdef list processed(Entity plan, object row)
 
-@cython.locals(key=tuple, values=dict, known=dict, inside=dict, at=Py_ssize_t)
+@cython.locals(key=tuple, values=dict, known=dict, has=dict, inside=dict, at=Py_ssize_t)
 cpdef instance_of(object identity_map, object session, Entity plan, object row, object runid)
 
 cdef _parameters(Entity plan, tuple key)

@@ -46,7 +46,7 @@ except ImportError:
 
 # the compiled form has these from instances.pxd
 if not cython.compiled:
-    from .instances import furnish, make, single, values_of
+    from .instances import furnish, lacks, make, single, values_of
 
 
 # the answer of a fast path that leaves the work to SQLAlchemy
@@ -425,7 +425,9 @@ def instance_of(identity_map: Any, session: Any, plan: Entity, row: Any, runid: 
         state = known[identity]
         instance = state.obj()
         if instance is not None:
-            if state.expired_attributes or len(state.dict) <= plan.width:
+            has = values_of(instance)
+            # what a user has put there counts too, but is nothing that was loaded
+            if state.expired_attributes or len(has) <= plan.width or lacks(has, plan.keys):
                 fill_in(plan, state, row)
             return instance
     if "_add_unpresent" in values_of(identity_map):

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
-
-from sqlalchemy.engine.interfaces import ExecuteStyle
 
 from ..connection import ConnectionRecord
 from ..registry import Scope
 from ..trace import Trace
-
-# on an execution context: its rows are counted
-_COUNTED = "hermetic_counted"
 
 # PyMySQL says 2**64 - 1 of rows that are still to come
 _MOST = 2**62
@@ -38,19 +34,23 @@ def counted(
             rows = len(many)  # asyncpg tells nothing of a statement for many
         trace.answered(rows)
         return
-    if getattr(context, "execute_style", None) is ExecuteStyle.INSERTMANYVALUES:
-        # SQLAlchemy sends it in parts, and fetches what each returns itself
-        rows = 0 if hasattr(context, _COUNTED) else len(context.compiled_parameters)
-        setattr(context, _COUNTED, True)
-        trace.answered(rows)
-        return
     there = getattr(cursor, "_rows", None)  # what an adapter of SQLAlchemy's has fetched by now
     if type(there) is deque and not cursor.server_side:
         trace.answered(len(there))
         return
     trace.answered(-1)
-    if context.cursor is cursor:
-        context.cursor = Counting(cursor, trace, last_step(trace))
+    step = last_step(trace)
+    if getattr(context, "_insertmanyvalues_rows", None) is not None:
+        # of each of its statements for many rows SQLAlchemy itself fetches what comes
+        context.fetchall_for_returning = partial(_fetched, trace, step)
+    elif context.cursor is cursor:
+        context.cursor = Counting(cursor, trace, step)
+
+
+def _fetched(trace: Trace, step: int, cursor: Any) -> Any:
+    rows = cursor.fetchall()
+    trace.fetched(step, len(rows))
+    return rows
 
 
 def last_step(trace: Trace) -> int:
@@ -91,6 +91,11 @@ class Counting:
         for row in self._counting_cursor:
             self._counting_trace.fetched(self._counting_at, 1)
             yield row
+
+    def __next__(self) -> Any:
+        row = next(self._counting_cursor)
+        self._counting_trace.fetched(self._counting_at, 1)
+        return row
 
     def fetchone(self) -> Any:
         row = self._counting_cursor.fetchone()
