@@ -3,7 +3,8 @@
 What a driver does of its own accord, as preparing a statement, is nowhere else to be seen. A
 request is counted when it is sent, and what travels together as one; a COPY, with all that it
 carries, is one. Private parts: ``_execute_command`` of PyMySQL's and asyncmy's connections, and
-``_protocol`` of asyncpg's; psycopg's are in ``psycopg_ahead`` and ``pooling``.
+``_protocol`` of asyncpg's; psycopg's are in ``psycopg_ahead``, ``psycopg_streams`` and
+``pooling``.
 """
 
 from __future__ import annotations

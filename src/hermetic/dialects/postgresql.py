@@ -500,12 +500,19 @@ def _send_ahead(connection: Any) -> bool:
     if not is_as_it_was_read():
         return False
     from .psycopg_ahead import AsyncCursor, Cursor
+    from .psycopg_streams import AsyncServerCursor, ServerCursor
 
     ours: dict[Any, Any] = {psycopg.Cursor: Cursor, psycopg.AsyncCursor: AsyncCursor}
     factory = connection.cursor_factory
     if factory not in ours:
         return False
     connection.cursor_factory = ours[factory]
+    on_server: dict[Any, Any] = {
+        psycopg.ServerCursor: ServerCursor,
+        psycopg.AsyncServerCursor: AsyncServerCursor,
+    }
+    factory = connection.server_cursor_factory
+    connection.server_cursor_factory = on_server.get(factory, factory)
     return True
 
 
