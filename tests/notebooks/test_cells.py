@@ -164,3 +164,21 @@ def test_the_extension_can_be_taken_out(on_sqlite: Notebook) -> None:
 
     assert on_sqlite.run("db.snapshot().scopes") == ()
     assert isinstance(on_sqlite.try_run(ADD_ANN).error_in_exec, UsageError)
+
+
+def test_a_cell_magic_above_scope_has_no_scope_of_every_cell(on_sqlite: Notebook) -> None:
+    on_sqlite.run("%scopes on")
+
+    on_sqlite.run("%%capture said\n%%time\n" + ADD_ANN)
+
+    assert on_sqlite.usernames() == ["ann"]
+    assert on_sqlite.run("%%time\nlen(session.scalars(select(User)).all())") == 1
+
+
+def test_a_cell_inside_a_cell_leaves_the_outer_one_its_word(
+    on_sqlite: Notebook, capsys: pytest.CaptureFixture[str]
+) -> None:
+    on_sqlite.run(ADD_ANN + "done = get_ipython().run_cell('%%scope\\nsession.flush()')")
+
+    assert capsys.readouterr().out.split() == ["committed"]
+    assert on_sqlite.run("done.success")

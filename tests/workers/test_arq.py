@@ -7,6 +7,7 @@ it is missing, these tests are skipped, in CI too.
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -94,6 +95,31 @@ async def test_jobs(world: World, broker: str) -> None:
         await desk.done("add", "dan", "wait", job_timeout=0.2)
     assert world.usernames() == ["ann", "bob", "cyd"]
     assert lent(world.db) == []
+
+
+@on_asyncpg
+async def test_a_job_that_is_cancelled_while_its_commit_is_lost_is_not_run_again(
+    world: World,
+) -> None:
+    with Proxy(world.url) as proxy:
+        world.url = proxy.url
+        db = world.database(cleanup_timeout=0.3)
+        sessions = Sessions(db)
+        trap = proxy.freeze_at()
+
+        @sessions.task
+        async def add(ctx: dict[str, Any]) -> None:
+            db.current.add(User(username="ann"))
+
+        given = {"job_id": "1", "job_try": 1, "enqueue_time": datetime.now(UTC)}
+        job = asyncio.create_task(add(given))
+        assert await asyncio.to_thread(trap.reached.wait, PATIENCE)
+        job.cancel()
+        # whatever is cancelled arq runs again
+        with pytest.raises(CommitUnknown):
+            await job
+        proxy.thaw()
+        await db.aclose()
 
 
 @pytest.mark.parametrize("once", [False, True])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from ..errors import MissingDriver
+from ..errors import CommitUnknown, MissingDriver
 from ..events import logger
 from .settings import retried
 from .tasks import Sessions as _Sessions
@@ -50,8 +50,14 @@ class Sessions(_Sessions):
 
     def settle(self, unit: TaskUnit, error: BaseException) -> BaseException:
         """Has arq run a job again that met a passing failure, 1 s later, then 2, 4 …"""
-        ctx = unit.arguments[0] if unit.arguments else {}
-        if unit.verdict(error) is not Verdict.AGAIN or not isinstance(ctx, dict):
+        ctx, verdict = unit.arguments[0] if unit.arguments else {}, unit.verdict(error)
+        if verdict is Verdict.NEVER and isinstance(error, asyncio.CancelledError):
+            # arq runs again what was cancelled
+            met = error.__context__
+            if not isinstance(met, CommitUnknown):
+                met = CommitUnknown("The job was cancelled while its COMMIT was on its way.")
+            return met
+        if verdict is not Verdict.AGAIN or not isinstance(ctx, dict):
             return error
         tries = ctx.get("job_try")
         if tries is None:

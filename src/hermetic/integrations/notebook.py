@@ -15,6 +15,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import inspect
+import itertools
 import re
 import sys
 import warnings
@@ -51,7 +52,8 @@ class Cells(ast.NodeTransformer):
         self._every: str | None = None
         # whether a cell is about to be compiled, and not what a magic inside of one compiles
         self._about_to_run = False
-        self._session: Any = None
+        # of the cells that run, one inside the other
+        self._sessions: list[Any] = []
 
     # ------------------------------------------------------------ rewriting
 
@@ -72,7 +74,7 @@ class Cells(ast.NodeTransformer):
         if given is not None:
             cell.body.pop(0)
             given.func = _method("of_this").func
-        elif every:
+        elif every and not _holds_marked(cell):
             given = _method("of_every")
         else:
             return cell
@@ -103,17 +105,17 @@ class Cells(ast.NodeTransformer):
         return database.session(**{"name": "cell", "readonly": True, **options})
 
     def opened(self, session: Any) -> None:
-        self._session = session
+        self._sessions[-1] = session
 
     def show(self, value: Any) -> None:
         """The cell's result, shown while its scope is open: what it loads to be shown is there."""
         sys.displayhook(value)
 
     def __enter__(self) -> None:
-        self._session = None
+        self._sessions.append(None)
 
     def __exit__(self, *raised: object) -> None:
-        session, self._session = self._session, None
+        session = self._sessions.pop()
         scope = None if session is None else session.scope
         if scope is not None and not scope.options.readonly and scope.outcome is not None:
             print(_WORDS[scope.outcome])  # noqa: T201 - as above
@@ -182,6 +184,21 @@ def _marked(cell: ast.Module) -> ast.Call | None:
         case [ast.Expr(value=ast.Constant(value=str(first))), *_] if _MAGIC.match(first):
             return _arguments(first)
     return None
+
+
+def _holds_marked(cell: ast.Module) -> bool:
+    """Whether a cell is another cell magic's, above ``%%scope``: its scope is that one."""
+    match cell.body:
+        case [ast.Expr(value=ast.Call(func=ast.Attribute(attr="run_cell_magic"), args=[*_, body]))]:
+            if not isinstance(body, ast.Constant):
+                return False
+            magics = itertools.takewhile(_is_cell_magic, str(body.value).splitlines())
+            return any(_MAGIC.match(line) for line in magics)
+    return False
+
+
+def _is_cell_magic(line: str) -> bool:
+    return line.startswith("%%")
 
 
 def _arguments(line: str) -> ast.Call:
