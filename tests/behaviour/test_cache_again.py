@@ -256,6 +256,19 @@ def test_a_value_that_may_change_is_looked_at_each_time(tmp_path: Path) -> None:
 
 
 @FEW
+async def test_long_lists_are_not_remembered(world: World) -> None:
+    cached_database(world)
+    await filled(world)
+    for most in (100, 101):
+        statement = select(User.username).where(User.id.in_(range(1, most + 1)))
+        for _ in range(3):
+            async with world.session(readonly=True) as session:
+                found = await session.scalars(statement, execution_options=CACHED)
+                assert set(found) == {"ann", "bob"}
+        assert len(known(world)) == 1, most
+
+
+@FEW
 async def test_tenants_ask_for_their_own_again(world: World) -> None:
     shared = Path(FOLDER.name) / f"{uuid4()}.cache"
     db: Database = world.database(

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import bindparam, func, insert, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
-from hermetic import Database, UniqueViolation, frames
+from hermetic import Database, InvalidStatement, UniqueViolation, frames
 from tests.models import User
 from tests.optional import optional
 from tests.proxy import Proxy
@@ -87,6 +87,13 @@ async def give_up(session: Any) -> None:
     raise ZeroDivisionError
 
 
+async def be_refused(session: Any) -> None:
+    with suppress(InvalidStatement):
+        async with session.begin_nested():
+            await session.execute(text("SELECT no_such_column FROM users"))
+    await get(session)
+
+
 async def stream(session: Any) -> None:
     statement = select(User.id).execution_options(yield_per=1)
     if hasattr(session, "stream"):
@@ -96,7 +103,20 @@ async def stream(session: Any) -> None:
 
 
 WORKS = [
-    *(get, query, both, change, add_one, stream, savepoint, add_many, execute_many, fail, give_up),
+    *(
+        get,
+        query,
+        be_refused,
+        both,
+        change,
+        add_one,
+        stream,
+        savepoint,
+        add_many,
+        execute_many,
+        fail,
+        give_up,
+    ),
     *(get, query, both, change, add_one, add_many, execute_many, savepoint, fail, give_up),
 ]
 PROMISES: list[dict[str, Any]] = [

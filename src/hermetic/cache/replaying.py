@@ -19,6 +19,8 @@ from .watch import FILL
 from .wishes import Wish
 
 _METHOD = "_connection_for_bind"
+# with how many values a statement may be remembered: long lists would take a lot of memory
+_MOST_VALUES = 100
 
 
 class Fill:
@@ -84,7 +86,8 @@ class _Attempt:
         return result.scalar() if kwargs.get("_scalar_result") else result
 
     def _remember(self, identity: Any, result: Any) -> None:
-        if self.asked is not None and identity not in self.reads.repeated:
+        few = self.parameters is None or len(self.parameters) <= _MOST_VALUES
+        if few and self.asked is not None and identity not in self.reads.repeated:
             key = key_of(self.reads, self.scope, self.asked, self.parameters)
             remember(self.session, self.reads, identity, self.asked, key, self.context, result)
 

@@ -46,9 +46,15 @@ class Protocol:
         self.exchanges += 1
         return self._protocol.query(*args, **kwargs)
 
-    def prepare(self, *args: Any, **kwargs: Any) -> Any:
+    async def prepare(self, *args: Any, **kwargs: Any) -> Any:
         self.exchanges += 1
-        return self._protocol.prepare(*args, **kwargs)
+        try:
+            return await self._protocol.prepare(*args, **kwargs)
+        except Exception as refused:
+            # only then it asks the server to go on, and waits until it does
+            if getattr(refused, "sqlstate", None):
+                self.exchanges += 1
+            raise
 
     def bind_execute(self, *args: Any, **kwargs: Any) -> Any:
         self.exchanges += 1
