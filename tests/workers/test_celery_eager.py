@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from celery.exceptions import Ignore, Reject
 
 from hermetic import RetryRequested, UniqueViolation
 from hermetic.integrations.celery import Sessions
@@ -14,6 +15,7 @@ from tests.behaviour.aftermath import on
 from tests.models import User
 from tests.worlds import World
 
+in_asyncio = on(lambda backend: backend.name == "aiosqlite")
 in_threads = on(lambda backend: backend.name == "sqlite")
 
 
@@ -111,3 +113,41 @@ def test_a_task_that_is_called_raises_what_it_met(world: World, app: Celery) -> 
 
     with pytest.raises(RetryRequested):
         meet()
+
+
+@in_asyncio
+async def test_a_coroutine_task_that_is_called_in_a_loop_is_awaited(
+    world: World, app: Celery
+) -> None:
+    Sessions(world.db).install(app)
+
+    @task_of(app)
+    async def inner(name: str) -> str:
+        world.db.current.add(User(username=name))
+        return name
+
+    @task_of(app)
+    async def outer() -> str:
+        # it is part of this one
+        async with world.db.session(propagation="mandatory"):
+            name: str = await inner("ann")
+        return name
+
+    assert await outer() == "ann"
+    assert await inner("bob") == "bob"
+    assert world.usernames() == ["ann", "bob"]
+
+
+@in_threads
+def test_a_task_that_replaces_itself_may_keep_what_it_has_done(world: World, app: Celery) -> None:
+    Sessions(world.db).install(app)
+
+    @task_of(app, scope_options={"commit_on": (Ignore,)})
+    def replaced(name: str, error: type[Exception]) -> None:
+        world.db.current.add(User(username=name))
+        raise error
+
+    for name, error in (("ann", Ignore), ("bob", Reject)):
+        with pytest.raises(error):
+            replaced(name, error)
+    assert world.usernames() == ["ann"]

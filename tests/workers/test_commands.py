@@ -43,6 +43,8 @@ def leave(how: str, exit_with: Callable[[int], Any]) -> None:
             sys.exit()
         case "sys.exit 4":
             sys.exit(4)
+        case "sys.exit 0.0":
+            sys.exit(0.0)  # type: ignore[arg-type]
         case "fail":
             raise LookupError
         case "interrupt":
@@ -105,7 +107,15 @@ def _typer_exit(code: int) -> None:
 @in_threads
 def test_it_commits_with_exit_code_0_alone(world: World, made: Callable[[World], Run]) -> None:
     run = made(world)
-    ways = {"exit": 0, "exit 3": 3, "sys.exit": 0, "sys.exit 4": 4, "fail": 1, "": 0}
+    ways = {
+        "exit": 0,
+        "exit 3": 3,
+        "sys.exit": 0,
+        "sys.exit 4": 4,
+        "fail": 1,
+        "": 0,
+        "sys.exit 0.0": 1,
+    }
     names = [f"u{number}" for number in range(len(ways))]
     for name, (how, code) in zip(names, ways.items(), strict=True):
         assert run("add", name, "--how", how).exit_code == code
@@ -219,6 +229,18 @@ async def test_coroutine_functions(world: World) -> None:
     with pytest.raises(SystemExit) as left:
         await asyncio.to_thread(given, "cyd")
     assert left.value.code == 65
+
+    @sessions.command
+    async def outer() -> None:
+        db.current.add(User(username="dan"))
+        again: Any = add("eve", 0)  # it is part of this one
+        with pytest.raises(SystemExit):
+            await again
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await asyncio.to_thread(outer)
+    assert world.usernames() == ["ann", "cyd"]
 
 
 @in_threads

@@ -106,7 +106,10 @@ class _UnitTask(celery.Task):  # type: ignore[misc]
         token = None if request.called_directly or request.is_eager else request.id
         given = {"name": self.name, "token": token, "scope": self.scope_options}
         if inspect.iscoroutinefunction(inspect.unwrap(self.run)):
-            return _finish(self.sessions.arun(self.run, call, **given))
+            coroutine = self.sessions.arun(self.run, call, **given)
+            if request.called_directly and asyncio._get_running_loop() is not None:
+                return coroutine  # for the caller to await
+            return _finish(coroutine)
         if request.is_eager and self.sessions.is_inside:
             # as it would be elsewhere, its failure is not that of the task that has sent it
             call = functools.partial(_in_savepoint, self.sessions, call)

@@ -149,20 +149,29 @@ class Sessions(_Sessions):
         name = getattr(function, "__name__", None)
         call = call or function
 
+        async def in_loop(args: Any, kwargs: Any) -> Any:
+            left: list[BaseException] = []
+            inside = functools.partial(_leaving_async, left, call, args, kwargs)
+            return _left(left, await self.arun(function, inside, name=name, scope=scope))
+
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
-            left: list[BaseException] = []
             if inspect.iscoroutinefunction(function):
-                inside = functools.partial(_leaving_async, left, call, args, kwargs)
-                result = asyncio.run(self.arun(function, inside, name=name, scope=scope))
-            else:
-                inside = functools.partial(_leaving, left, call, args, kwargs)
-                result = self.run(function, inside, name=name, scope=scope)
-            if left:
-                raise left[-1]
-            return result
+                coroutine = in_loop(args, kwargs)
+                if asyncio._get_running_loop() is not None:
+                    return coroutine  # for the command that calls this one to await
+                return asyncio.run(coroutine)
+            left: list[BaseException] = []
+            inside = functools.partial(_leaving, left, call, args, kwargs)
+            return _left(left, self.run(function, inside, name=name, scope=scope))
 
         return run
+
+
+def _left(left: list[BaseException], result: Any) -> Any:
+    if left:
+        raise left[-1]
+    return result
 
 
 async def _with_session(sessions: Sessions, function: Any, args: Any, kwargs: Any) -> Any:
@@ -192,6 +201,7 @@ async def _leaving_async(left: list[BaseException], function: Any, args: Any, kw
 
 def _is_well(error: BaseException) -> bool:
     if isinstance(error, SystemExit):
-        return error.code is None or error.code == 0
+        # anything else but a number is a message, and exit code 1
+        return error.code is None or (isinstance(error.code, int) and error.code == 0)
     # Click's and Typer's are two classes
     return type(error).__name__ == "Exit" and getattr(error, "exit_code", None) == 0
