@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import threading
 import time
 import weakref
@@ -97,9 +98,16 @@ _begin, _commit, _rollback, _close, _reset, _merge, _flush = (
 _added_all = exclusive(_add_all)
 
 
+_OPTIONS_OF_GET = frozenset(inspect.signature(orm.Session.get).parameters)
+
+
 def asks_nothing(options: dict[str, Any]) -> bool:
     """Whether the options of a ``get`` are those that it has without any."""
-    return not any(options.values()) and options.get("identity_token") is None
+    return (
+        not any(options.values())
+        and _OPTIONS_OF_GET.issuperset(options)
+        and options.get("identity_token") is None
+    )
 
 
 class Session(RowsSession, ManySession, StringSession, TenantSession):

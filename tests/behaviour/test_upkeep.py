@@ -16,6 +16,7 @@ from sqlalchemy import make_url
 from hermetic import Budget, CannotConnect, Database, DeadlineExceeded, InvalidOption, PoolTimeout
 from tests.behaviour.aftermath import check_nothing_left, eventually, kill, lent, on, on_servers
 from tests.behaviour.test_eviction import connections, numbers, use, warm
+from tests.models import User
 from tests.servers.process import wait_until
 from tests.worlds import PATIENCE, World
 
@@ -342,6 +343,30 @@ async def test_a_suspended_database_has_its_scopes_wait_in_order(world: World) -
         assert order == [0, 1, 2]
     assert sorted(order) == [0, 1, 2]
     await check_nothing_left(world, db)
+
+
+@on_servers
+@pytest.mark.timing
+async def test_who_waited_gets_no_connection_that_was_lost_meanwhile(world: World) -> None:
+    number = "pg_backend_pid()" if world.backend.family == "postgresql" else "CONNECTION_ID()"
+    db = world.database(pool_size=1, pool_timeout=PATIENCE, ping_after=0.3)
+    async with world.session(db) as session:
+        lost = await session.scalar(f"SELECT {number}")
+        await session.get(User, 1)
+    db.suspend()
+    given_back = time.monotonic()
+
+    async def party() -> None:
+        async with world.session(db) as session:
+            assert await session.get(User, 1) is None
+
+    async def operator() -> None:
+        await eventually(world, lambda: db.snapshot().pools[0].waiting == 1, PATIENCE)
+        kill(world, lost)
+        await eventually(world, lambda: time.monotonic() > given_back + 0.3, PATIENCE)
+        db.resume()
+
+    assert await world.together(party, operator) == [None, None]
 
 
 @pytest.mark.timing

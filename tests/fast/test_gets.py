@@ -52,6 +52,7 @@ def missed(call: Callable[[], Any]) -> str:
 
 def test_every_get_of_threads(db: Database) -> None:
     make = scoped_session(sessionmaker(db.engine))
+    unknown: Any = {"no_such": None}
     before = shortly(db)
 
     with db.session() as session:
@@ -67,6 +68,8 @@ def test_every_get_of_threads(db: Database) -> None:
         assert missed(lambda: session.get_one(Thing, 2, populate_existing=True)) == words
         session.expunge_all()
         assert session.get(Thing, 1, identity_token=0) is not None
+        with pytest.raises(TypeError, match="no_such"):
+            session.get(Thing, 1, **unknown)
     assert shortly(db) == before + 3
 
 

@@ -35,7 +35,9 @@ cpdef bint may_run(object session, Side side, Entity plan)
 @cython.locals(connection=ConnectionRecord)
 cpdef ConnectionRecord in_hand(object session, Scope scope, Side side)
 
-@cython.locals(connection=ConnectionRecord, now=double, admission=Admission, idle=list, trace=Trace)
+@cython.locals(
+    connection=ConnectionRecord, now=double, asked=double, admission=Admission, idle=list, trace=Trace
+)
 cpdef ConnectionRecord take(object session, Scope scope, Side side)
 
 cpdef bint is_fit(ConnectionRecord connection, object entry, Side side, double now)

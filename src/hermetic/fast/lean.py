@@ -29,13 +29,7 @@ from .instances import forget
 from .listening import is_heard
 from .over import read_over
 from .plans import Entity
-from .private import (
-    WeakInstanceDict,
-    int_to_boolean,
-    killed,
-    runids,
-    sessions,
-)
+from .private import WeakInstanceDict, int_to_boolean, killed, runids, sessions
 from .side import Side, side_of
 from .switch import ON
 
@@ -221,12 +215,15 @@ def take(session: Any, scope: Scope, side: Side) -> ConnectionRecord | None:
     gate = admission.gate
     if side.asynchronous or admission.closed or (not idle and gate.lent < gate.limit):
         return None  # SQLAlchemy connects, or says that it does not
-    now = _now()
+    asked = now = _now()
     ticket = admission.enter_now(scope, now)
+    if ticket is not None and ticket.since > now:
+        now = ticket.since  # it had to wait, and what is idle may have been so for longer by now
     try:
         entry = idle.pop()
     except IndexError:
-        scope.reserved = (gate, ticket, now)  # there is none for this place: SQLAlchemy makes one
+        # there is none for this place: SQLAlchemy makes one
+        scope.reserved = (gate, ticket, asked)
         return None
     connection: ConnectionRecord | None = entry.info.get(KEY)
     if connection is None or ticket is None:
