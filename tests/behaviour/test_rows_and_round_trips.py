@@ -220,6 +220,8 @@ async def test_rows_are_those_that_statements_return_and_change(world: World) ->
     read, change_, *_ = record.scopes
     assert [step.rows for step in read.steps] == [1, 3, 3, 0]
     assert [step.rows for step in change_.steps] == [3, 1]
+    for scope in record.scopes:
+        assert sum(step.rows or 0 for step in scope.steps) == scope.rows
 
 
 async def test_rows_that_many_inserts_return_are_counted_where_some_are_there(
@@ -234,6 +236,7 @@ async def test_rows_that_many_inserts_return_are_counted_where_some_are_there(
     with world.db.record() as record:
         async with world.session() as session:
             await session.execute(made, [{"username": name} for name in ("ann", "bob", "cy")])
+
     assert [scope.rows for scope in record.scopes] == [2]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy.orm.exc import FlushError
 
 from ..dialects.writing import knows_last_row, takes_arrays
+from ..watching.fetching import last_step
 from . import arrays
 from .lane import Lane, send
 from .private_flush import rowid_text, shortened
@@ -92,13 +93,13 @@ def _by_rows(
                     keys.append(cursor.lastrowid)
         except BaseException as error:
             lane.fail(error, shown, row, cursor, None)
+        scope = lane.session._scope
+        if scope is not None and scope.trace is not None:
+            # one statement was noted of the batch, with one row
+            more = min(size, len(rows) - start) - 1
+            scope.trace.fetched(last_step(scope.trace), more)
     if len(keys) < len(states):
         raise _too_few(plan)
-    scope = lane.session._scope
-    if scope is not None and scope.trace is not None:
-        # one statement was noted of each batch, with one row
-        more = len(rows) - -(-len(rows) // size)
-        scope.trace.fetched(-1, more)
     cursor.execute(statement.batch_sql, (keys[-1],))
     told = cursor.fetchone()
     lane.close(cursor)
