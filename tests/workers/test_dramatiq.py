@@ -15,7 +15,7 @@ from dramatiq.middleware import AsyncIO
 from dramatiq.middleware.time_limit import TimeLimitExceeded
 from dramatiq.threading import raise_thread_exception
 
-from hermetic import CommitUnknown, ConfigurationError, RetryRequested
+from hermetic import CommitUnknown, ConfigurationError, RetryRequested, UniqueViolation
 from hermetic.integrations.dramatiq import Sessions, retried
 from hermetic.outbox import Inbox
 from tests.behaviour.aftermath import lent, on
@@ -255,3 +255,45 @@ def test_a_worker_that_is_killed_applies_its_message_once(bench: Bench) -> None:
     assert (bench.usernames(), bench.runs("bob")) == (["ann", "bob"], 1)
     bench.stop()
     program.db.close()
+
+
+@in_threads
+def test_whoever_hears_of_failures_hears_of_those_for_good(
+    world: World, desks: Callable[..., Desk]
+) -> None:
+    desk = desks(world)
+    heard: list[tuple[str, dict[str, Any]]] = []
+
+    @desk.actor()
+    def hear(message: dict[str, Any], error: dict[str, str]) -> None:
+        heard.append((error["type"], message["options"]))
+
+    @desk.actor(on_failure="hear")
+    def add(name: str) -> None:
+        desk.db.current.add(User(username=name))
+
+    desk.done(add.send("ann"))
+    with pytest.raises(UniqueViolation):
+        desk.done(add.send("ann"))
+    desk.broker.join("default", timeout=int(1000 * PATIENCE))
+    desk.worker.join()
+    assert [name for name, _ in heard] == ["UniqueViolation"]
+    assert "throws" not in heard[0][1]
+
+
+@in_asyncio
+async def test_an_actors_own_runtime_error_is_dramatiqs_to_retry(
+    world: World, desks: Callable[..., Desk]
+) -> None:
+    desk = desks(world, opens=False)
+    runs: list[str] = []
+
+    @desk.actor()
+    async def add(name: str) -> None:
+        runs.append(name)
+        if len(runs) < 2:
+            raise RuntimeError
+        (await desk.sessions.asession()).add(User(username=name))
+
+    await asyncio.to_thread(desk.done, add.send("ann"))
+    assert (len(runs), world.usernames()) == (2, ["ann"])

@@ -18,11 +18,33 @@ from .verdicts import Verdict
 try:
     from dramatiq import Actor, Broker, Middleware
     from dramatiq.asyncio import async_to_sync
-    from dramatiq.middleware import Interrupt
+    from dramatiq.middleware import Interrupt, Retries
 except ImportError as missing:
     raise MissingDriver("Dramatiq is not installed.", extra="dramatiq") from missing
 
 __all__ = ["Sessions", "retried"]
+
+
+class _Final(tuple[Any, ...]):
+    """The exception of a message that must not come again; then what it had for such before."""
+
+    __slots__ = ()
+
+
+class _AfterRetries(Middleware):
+    """Takes it away when the retries were looked at: the message may be sent on, to callbacks."""
+
+    def after_process_message(
+        self, broker: Broker, message: Any, *, result: Any = None, exception: Any = None
+    ) -> None:
+        if not isinstance(throws := message.options.get("throws"), _Final):
+            return
+        _, *before = throws
+        if before:
+            message.options["throws"] = before[0]
+        else:
+            del message.options["throws"]
+
 
 # that of the worker's thread, or of its task in the loop of actors
 _message: ContextVar[Any] = ContextVar("hermetic_dramatiq_message", default=None)
@@ -65,6 +87,9 @@ class Sessions(_Sessions, Middleware):
             )
         # the last one is the first that hears of a message's end
         broker.add_middleware(self)
+        known = [type(each) for each in broker.middleware]
+        if any(issubclass(each, Retries) for each in known) and _AfterRetries not in known:
+            broker.add_middleware(_AfterRetries(), before=Retries)
 
     def token(self, *args: Any) -> str | None:
         """The message's id."""
@@ -106,7 +131,9 @@ class Sessions(_Sessions, Middleware):
         if message.message_id in self._final:
             self._final.discard(message.message_id)
             if exception is not None:
-                message.options["throws"] = type(exception)
+                before = message.options.get("throws")
+                given = (type(exception), before) if before else (type(exception),)
+                message.options["throws"] = _Final(given)
 
     def after_skip_message(self, broker: Broker, message: Any) -> None:
         """As after any other."""
@@ -149,8 +176,13 @@ class Sessions(_Sessions, Middleware):
                     return None
                 raise
             except RuntimeError:
-                if message is not None and units and units[-1].outcome is not Outcome.NOT_COMMITTED:
+                if message is not None and units and _is_left_behind(units[-1]):
                     self._final.add(message.message_id)  # the coroutine was left behind
                 raise
 
         return run
+
+
+def _is_left_behind(unit: TaskUnit) -> bool:
+    """Whether a unit goes on, or has, after its worker has given up: it may still commit."""
+    return unit.is_running or unit.outcome in (Outcome.COMMITTED, Outcome.UNKNOWN)

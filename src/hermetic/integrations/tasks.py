@@ -60,8 +60,8 @@ class TaskUnit:
         self.work: Work = self.database.work(of=function, **given)
         self._policy = policy
         self._party = _party()
-        # its attempt's scope is none of those before
-        self._running, self._earlier = False, self.work.scope
+        # whether an attempt has begun, and not ended; its scope is none of those before
+        self.is_running, self._earlier = False, self.work.scope
 
     @property
     def outcome(self) -> Outcome | None:
@@ -77,7 +77,9 @@ class TaskUnit:
     def is_open(self) -> bool:
         """Whether what is done now can be part of it: not in its hooks after the commit."""
         scope = self.work.scope
-        return self._running and (scope is None or scope is self._earlier or scope.outcome is None)
+        return self.is_running and (
+            scope is None or scope is self._earlier or scope.outcome is None
+        )
 
     def verdict(self, error: BaseException) -> Verdict:
         """Whether the worker may run the task again."""
@@ -91,7 +93,7 @@ class TaskUnit:
 
     def begin(self) -> bool:
         """Open it, where that is not left to the task; whether it has not been done before."""
-        self._running, self._earlier = True, self.work.scope
+        self.is_running, self._earlier = True, self.work.scope
         if not self._opens:
             return True
         session = self.work.session()
@@ -105,7 +107,7 @@ class TaskUnit:
 
     async def abegin(self) -> bool:
         """As ``begin``, under asyncio."""
-        self._running, self._earlier = True, self.work.scope
+        self.is_running, self._earlier = True, self.work.scope
         if not self._opens:
             return True
         session = await self.work.asession()
@@ -120,7 +122,7 @@ class TaskUnit:
     def end(self, error: BaseException | None) -> None:
         """End it; nothing where it has ended."""
         self.work.end(error)
-        self._running = False
+        self.is_running = False
         scope = self.work.scope
         if error is not None and scope is not None and not scope.ended:
             # whatever was thrown into this thread has struck its end itself
@@ -129,7 +131,7 @@ class TaskUnit:
     async def aend(self, error: BaseException | None) -> None:
         """As ``end``, under asyncio."""
         await self.work.aend(error)
-        self._running = False
+        self.is_running = False
         scope = self.work.scope
         if error is not None and scope is not None and not scope.ended:
             await see_to_end_async(scope, error, self.database.options.cleanup_timeout)
