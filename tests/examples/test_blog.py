@@ -47,6 +47,8 @@ def test_what_is_written_is_read(blog: Blog) -> None:
     assert "Walden, again" in blog.client.get("/", follow_redirects=True).text
     assert blog.client.get("/posts/feed.xml").text.count("<entry>") == 1
     assert blog.client.get("/posts/emma").status_code == 404
+    new = blog.client.post("/posts/", data={"title": "New!", "body": "It is."}).location
+    assert "It is." in blog.client.get(new).text
 
 
 def test_a_name_that_is_taken_is_told_in_the_form(blog: Blog) -> None:
