@@ -21,8 +21,10 @@ from .conflicts import Given, conflict_of
 from .errors import InvalidOption
 from .progress import Wanted, check, following
 
-# rows that are sent together
+# rows that are sent together; a COPY begins and ends for each of its batches, and nobody else works
+# at these moments
 BATCH = 5000
+INSERTED = 20_000
 
 # how many rows are awaited before they are looked at
 _AWAITED = 500
@@ -45,7 +47,7 @@ class ManySession(orm.Session):
         *,
         on_conflict: Given = None,
         returning: Literal[False] = False,
-        batch: int = BATCH,
+        batch: int = INSERTED,
         progress: Wanted = None,
     ) -> int: ...
     @overload
@@ -56,7 +58,7 @@ class ManySession(orm.Session):
         *,
         on_conflict: Given = None,
         returning: Literal[True] | Sequence[Any],
-        batch: int = BATCH,
+        batch: int = INSERTED,
         progress: Wanted = None,
     ) -> list[Any]: ...
     def insert_many(
@@ -66,7 +68,7 @@ class ManySession(orm.Session):
         *,
         on_conflict: Given = None,
         returning: Returning = False,
-        batch: int = BATCH,
+        batch: int = INSERTED,
         progress: Wanted = None,
     ) -> int | list[Any]:
         """Insert rows of any iterable, by the fastest way of the driver, in constant memory.
@@ -86,7 +88,7 @@ class ManySession(orm.Session):
             an OnConflict. Default ``None``: an error. Updated objects of the session are expired.
         :param returning: ``True`` for the primary keys, in the rows' order: values, or tuples of
             them; objects that were given get theirs. A list of attributes for tuples of these.
-        :param batch: how many rows are sent together, and held in memory. Default 5000.
+        :param batch: how many rows are sent together, and held in memory. Default 20 000.
         :param progress: ``True`` for a bar, or a function of a Progress.
         :return: how many rows there were; with ``returning`` what was asked for.
         :raises InvalidRow: a row has an unknown field, or lacks one that is needed.
@@ -213,7 +215,7 @@ class AsyncManySession(sa_asyncio.AsyncSession):
         *,
         on_conflict: Given = None,
         returning: Literal[False] = False,
-        batch: int = BATCH,
+        batch: int = INSERTED,
         progress: Wanted = None,
     ) -> int: ...
     @overload
@@ -224,7 +226,7 @@ class AsyncManySession(sa_asyncio.AsyncSession):
         *,
         on_conflict: Given = None,
         returning: Literal[True] | Sequence[Any],
-        batch: int = BATCH,
+        batch: int = INSERTED,
         progress: Wanted = None,
     ) -> list[Any]: ...
     async def insert_many(
@@ -234,7 +236,7 @@ class AsyncManySession(sa_asyncio.AsyncSession):
         *,
         on_conflict: Given = None,
         returning: Returning = False,
-        batch: int = BATCH,
+        batch: int = INSERTED,
         progress: Wanted = None,
     ) -> int | list[Any]:
         """As Session.insert_many; an asynchronous iterable of rows is accepted too."""
