@@ -25,6 +25,18 @@ def _succeeded(status: int) -> bool:
     return status < 400
 
 
+def with_scope(kind: type[Any], options: Mapping[str, Any], *, place: str) -> dict[str, Any]:
+    """The keywords of a class of options: its own fields, and those of ScopeOptions as ``scope``.
+
+    :raises InvalidOption: one is unknown, or wrong.
+    """
+    own = {each.name for each in fields(kind)}
+    given = {name: value for name, value in options.items() if name in own}
+    scope = {name: value for name, value in options.items() if name not in own}
+    ScopeOptions().updated(scope, place=place)
+    return {**given, "scope": {**given.get("scope", {}), **scope}}
+
+
 @dataclass(frozen=True, kw_only=True)
 class WebOptions:
     """What the units of work of requests promise, and how they are answered.
@@ -103,11 +115,7 @@ class WebOptions:
 
         :raises InvalidOption: one is unknown, or wrong.
         """
-        own = {f.name for f in fields(cls)}
-        given = {name: value for name, value in options.items() if name in own}
-        scope = {name: value for name, value in options.items() if name not in own}
-        ScopeOptions().updated(scope, place="web options")
-        return cls(**{**given, "scope": {**given.get("scope", {}), **scope}})
+        return cls(**with_scope(cls, options, place="web options"))
 
     # ------------------------------------------------------------ of one request
 

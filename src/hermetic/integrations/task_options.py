@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..checking import Checker
 from ..options import Retry, ScopeOptions
 from ..outbox import Inbox
-from .settings import MARK
+from .settings import MARK, with_scope
 
 __all__ = ["TaskOptions"]
 
@@ -47,11 +47,7 @@ class TaskOptions:
 
         :raises InvalidOption: one is unknown, or wrong.
         """
-        own = {f.name for f in fields(cls)}
-        given = {name: value for name, value in options.items() if name in own}
-        scope = {name: value for name, value in options.items() if name not in own}
-        ScopeOptions().updated(scope, place="task options")
-        return cls(**{**given, "scope": {**given.get("scope", {}), **scope}})
+        return cls(**with_scope(cls, options, place="task options"))
 
     def policy(self, function: object) -> Retry | None:
         """The policy of a task, if it is safe to run it again in the same process."""
