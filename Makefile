@@ -3,6 +3,7 @@
 #   make demo [URL=...]   the example, on a SQLite file unless a URL is given; hermetic top looks on
 #   make demo WEB=1       the same with the inspector's page, until Ctrl-C
 #   make test             all tests, on SQLite, PostgreSQL and MariaDB
+#   make arq              the tests of arq, in an environment of their own
 #   make fire             the tests of faults under load, which want the machine for themselves
 #   make again            the few tests that have failed, alone
 #   make compat           SQLAlchemy's own tests, with hermetic's sessions
@@ -47,10 +48,13 @@ COMPILED := $(shell sed -n 's|^    "hermetic[.]\(.*\)",|\1|p' src/hermetic/fast/
 SOURCES := $(COMPILED:%=src/hermetic/%.py) $(wildcard src/hermetic/*.pxd src/hermetic/*/*.pxd)
 
 DEV := $(VENV)/.installed-dev
+# arq asks for an older client of Redis than the cache
+VENV_ARQ := $(VENV)-arq
+ARQ := $(VENV_ARQ)/.installed
 BENCH := $(VENV)/.installed-bench
 PACKAGE := $(VENV)/.installed-package
 
-.PHONY: demo test fire again compat check bench package soak docs clean bytecode
+.PHONY: demo test arq fire again compat check bench package soak docs clean bytecode
 
 demo: $(DEMO)
 	$(BIN)/python examples/bank.py $(if $(filter-out 0,$(WEB)),--web) $${HERMETIC_DEMO_URL:+"$$HERMETIC_DEMO_URL"}
@@ -63,9 +67,16 @@ bytecode: $(DEV)
 test: $(DEV) bytecode
 	scripts/install-servers
 	TMPDIR=$(TEMP) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --ignore tests/fire/test_fire.py $(PYTEST_ARGS)
+	$(if $(strip $(PYTEST_ARGS)),,$(MAKE) arq)
 	$(if $(strip $(PYTEST_ARGS)),,$(MAKE) fire)
 
-# A part of the tests: all of them end with it, unless some were chosen.
+# Two parts of the tests: all of them end with these, unless some were chosen.
+#
+# The first leaves no note for `again`, which would try its tests where they are skipped.
+arq: $(ARQ)
+	scripts/install-servers
+	TMPDIR=$(TEMP) $(VENV_ARQ)/bin/python -m pytest -v -p no:cacheprovider tests/workers/test_arq.py $(PYTEST_ARGS)
+
 fire: $(DEV) bytecode
 	scripts/install-servers
 	TMPDIR=$(TEMP) $(BIN)/python -m pytest -v tests/fire/test_fire.py $(PYTEST_ARGS)
@@ -73,6 +84,7 @@ fire: $(DEV) bytecode
 # Of a run that a few tests have failed: these once more, alone, and what that run did not come to.
 again: $(DEV) bytecode
 	TMPDIR=$(TEMP) $(BIN)/python -m tools.few_failed
+	$(MAKE) arq
 	$(MAKE) fire || TMPDIR=$(TEMP) $(BIN)/python -m tools.few_failed
 
 compat: $(DEV) bytecode
@@ -112,6 +124,11 @@ $(DEV): pyproject.toml setup.py $(SOURCES)
 
 $(DEMO): pyproject.toml setup.py $(SOURCES)
 	scripts/make-venv demo
+	touch $@
+
+# What is compiled for the tests is there already, or is not needed.
+$(ARQ): pyproject.toml setup.py
+	HERMETIC_DISABLE_COMPILED=1 VENV=$(VENV_ARQ) scripts/make-venv arq-tests
 	touch $@
 
 $(PACKAGE): pyproject.toml

@@ -92,7 +92,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    found = {**installed(), "galera": _galera(), **_libraries()}
+    found = {**installed(), "galera": _galera(), **_libraries(config)}
     missing = config.stash[_MISSING] = [name for name, found_at in found.items() if not found_at]
     servers = {"sqlite": sqlite3.sqlite_version, **found}
     return [
@@ -261,8 +261,10 @@ def _galera() -> str | None:
         return None
 
 
-def _libraries() -> dict[str, str | None]:
-    """Those of the optional libraries that are missing."""
+def _libraries(config: pytest.Config) -> dict[str, str | None]:
+    """Those of the optional libraries that are missing, unless some tests were chosen."""
+    if config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return {}
     return {name: None for of in OPTIONAL for name in missing(of)}
 
 

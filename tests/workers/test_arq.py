@@ -1,7 +1,8 @@
 """arq: a worker in this process, whose jobs are cancelled, and run again.
 
-arq asks for an older client of Redis than the cache, so that it is not installed beside it: where
-it is missing, these tests are skipped, in CI too.
+arq asks for an older client of Redis than the cache, so that it is not installed beside it:
+`make arq` runs these tests in an environment of their own, and `make test` ends with it. Elsewhere
+they are skipped.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip(
-    "arq", reason="arq is MISSING, as it does not fit beside the cache's Redis client"
+    "arq", reason="arq does not fit beside the cache's Redis client; `make arq` runs its tests"
 )
 
 from arq import create_pool
