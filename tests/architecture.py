@@ -18,6 +18,7 @@ LAYERS: Final[Mapping[str, int]] = {
     # Facts
     "budget": 0,
     "checking": 0,
+    "clock": 0,
     "configuration": 0,
     "errors": 0,
     "events": 0,
@@ -458,14 +459,39 @@ def decisions_do_not_wait(tree: Tree) -> list[str]:
             continue
         for each in imports_of(module, tree):
             locks = each.root == "threading" and module.unit not in LOCK_HOLDERS
-            if not each.for_types_only and (locks or each.root in WAITING_LIBRARIES):
-                found.append(f"{module.name}:{each.line}: a decision imports {each.root}")
+            clock = each.target == f"{PACKAGE}.clock"
+            if not each.for_types_only and (locks or clock or each.root in WAITING_LIBRARIES):
+                what = each.target if clock else each.root
+                found.append(f"{module.name}:{each.line}: a decision imports {what}")
         found += [
             f"{module.name}:{node.lineno}: a decision awaits"
             for node in ast.walk(module.tree)
             if isinstance(node, ast.AsyncFunctionDef | ast.Await)
         ]
     return found
+
+
+def time_is_asked_of_one_clock(tree: Tree) -> list[str]:
+    """A test that has frozen ``time.monotonic`` has not frozen a server."""
+    return [
+        f"{module.name}:{node.lineno}: asks time.monotonic; the clock has its own"
+        for module in tree.values()
+        if module.unit != "clock"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Attribute | ast.alias)
+        and (node.attr if isinstance(node, ast.Attribute) else node.name)
+        in ("monotonic", "monotonic_ns")
+        and _is_of_time(node, module.tree)
+    ]
+
+
+def _is_of_time(node: ast.Attribute | ast.alias, tree: ast.Module) -> bool:
+    if isinstance(node, ast.Attribute):
+        return isinstance(node.value, ast.Name) and node.value.id == "time"
+    return any(
+        isinstance(each, ast.ImportFrom) and each.module == "time" and node in each.names
+        for each in ast.walk(tree)
+    )
 
 
 def databases_are_named_in_dialects_alone(tree: Tree) -> list[str]:
@@ -518,6 +544,7 @@ RULES: Final[tuple[Rule, ...]] = (
     the_core_starts_without_optional_libraries,
     lower_layers_use_only_the_facts_of_sqlalchemy,
     decisions_do_not_wait,
+    time_is_asked_of_one_clock,
     databases_are_named_in_dialects_alone,
     files_are_short,
     functions_are_short,

@@ -143,6 +143,21 @@ VIOLATIONS = [
     ),
     (
         architecture.decisions_do_not_wait,
+        {"hermetic.retry": "from .clock import monotonic", "hermetic.clock": ""},
+        "a decision imports hermetic.clock",
+    ),
+    (
+        architecture.time_is_asked_of_one_clock,
+        {"hermetic.scope": "import time\ntime.monotonic()"},
+        "hermetic.scope:2: asks time.monotonic",
+    ),
+    (
+        architecture.time_is_asked_of_one_clock,
+        {"hermetic.scope": "from time import monotonic_ns as now"},
+        "hermetic.scope:1: asks time.monotonic",
+    ),
+    (
+        architecture.decisions_do_not_wait,
         {"hermetic.boundary": "import threading"},
         "a decision imports threading",
     ),

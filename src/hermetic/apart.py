@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.util import await_only
 
+from .clock import monotonic
 from .execution import disarm, known, watch
 from .pool import connecting_until
 
@@ -33,7 +34,7 @@ def ask(engine: Engine, question: Callable[[Connection], R], until: float, most:
         with engine.connect() as connection:
             record = known(connection)
             if record is not None:
-                watch(record, min(until, time.monotonic() + most))
+                watch(record, min(until, monotonic() + most))
             return question(connection)
     finally:
         # until here: to leave it may take a rollback

@@ -20,6 +20,7 @@ from .async_session import AsyncSession
 from .attempt import Attempt
 from .block import Block
 from .boundary import Entry
+from .clock import monotonic
 from .decorated import SessionSlot, check_decorated, new_objects_among
 from .dialects.classify import classify
 from .errors import ScopeControls
@@ -62,7 +63,7 @@ class Run:
         # of the scope of the last attempt
         self.number: int | None = None
         self.policy = self._own_policy()
-        self.deadline = self._deadline(time.monotonic())
+        self.deadline = self._deadline(monotonic())
         self.errors: list[BaseException] = []
         # of the attempt that runs
         self.session: Session | None = None
@@ -102,7 +103,7 @@ class Run:
         """Count the next attempt; the deadline that its scope has."""
         self.attempt += 1
         if self.attempt == 1 and self.options.timeout is not None:
-            self._timeout_at = time.monotonic() + self.options.timeout
+            self._timeout_at = monotonic() + self.options.timeout
         return self.scope_deadline()
 
     def opened(self, scope: Scope) -> None:
@@ -136,7 +137,7 @@ class Run:
             policy,
             failure,
             attempt=self.attempt,
-            now=time.monotonic(),
+            now=monotonic(),
             deadline=self.deadline,
             chance=random.random(),
             budget=database.retry_budget,

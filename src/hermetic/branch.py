@@ -8,13 +8,13 @@ any other scope, with a connection and a transaction of its own.
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 from sqlalchemy import Connection, Engine
 
 from .boundary import Boundary, Entry
+from .clock import monotonic
 from .connection import Transaction
 from .dialects.drivers import driver_of
 from .errors import Outcome, PartialCommit
@@ -42,7 +42,7 @@ class Branch(Scope):
     __slots__ = ("engine", "key")
 
     def __init__(self, registry: Registry, root: Scope, key: str, engine: Engine) -> None:
-        now = time.monotonic()
+        now = monotonic()
         super().__init__(registry, root.options, Entry.JOIN, None, root, root.place, now)
         self.key = key
         self.engine = engine
@@ -155,7 +155,7 @@ class Branches:
 
     def leave(self) -> None:
         """The block was left."""
-        self._left = time.monotonic()
+        self._left = monotonic()
         for branch in self.branches:
             if branch.trace is not None:
                 branch.trace.left = self._left
@@ -195,7 +195,7 @@ class Branches:
             if branch.boundary is scope.boundary and scope.boundary.outcome is not None:
                 branch.settle(_NOT_COMMITTED)
             branch.ended = True
-            branch.seconds = time.monotonic() - branch.started
+            branch.seconds = monotonic() - branch.started
             _take_back(branch)
             cause = self._error_of(branch, error)
             branch.forget()
@@ -383,4 +383,4 @@ def _take_back(branch: Branch) -> None:
     connection.abandon()
     if branch.ticket is not None:
         gate, ticket = branch.ticket
-        gate.leave(ticket, time.monotonic())
+        gate.leave(ticket, monotonic())

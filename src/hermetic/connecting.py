@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
+from .clock import monotonic
 from .connects import Connects, Expectant, Permit
 from .errors import HermeticError, PoolTimeout
 from .generation import Generation
@@ -119,7 +119,7 @@ class Connecting:
         """The connection of a record is ready for use."""
         permit = record.record_info.pop(_PERMIT, None)
         if permit is not None and self.connects is not None:
-            self.connects.succeeded(permit, time.monotonic())
+            self.connects.succeeded(permit, monotonic())
 
     def spoilt(self, record: Any, error: BaseException) -> None:
         """It was made, and could not be set up."""
@@ -131,14 +131,14 @@ class Connecting:
         """A record comes back; nothing is known of a connect that others kept it from making."""
         permit = record_info.pop(_PERMIT, None)
         if permit is not None and self.connects is not None:
-            self.connects.gave_up(permit, time.monotonic())
+            self.connects.gave_up(permit, monotonic())
 
     def _ended(
         self, connects: Connects, permit: Permit, error: BaseException, scope: Scope | None
     ) -> None:
         if permit.mark is None:
             return  # that is known already
-        now = time.monotonic()
+        now = monotonic()
         bound = connect_bound(scope)
         hurried = bound is not None and now >= bound - _MOMENT
         if isinstance(error, Exception) and not isinstance(error, HermeticError) and not hurried:
@@ -154,7 +154,7 @@ class Connecting:
 
         :raises DeadlineExceeded: the scope's time is over.
         """
-        now = time.monotonic()
+        now = monotonic()
         asked = connects.ask(self, now, self._make_waker)
         if isinstance(asked, Permit):
             return asked
@@ -168,7 +168,7 @@ class Connecting:
                 waker: Any = asked.wake
                 if waker is not None:
                     waker.wait(min(until, asked.until or until) - now)
-                now = time.monotonic()
+                now = monotonic()
                 if idle:
                     connects.leave(asked, now)
                     return None
@@ -202,7 +202,7 @@ class Connecting:
 
     def _too_late(self, scope: Scope | None, waited: float) -> BaseException:
         known = self.connects.error if self.connects is not None else None
-        if scope is not None and scope.deadline is not None and scope.deadline <= time.monotonic():
+        if scope is not None and scope.deadline is not None and scope.deadline <= monotonic():
             error: BaseException = scope.deadline_exceeded("while it waited for a connect")
             error.__cause__ = known and self._told(known)
             return error

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-import time
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine
 
+from .clock import monotonic
 from .dialects.family import Family
 from .events import ConnectionInfo
 from .faults import Fault
@@ -177,7 +177,7 @@ class ConnectionRecord:
         self.at_rest = False
         # whether the driver knows of an open transaction
         self.probe = probe
-        self.born = time.monotonic()
+        self.born = monotonic()
         # by whose end the collector tells that the pool does not have it any more
         self.pool_record: weakref.ref[object] | None = None
         self.returned: float | None = None

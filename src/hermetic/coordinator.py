@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from sqlalchemy import Connection
 
 from .apart import apart, pause
 from .branch import Branch, Branches
+from .clock import monotonic
 from .connection import Transaction
 from .decisions import FileLog, TableLog
 from .dialects.two_phase import Name
@@ -88,7 +88,7 @@ class Coordinator:
 
     def create(self, *, asynchronous: bool) -> None:
         """Make the log, if it is not there."""
-        self.log.create(time.monotonic() + _CREATE_SECONDS, asynchronous=asynchronous)
+        self.log.create(monotonic() + _CREATE_SECONDS, asynchronous=asynchronous)
 
     def reached(self, step: str, unit: str) -> None:
         """Told of every step, when it is done."""
@@ -96,7 +96,7 @@ class Coordinator:
 
     def until(self) -> float:
         """Monotonic seconds by which something beside all scopes has to be done."""
-        return time.monotonic() + self.cleanup_timeout
+        return monotonic() + self.cleanup_timeout
 
     def name_of(self, unit: str, key: str, *, asynchronous: bool) -> Name:
         """What a part is called."""
@@ -251,7 +251,7 @@ class Coordinator:
     def _asked(self, unit: str, *, asynchronous: bool) -> tuple[Outcome, str]:
         """Ask the log of a unit, and fence that where it is not decided."""
         until, wait, why = self.until(), _FIRST_PAUSE, ""
-        while time.monotonic() < until:
+        while monotonic() < until:
             try:
                 decided = self.log.fence(unit, until, asynchronous=asynchronous)
             except Exception as failed:
@@ -331,7 +331,7 @@ class Coordinator:
             connection.dirty = True
         until, wait, why = self.until(), _FIRST_PAUSE, "there was no time"
         asynchronous = branch.root.asynchronous
-        while time.monotonic() < until:
+        while monotonic() < until:
             try:
                 server = self.servers[branch.key]
                 with apart(server, until, asynchronous=asynchronous, autocommit=True) as other:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import dataclasses
 import threading
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self, Unpack
@@ -17,6 +16,7 @@ from sqlalchemy.util import greenlet_spawn
 from . import current, known
 from .attempts import Attempts, Unit
 from .checking import Checker
+from .clock import monotonic
 from .closing import Closing
 from .configuration import Environ, options_from_environment, options_from_toml
 from .dialects.drivers import database_name, family_of, parse_url
@@ -459,14 +459,14 @@ class Database(Closing, Engines, Watched, Working):
         :raises InvalidOption: nothing was noted before that COMMIT.
         """
         resolver, proof = self._resolver(), self._proof_of(unknown)
-        return resolver.ask(proof, time.monotonic() + timeout, asynchronous=False)[0]
+        return resolver.ask(proof, monotonic() + timeout, asynchronous=False)[0]
 
     async def aresolve_commit(
         self, unknown: CommitUnknown | CommitProof, timeout: float = 10.0
     ) -> Outcome:
         """As ``resolve_commit``, under asyncio."""
         resolver, proof = self._resolver(), self._proof_of(unknown)
-        until = time.monotonic() + timeout
+        until = monotonic() + timeout
         outcome, _ = await greenlet_spawn(resolver.ask, proof, until, asynchronous=True)
         return outcome
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import time
 from contextlib import nullcontext
 from functools import partial
 from threading import get_ident
@@ -16,6 +15,7 @@ from sqlalchemy import orm
 from sqlalchemy.util import await_only
 
 from .boundary import Ending, Entry, State, ending
+from .clock import monotonic
 from .errors import (
     FaultError,
     ForeignOwner,
@@ -368,7 +368,7 @@ def _prepare(scope: Scope) -> BaseException | None:
         _flush(scope)
         if scope.cancelled:
             raise asyncio.CancelledError
-        if scope.deadline is not None and time.monotonic() >= scope.deadline:
+        if scope.deadline is not None and monotonic() >= scope.deadline:
             raise scope.deadline_exceeded("before its COMMIT was sent")
         if scope.boundary.state is _DOOMED:
             raise refused(scope)
@@ -507,7 +507,7 @@ def _bound(scope: Scope, seconds: float) -> None:
     for part in parts(scope):
         connection = part.connection
         if connection is not None and connection.scope is part:
-            watch(connection, time.monotonic() + seconds)
+            watch(connection, monotonic() + seconds)
 
 
 def _destroy(scope: Scope) -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -22,6 +21,7 @@ from sqlalchemy.pool import (
 )
 
 from .brought import bring
+from .clock import monotonic
 from .connecting import Connecting
 from .connects import Connects
 from .dialects.drivers import driver_of, family_of, url_for
@@ -359,7 +359,7 @@ class Server:
     def resize(self, options: DatabaseOptions) -> None:
         """Have pools as large as these options say; what is too much is closed when it is idle."""
         self.options = options
-        now = time.monotonic()
+        now = monotonic()
         for reader, gate in self._gates.items():
             gate.resize(self.limit(reader=reader), now)
         self._nudge()
@@ -372,7 +372,7 @@ class Server:
     def resume(self) -> None:
         """Lend again."""
         for gate in self._gates.values():
-            gate.resume(time.monotonic())
+            gate.resume(monotonic())
 
     def warm(self, engine: Engine, count: int) -> int:
         """Connect until a pool has so many connections; how many it has.
@@ -492,8 +492,8 @@ class Server:
         """Wait for the ends of scopes that are under way: a COMMIT of a task that was cancelled
         would be cut with the loop, which ends after this.
         """
-        until = time.monotonic() + self.options.cleanup_timeout + _LAST_SECONDS
-        while time.monotonic() < until and any(  # noqa: ASYNC110 - nobody tells of each end
+        until = monotonic() + self.options.cleanup_timeout + _LAST_SECONDS
+        while monotonic() < until and any(  # noqa: ASYNC110 - nobody tells of each end
             scope.ending
             and scope.asynchronous
             # at the very end a scope has no session any more, and is listed still
@@ -564,5 +564,5 @@ class Server:
         scope.in_hand = False
         if scope.ticket is not None:
             gate, ticket = scope.ticket
-            gate.leave(ticket, time.monotonic())
+            gate.leave(ticket, monotonic())
         self.registry.closed(scope)

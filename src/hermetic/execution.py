@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import lru_cache
@@ -19,6 +18,7 @@ from sqlalchemy import Connection
 from sqlalchemy.util import await_only
 
 from .cancellation import Delivering
+from .clock import monotonic
 from .connection import ConnectionRecord, Transaction
 from .dialects.family import Begin, Family
 from .dialects.text import CONTROL, POINT, head
@@ -281,7 +281,7 @@ class Execution:
         """Give a rollback that is not the end of its scope the time of a cleanup."""
         alarm = connection.alarm
         if alarm is None or not alarm.fired or self._family.embedded:
-            watch(connection, time.monotonic() + self._options.cleanup_timeout)
+            watch(connection, monotonic() + self._options.cleanup_timeout)
 
     def _is_clean(self, dbapi: Any) -> bool:
         return self._family.is_clean(dbapi.dbapi_connection, self._driver)

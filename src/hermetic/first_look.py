@@ -7,10 +7,10 @@ everybody who connects.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
+from .clock import monotonic
 from .dialects.family import Family
 from .pool import connect_bound, demanded
 from .watchdog import watchdog
@@ -42,7 +42,7 @@ class FirstLook:
         if break_off is None or self._family.embedded:
             act(argument)
             return
-        until = time.monotonic() + self._seconds
+        until = monotonic() + self._seconds
         bound = connect_bound(demanded())
         alarm = watchdog.alarm(break_off)
         try:

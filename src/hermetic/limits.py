@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
+from .clock import monotonic
 from .connection import ConnectionRecord
 from .dialects.family import Family
 from .options import DatabaseOptions
@@ -42,7 +42,7 @@ def limited(
         # a joined scope's deadline is over, and the transaction goes on without one
         first = None if last is None else family.unlimit_statement(own)
         return statement, first, None
-    limit = max(LEAST, scope.deadline - time.monotonic())
+    limit = max(LEAST, scope.deadline - monotonic())
     limit = limit if own is None else min(limit, own)
     plain = transaction.plain and not transaction.apart
     if plain and options.pooler is not None:
@@ -60,4 +60,4 @@ def insist(strike: Callable[[], bool] | None) -> None:
     """Have something struck again and again until it is over."""
     if strike is not None:
         again = strike
-        watchdog.arm(time.monotonic() + AGAIN, lambda: AGAIN if again() else None)
+        watchdog.arm(monotonic() + AGAIN, lambda: AGAIN if again() else None)

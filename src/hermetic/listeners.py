@@ -5,7 +5,6 @@ errors.
 from __future__ import annotations
 
 import random
-import time
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +16,7 @@ from sqlalchemy import exc as sa_exc
 from sqlalchemy.engine import ExceptionContext
 
 from .blending import fault_error
+from .clock import monotonic
 from .connecting import BORN_IN, Connecting
 from .connection import ConnectionRecord
 from .credentials import Credentials
@@ -112,7 +112,7 @@ class EngineWatch:
         until = connect_bound(scope)
         remaining = None
         if until is not None:
-            now = time.monotonic()
+            now = monotonic()
             remaining = max(0.001, until - now)
             if scope is not None and scope.deadline is not None and now >= scope.deadline:
                 raise scope.deadline_exceeded("before a connection was made")
@@ -129,7 +129,7 @@ class EngineWatch:
             lambda: insist(self.family.abandon(dbapi, self.driver)),
             self.family.probe(dbapi, self.driver),
         )
-        until = time.monotonic() + self.options.connect_timeout
+        until = monotonic() + self.options.connect_timeout
         scope = demanded()
         bound = connect_bound(scope)
         if bound is not None:
@@ -220,7 +220,7 @@ class EngineWatch:
                 self.registry.watch.lent(record, proxy, connection.owner)
         if scope is not None and scope.deadline is not None:
             watch(connection, scope.deadline)
-        now = time.monotonic()
+        now = monotonic()
         if returned is None:
             return  # new, or something was begun on it by a fast path
         if connection.retired or now > connection.expires:
@@ -237,7 +237,7 @@ class EngineWatch:
         :raises DisconnectionError: it is not; SQLAlchemy makes another one.
         """
         deadline = None if scope is None else scope.deadline
-        until = time.monotonic() + _PING_SECONDS
+        until = monotonic() + _PING_SECONDS
         # a scope that has more time than that is to have the rest for another connection
         watched = deadline is None or until < deadline
         if watched:
@@ -272,7 +272,7 @@ class EngineWatch:
             if connection.owner is not None and connection.transaction is None and not watched:
                 # nothing passed here: it was in the hands of who took it (``raw_connection``)
                 connection.dirty |= self.options.reset_connections != "never"
-            connection.returned = time.monotonic()
+            connection.returned = monotonic()
             connection.scope = connection.transaction = connection.owner = None
 
     def _destroyed(self, connection: ConnectionRecord, reason: str) -> None:
@@ -366,7 +366,7 @@ class EngineWatch:
         after = self.options.ping_after
         if after is None:
             return
-        long_ago = time.monotonic() - after
+        long_ago = monotonic() - after
         for connection in list(self.registry.connections.values()):
             if connection.server != self.server or connection.returned is None:
                 continue
@@ -410,7 +410,7 @@ class EngineWatch:
     ) -> BaseException | None:
         if scope.deadline is None or fault.kind not in _TIME_KINDS:
             return None
-        if time.monotonic() < scope.deadline - 0.05:
+        if monotonic() < scope.deadline - 0.05:
             return None
         error = scope.deadline_exceeded("in the middle of a statement")
         error.__cause__ = translated

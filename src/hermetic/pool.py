@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from threading import Lock
@@ -19,6 +18,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool, QueuePool
 from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
 
+from .clock import monotonic
 from .errors import DatabaseClosed, PoolError, PoolOverloaded, PoolSelfDeadlock, PoolTimeout
 from .gate import Gate, Refused, Ticket, Waiter
 from .owner import Owner, current_owner
@@ -73,7 +73,7 @@ def _waits(scope: Scope | None, since: float) -> None:
 
 def _waited(scope: Scope | None) -> None:
     if scope is not None and scope.trace is not None and scope.trace.since:
-        scope.trace.waited += time.monotonic() - scope.trace.since
+        scope.trace.waited += monotonic() - scope.trace.since
         scope.trace.since = 0.0
 
 
@@ -113,7 +113,7 @@ class Admission:
 
     def enter_for(self, scope: Scope | None) -> Ticket | None:
         """``enter``, for a scope that is known."""
-        return self.enter_now(scope, time.monotonic())
+        return self.enter_now(scope, monotonic())
 
     def enter_now(self, scope: Scope | None, now: float) -> Ticket | None:
         """``enter_for``, at a moment that is known."""
@@ -170,7 +170,7 @@ class Admission:
         return until if bound is None else min(until, bound)
 
     def leave(self, ticket: Ticket) -> None:
-        self.gate.leave(ticket, time.monotonic())
+        self.gate.leave(ticket, monotonic())
 
     # ------------------------------------------------------------ waiting
 
@@ -234,7 +234,7 @@ class Admission:
         )
 
     def _sent_away(self, scope: Scope | None, since: float) -> PoolOverloaded:
-        waited = time.monotonic() - since
+        waited = monotonic() - since
         return PoolOverloaded(
             f"Everybody waits for too long for pool {self.gate.name!r}: this one was sent away "
             f"after {waited:.2f} s, by shed_after.",
@@ -243,7 +243,7 @@ class Admission:
         )
 
     def _too_late(self, scope: Scope | None, since: float) -> BaseException:
-        waited = time.monotonic() - since
+        waited = monotonic() - since
         if scope is not None and scope.deadline is not None and scope.deadline <= since + waited:
             error: BaseException = scope.deadline_exceeded("while it waited for a connection")
             error.__cause__ = self._timeout(scope, waited)
@@ -268,7 +268,7 @@ class Admission:
         )
 
     def _numbers(self, scope: Scope | None) -> dict[str, Any]:
-        now = time.monotonic()
+        now = monotonic()
         return {
             "pool": self.gate.name,
             "limit": self.gate.limit,
@@ -362,7 +362,7 @@ class GatedPool(Pool):
     def connect(self) -> Any:
         scope = demanded()
         kept = None if scope is None else scope.reserved
-        token = asked_since.set(time.monotonic() if kept is None else kept[2])
+        token = asked_since.set(monotonic() if kept is None else kept[2])
         try:
             return super().connect()
         finally:
@@ -473,7 +473,7 @@ class IdleStack(QueuePool):
                 if record is None:
                     continue
             known = record.info.get("hermetic")
-            if known is None or not (known.retired or time.monotonic() > known.expires):
+            if known is None or not (known.retired or monotonic() > known.expires):
                 return record
             # of an earlier generation, which may have ended while it was made; or too old
             self.destroy(record)

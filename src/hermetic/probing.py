@@ -12,7 +12,6 @@ import contextlib
 import logging
 import random
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Engine, PoolProxiedConnection
 from sqlalchemy.util import greenlet_spawn
 
+from .clock import monotonic
 from .dialects.classify import classify
 from .dialects.drivers import url_for
 from .dialects.positions import Sight
@@ -72,20 +72,20 @@ class Probing:
                     self._probes.append(Probe(self._routes, server, state))
 
     def is_wanted(self) -> bool:
-        return not self.closed and time.monotonic() - self.touched < _AWAKE
+        return not self.closed and monotonic() - self.touched < _AWAKE
 
     def end(self, seconds: float) -> None:
         """Have them end, and wait for that, for a bounded time: one may be in a connect."""
         self._stop()
-        until = time.monotonic() + seconds
+        until = monotonic() + seconds
         for probe in self._probes:
-            probe.thread.join(max(0.0, until - time.monotonic()))
+            probe.thread.join(max(0.0, until - monotonic()))
 
     async def aend(self, seconds: float) -> None:
         """As ``end``, under asyncio."""
         self._stop()
-        until = time.monotonic() + seconds
-        while time.monotonic() < until and any(  # noqa: ASYNC110 - they are threads
+        until = monotonic() + seconds
+        while monotonic() < until and any(  # noqa: ASYNC110 - they are threads
             probe.thread.is_alive() for probe in self._probes
         ):
             await asyncio.sleep(_MOMENT)
@@ -164,12 +164,12 @@ class Probe:
                 self._server.cut_statements()
             if self.state.primary:
                 return routes.options.probe_every
-            return max(0.0, self.state.ejected_until - time.monotonic())
+            return max(0.0, self.state.ejected_until - monotonic())
         routes.seen(self.state, sight)
         return routes.options.probe_every * random.uniform(0.9, 1.1)
 
     def _look(self, asynchronous: bool) -> Sight:
-        now = time.monotonic()
+        now = monotonic()
         within = self._server.options.connect_timeout * _PART
         if self._connection is not None:
             with contextlib.suppress(Exception):
@@ -199,7 +199,7 @@ class Probe:
             return self._server.family.sight(connection.dbapi_connection, engine.dialect)
         finally:
             disarm(record)
-            record.returned = time.monotonic()  # nobody's, until the next look
+            record.returned = monotonic()  # nobody's, until the next look
 
     def _close(self) -> None:
         connection, self._connection = self._connection, None

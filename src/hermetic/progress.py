@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import length_hint
 from typing import Any, TypeAlias
 
+from .clock import monotonic
 from .errors import ConfigurationError, InvalidOption
 
 
@@ -50,7 +50,7 @@ class Following:
         self.total = total
         self.done = 0
         self._tell = tell
-        self._began = time.monotonic()
+        self._began = monotonic()
 
     def more(self, rows: int) -> None:
         """So many rows more are done."""
@@ -59,7 +59,7 @@ class Following:
             self._tell(self.record(finished=False))
 
     def record(self, *, finished: bool) -> Progress:
-        seconds = time.monotonic() - self._began
+        seconds = monotonic() - self._began
         rate = self.done / seconds if seconds > 0 else 0.0
         left = None
         if self.total is not None:

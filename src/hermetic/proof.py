@@ -7,6 +7,8 @@ import secrets
 import time
 from dataclasses import dataclass, field
 
+from .clock import monotonic
+
 
 def new_token() -> str:
     """32 hexadecimal digits, unique and unguessable; they begin with the time, so that an index of
@@ -33,7 +35,7 @@ class CommitProof:
     lineage: str | None = field(default=None, repr=False)
     backend: int | None = None
     # monotonic seconds, of one process
-    sent: float = field(default_factory=time.monotonic, repr=False)
+    sent: float = field(default_factory=monotonic, repr=False)
     process: int = field(default_factory=os.getpid, repr=False)
 
     def __str__(self) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
 from .apart import apart, pause
+from .clock import monotonic
 from .coordinator import Coordinator
 from .decisions import age
 from .dialects.two_phase import Name
@@ -41,7 +41,7 @@ def recover(
     Those that are decided are committed; those that are not, and are older than ``grace`` seconds,
     are fenced in the log and rolled back. Decisions of units that are prepared nowhere are deleted.
     """
-    work = _Work(coordinator, time.monotonic() + timeout, asynchronous)
+    work = _Work(coordinator, monotonic() + timeout, asynchronous)
     # before the look at what is prepared: what is not any more then is over
     decided = work.log.decided(work.until, asynchronous=asynchronous)
     work.look()
@@ -104,9 +104,9 @@ class _Work:
     def _end(self, unit: str, key: str, commit: bool) -> str | None:
         two_phase = self.coordinator.servers[key].family.two_phase
         assert two_phase is not None
-        until = min(self.until, time.monotonic() + _PART_SECONDS)
+        until = min(self.until, monotonic() + _PART_SECONDS)
         wait, why = _FIRST_PAUSE, "there was no time"
-        while time.monotonic() < until:
+        while monotonic() < until:
             try:
                 with self._apart(key) as connection:
                     said = two_phase.finish(connection, self._name(unit, key), commit=commit)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import time
 import weakref
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -16,6 +15,7 @@ from typing import Any, NoReturn
 from sqlalchemy.exc import SQLAlchemyError
 
 from .boundary import Boundary, Entry, State
+from .clock import monotonic
 from .connection import ConnectionRecord, Transaction
 from .dialects.family import Family
 from .errors import (
@@ -352,7 +352,7 @@ class Scope:
                 hint="Let the error of a joined scope pass, or open that scope with "
                 "propagation='nested'.",
             ) from doomed.cause
-        if self.deadline is not None and time.monotonic() >= self.deadline:
+        if self.deadline is not None and monotonic() >= self.deadline:
             raise self.deadline_exceeded("before a statement was sent")
 
     def deadline_exceeded(self, when: str) -> DeadlineExceeded:
@@ -468,7 +468,7 @@ class Registry:
             self.watch.start_anew()
 
     def snapshot(self) -> Snapshot:
-        now = time.monotonic()
+        now = monotonic()
         # copies of dict.values() are atomic under the GIL; records may change while they are read
         return Snapshot(
             database=self.name,

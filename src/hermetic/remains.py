@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 
 from .apart import ask
+from .clock import monotonic
 from .dialects.family import Family
 from .registry import describe_error
 
@@ -33,11 +33,11 @@ class Remains:
         self._family = family
         self._backend = backend
         self._seen_as = seen_as
-        self._born = time.monotonic()
+        self._born = monotonic()
 
     def end(self, seconds: float) -> str | None:
         """Have it ended within so many seconds; why that did not succeed, if it did not."""
-        now = time.monotonic()
+        now = monotonic()
         age = now - self._born
         try:
             ask(

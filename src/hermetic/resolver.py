@@ -32,6 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from .apart import ask
+from .clock import monotonic
 from .dialects.commits import LOCK_SECONDS
 from .errors import (
     DatabaseClosed,
@@ -228,7 +229,7 @@ class Resolver:
         """What became of a scope's COMMIT; and, where nobody knows, why."""
         proof = scope.proof
         assert proof is not None
-        now = time.monotonic()
+        now = monotonic()
         until = now + self.server.options.resolve_timeout
         if scope.deadline is not None:
             until = min(until, scope.deadline)
@@ -238,8 +239,8 @@ class Resolver:
             nonlocal until, shorter
             if scope.cancelled:
                 # from then on it has a part of what a cleanup has
-                until, shorter = min(until, time.monotonic() + shorter), math.inf
-            return until - time.monotonic()
+                until, shorter = min(until, monotonic() + shorter), math.inf
+            return until - monotonic()
 
         try:
             outcome, why = self._ask(proof, left, asynchronous=scope.asynchronous)
@@ -250,7 +251,7 @@ class Resolver:
         if outcome is not Outcome.UNKNOWN:
             registry.counters["resolved"] += 1
         if registry.listeners:
-            seconds = time.monotonic() - now
+            seconds = monotonic() - now
             emit(registry.listeners, CommitResolved(registry.name, scope.ref, outcome, seconds))
         return outcome, why
 
@@ -260,7 +261,7 @@ class Resolver:
         :param until: monotonic seconds.
         :return: ``UNKNOWN`` comes with the reason.
         """
-        return self._ask(proof, lambda: until - time.monotonic(), asynchronous=asynchronous)
+        return self._ask(proof, lambda: until - monotonic(), asynchronous=asynchronous)
 
     def _ask(
         self, proof: CommitProof, left: Callable[[], float], *, asynchronous: bool
@@ -272,7 +273,7 @@ class Resolver:
         question = self._by_status if proof.token is None else self._by_token
         while (seconds := left()) > 0:
             try:
-                committed = self._asked(question, proof, time.monotonic() + seconds, asynchronous)
+                committed = self._asked(question, proof, monotonic() + seconds, asynchronous)
             except LookupError as unable:
                 return Outcome.UNKNOWN, str(unable)
             except DatabaseClosed as over:

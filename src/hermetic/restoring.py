@@ -7,7 +7,6 @@ that the text does not show, and the driver's own connection in somebody's hands
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +15,7 @@ from sqlalchemy import Engine
 from sqlalchemy.pool import NullPool
 from sqlalchemy.util import await_only
 
+from .clock import monotonic
 from .dialects.family import Family
 from .events import logger
 from .execution import KEY, disarm, known, watch
@@ -76,7 +76,7 @@ class Restoring:
         if "creator" in self._options.engine_options or not _all_ours(pool.dispatch):
             return False  # somebody else has set it up too, and would have to do so again
         connection = record.info[KEY]
-        until = time.monotonic() + self._options.cleanup_timeout
+        until = monotonic() + self._options.cleanup_timeout
         watch(connection, until)
         try:
             return self._family.restore(

@@ -19,6 +19,7 @@ from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.util import await_only
 
 from .boundary import Entry, State
+from .clock import monotonic
 from .dialects.positions import Sight, covers, joined
 from .engine import Server
 from .errors import FaultError, NoReplica, PoolTimeout, ScopeRefused
@@ -87,7 +88,7 @@ class Routes:
     # ------------------------------------------------------------ what is known
 
     def seen(self, state: ServerState, sight: Sight) -> None:
-        now = time.monotonic()
+        now = monotonic()
         with self._lock:
             returned = state.seen(sight, now)
             if state.primary:
@@ -101,7 +102,7 @@ class Routes:
                 emit(self.registry.listeners, ReplicaReturned(self.registry.name, state.name))
 
     def failed(self, state: ServerState, error: str) -> None:
-        now = time.monotonic()
+        now = monotonic()
         with self._lock:
             first = state.failed(error, now, random.random())
         if not first or state.primary:
@@ -115,7 +116,7 @@ class Routes:
             state.forget()
 
     def infos(self) -> tuple[ServerInfo, ...]:
-        now = time.monotonic()
+        now = monotonic()
         return tuple(self._info(state, now) for state, _ in self.servers())
 
     def _info(self, state: ServerState, now: float) -> ServerInfo:
@@ -276,7 +277,7 @@ class Route:
 
     def _bound(self, scope: Scope) -> None:
         """Leave a part of the time for the next server, if this one does not answer."""
-        now = time.monotonic()
+        now = monotonic()
         self.until = None
         if self.state is not None and scope.deadline is not None:
             self.until = now + _PART * max(0.0, scope.deadline - now)
@@ -291,7 +292,7 @@ class Route:
             return False
         if scope.statements or scope.boundary.state is not State.ACTIVE:
             return False
-        now = time.monotonic()
+        now = monotonic()
         if scope.deadline is not None and now >= scope.deadline:
             return False
         if state is None:
@@ -332,7 +333,7 @@ class Route:
     def _settle(self, scope: Scope) -> None:
         """Wait for a replica that has come far enough, for a bounded time."""
         options = self.routes.options
-        now = time.monotonic()
+        now = monotonic()
         until = now + options.replica_wait
         if not options.replica_fallback:
             until = now + options.pool_timeout
@@ -351,11 +352,11 @@ class Route:
                 # each of them is asked before anything is waited for
                 choice = self.routes.choose(self, (*self.tried, *looked))
                 if choice is None:
-                    now = time.monotonic()
+                    now = monotonic()
                     if now < until:
                         scope.check_statement()
                         _wait(min(pause, until - now), scope.asynchronous)
-                        now, looked = time.monotonic(), []
+                        now, looked = monotonic(), []
                         pause = min(2 * pause, _LAST_PAUSE)
                         continue
             self._go(scope, choice)
@@ -364,7 +365,7 @@ class Route:
         """Ask a replica how far it has come, on a connection of its pool."""
         engine: Engine = scope.session.bind
         dialect: Any = engine.dialect
-        now = time.monotonic()
+        now = monotonic()
         bound = now + self.routes.options.connect_timeout
         if scope.deadline is not None:
             bound = min(bound, now + _PART * max(0.0, scope.deadline - now))
@@ -404,7 +405,7 @@ class Route:
 
         Whatever comes of it, the scope is committed.
         """
-        asked = time.monotonic()
+        asked = monotonic()
         until = asked + self.routes.options.cleanup_timeout
         watch(connection, until if scope.deadline is None else min(until, scope.deadline))
         try:
@@ -438,7 +439,7 @@ class Route:
             sight, asked = self.sight
             flow.note(sight.upper, asked, self.state)
         elif scope.statements and (self.asks or not scope.readonly):
-            flow.doubt(time.monotonic())
+            flow.doubt(monotonic())
 
 
 def _is_of_connecting(error: FaultError | PoolTimeout) -> bool:

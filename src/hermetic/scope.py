@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import time
 from asyncio import _get_running_loop
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from .async_session import AsyncSession
 from .boundary import Ending, Entry, Outer, ending, enter
+from .clock import monotonic
 from .current import innermost, leave, make_current, open_scope
 from .ending import end, end_struck, has_commit_listeners
 from .errors import Outcome, ScopeRefused
@@ -52,7 +52,7 @@ _JOIN, _SAVEPOINT, _PLAIN, _TRANSACTION = (
 _COMMIT = Ending.COMMIT
 _REQUIRED = Propagation.REQUIRED
 _JOINING = frozenset({_REQUIRED, Propagation.NESTED, Propagation.MANDATORY, Propagation.SUPPORTS})
-_now = time.monotonic
+_now = monotonic
 
 
 def begin(

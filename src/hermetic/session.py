@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterable
 from threading import get_ident
@@ -17,6 +16,7 @@ from sqlalchemy.orm.state import InstanceState
 
 from . import release
 from .bulk.admission import stray_write
+from .clock import monotonic
 from .current import current_scope
 from .errors import (
     ConcurrentUse,
@@ -389,7 +389,7 @@ class Session(RowsSession, ManySession, StringSession, TenantSession):
         if self._transaction is None:
             if self._scope is not None:
                 return ScopeTransaction(self, SessionTransactionOrigin.AUTOBEGIN)
-            self._begun = (Owner(), Place(user_frame()), time.monotonic())
+            self._begun = (Owner(), Place(user_frame()), monotonic())
             loose_sessions[id(self)] = weakref.ref(self, _forget(id(self)))
         return super()._autobegin_t(begin)
 

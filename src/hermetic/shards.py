@@ -10,7 +10,6 @@ import heapq
 import inspect
 import itertools
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import MappingProxyType
@@ -24,6 +23,7 @@ from sqlalchemy.orm import object_session
 from . import current
 from .attempts import Attempts, Unit
 from .checking import Checker
+from .clock import monotonic
 from .closing import Closing
 from .database import Database
 from .errors import DatabaseClosed, InvalidOption
@@ -311,13 +311,13 @@ class Shards(Closing):
         for name in wanted:
             self._named(..., name, place)
         checked = Checker(place).seconds("timeout", timeout, optional=True)
-        return names, None if checked is None else time.monotonic() + checked
+        return names, None if checked is None else monotonic() + checked
 
     def _scope_options(self, until: float | None, options: dict[str, Any]) -> dict[str, Any]:
         # what is open around is another thread's or task's
         fixed = {"readonly": True, "propagation": Propagation.REQUIRES_NEW}
         if until is not None:
-            fixed["timeout"] = max(0.001, until - time.monotonic())
+            fixed["timeout"] = max(0.001, until - monotonic())
         return {**options, **fixed}
 
     def _read(self, name: str, work: Any, until: float | None, options: dict[str, Any]) -> Any:

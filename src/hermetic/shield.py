@@ -8,13 +8,13 @@ the task is made only when a cancellation has come, or the COMMIT failed.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine, Generator
 from functools import partial
 from typing import Any, TypeAlias
 
 from sqlalchemy.util import greenlet_spawn
 
+from .clock import monotonic
 from .ending import end, end_sent, end_struck, end_unsent
 from .errors import Outcome
 from .events import logger
@@ -62,10 +62,10 @@ async def _see_through(
     :param cancelled: a cancellation that has come already.
     :param last: it is what was left of another one, and nothing comes after it.
     """
-    until = None if cancelled is None else time.monotonic() + cleanup_timeout
+    until = None if cancelled is None else monotonic() + cleanup_timeout
     broken_off = False
     while not task.done():
-        left = None if until is None else max(0.0, until - time.monotonic())
+        left = None if until is None else max(0.0, until - monotonic())
         try:
             await asyncio.wait((task,), timeout=left)
         except _ARRIVING as arrived:
@@ -73,16 +73,16 @@ async def _see_through(
                 cancelled = arrived
                 # not sent yet: it will not be. Sent: it gets its time, and no more
                 scope.cancelled = True
-                until = time.monotonic() + cleanup_timeout
+                until = monotonic() + cleanup_timeout
                 if scope.interruptible:
                     task.cancel()
-        if task.done() or until is None or time.monotonic() < until:
+        if task.done() or until is None or monotonic() < until:
             continue
         if broken_off:
             _leave_behind(scope, task)
             return None, cancelled
         broken_off = True
-        until = time.monotonic() + _LAST_SECONDS
+        until = monotonic() + _LAST_SECONDS
         if not _break_off(scope):
             task.cancel()
     if task.cancelled():

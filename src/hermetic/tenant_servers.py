@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -13,6 +12,7 @@ from weakref import WeakSet
 from sqlalchemy import URL
 
 from .budget import Budget
+from .clock import monotonic
 from .dialects.drivers import parse_url
 from .engine import Server
 from .errors import InvalidOption
@@ -146,7 +146,7 @@ class TenantServers:
 
     def _grown(self) -> None:
         """A connection was made: idle ones of others go, where there are too many."""
-        now = time.monotonic()
+        now = monotonic()
         if now < self._looked + _EVERY:
             return
         self._looked = now

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
+from .clock import monotonic
 from .seen import FindingError
 
 if TYPE_CHECKING:
     from .connection import ConnectionRecord
     from .registry import Scope
 
-_now = time.monotonic
+_now = monotonic
 
 # of a statement's text; and different ones of which a scope knows how often they were sent
 _LONGEST = 2000

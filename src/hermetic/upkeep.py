@@ -13,13 +13,13 @@ import contextlib
 import logging
 import math
 import os
-import time
 import weakref
 from typing import Any
 
 from sqlalchemy import Engine
 from sqlalchemy.util import greenlet_spawn
 
+from .clock import monotonic
 from .connecting import Connecting
 from .connection import ConnectionRecord
 from .execution import KEY, disarm, watch
@@ -74,7 +74,7 @@ class Upkeep:
     def born(self) -> None:
         """A connection was made: by its thread, or in its loop."""
         if self._first < math.inf:
-            self._look_at(time.monotonic() + self._first)
+            self._look_at(monotonic() + self._first)
 
     def nudge(self) -> None:
         """Look now, where there may be something to do; from any thread."""
@@ -84,12 +84,12 @@ class Upkeep:
         if not isinstance(pool, IdleStack) or not (pool.idle or missing):
             return
         if self._loop is None:
-            self._look_at(time.monotonic())
+            self._look_at(monotonic())
             return
         loop = self._loop()
         if loop is not None and not self.closed:
             with contextlib.suppress(RuntimeError):  # it was closed
-                loop.call_soon_threadsafe(self._look_at, time.monotonic())
+                loop.call_soon_threadsafe(self._look_at, monotonic())
 
     def start_anew(self) -> None:
         """In a forked child: nothing is scheduled there."""
@@ -118,7 +118,7 @@ class Upkeep:
             return
         loop = self._loop()
         if loop is not None and not loop.is_closed():
-            delay = max(0.0, when - time.monotonic())
+            delay = max(0.0, when - monotonic())
             self._timer = loop.call_later(delay, _weakly(self))
 
     def _call_off(self) -> None:
@@ -141,12 +141,12 @@ class Upkeep:
             return
         if self._loop is None:
             self._look()
-        elif self.task is None and self._moment(time.monotonic()) <= time.monotonic():
+        elif self.task is None and self._moment(monotonic()) <= monotonic():
             self.task = asyncio.get_running_loop().create_task(
                 self._look_async(), name="hermetic-upkeep"
             )
         else:
-            self._look_at(self._moment(time.monotonic()))
+            self._look_at(self._moment(monotonic()))
 
     async def _look_async(self) -> None:
         try:
@@ -164,7 +164,7 @@ class Upkeep:
             self._plan()
 
     def _plan(self) -> None:
-        now = time.monotonic()
+        now = monotonic()
         self._look_at(max(self._moment(now), now + _SHORTEST))
 
     def _moment(self, now: float) -> float:
@@ -198,7 +198,7 @@ class Upkeep:
         pool = None if engine is None else engine.pool
         if not isinstance(pool, IdleStack) or self._connecting.closed():
             return
-        now = time.monotonic()
+        now = monotonic()
         for record in pool.take_idle(lambda known: known.retired or now > known.expires):
             pool.destroy(record)
         self._close_surplus(pool, now)
@@ -214,7 +214,7 @@ class Upkeep:
         :param patient: wait for the pause after a failed connect.
         """
         while (living := len(self._living())) < count and not self.closed:
-            now = time.monotonic()
+            now = monotonic()
             if not patient and self._resting(now) > now:
                 break
             ticket = self._gate.enter_if_free(self, self._label, now)
@@ -225,10 +225,10 @@ class Upkeep:
                 if record is not None:
                     known = record.info.get(KEY)
                     if known is not None:
-                        known.returned = time.monotonic()
+                        known.returned = monotonic()
                     pool.idle.insert(0, record)
             finally:
-                self._gate.leave(ticket, time.monotonic())
+                self._gate.leave(ticket, monotonic())
         return living
 
     def _wanted(self) -> int:
@@ -264,7 +264,7 @@ class Upkeep:
         """
         still = [r for r in list(pool.idle) if _is_still(r, now, every)]
         for record in still:
-            ticket = self._gate.enter_if_free(self, self._label, time.monotonic())
+            ticket = self._gate.enter_if_free(self, self._label, monotonic())
             if ticket is None:
                 return
             try:
@@ -274,16 +274,16 @@ class Upkeep:
                         answers = self._answers(taken, pool)
                     finally:
                         if answers:
-                            taken.record_info[_TESTED] = time.monotonic()
+                            taken.record_info[_TESTED] = monotonic()
                             pool.idle.insert(0, taken)
                         else:
                             pool.destroy(taken)
             finally:
-                self._gate.leave(ticket, time.monotonic())
+                self._gate.leave(ticket, monotonic())
 
     def _answers(self, record: Any, pool: IdleStack) -> bool:
         known = record.info[KEY]
-        watch(known, time.monotonic() + _PING_SECONDS)
+        watch(known, monotonic() + _PING_SECONDS)
         dialect: Any = pool._dialect
         try:
             return bool(dialect.do_ping(record.dbapi_connection))

@@ -11,9 +11,10 @@ import itertools
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable
 from sys import is_finalizing
+
+from .clock import monotonic
 
 logger = logging.getLogger("hermetic")
 
@@ -139,7 +140,7 @@ class Watchdog:
             again = alarm.fire()
             if again is not None:
                 with self._lock:
-                    when = time.monotonic() + again
+                    when = monotonic() + again
                     heapq.heappush(self._heap, (when, next(self._numbers), alarm))
 
     def _next(self) -> Alarm | None:
@@ -150,7 +151,7 @@ class Watchdog:
                         self._thread = None
                         return None
                     continue
-                remaining = self._heap[0][0] - time.monotonic()
+                remaining = self._heap[0][0] - monotonic()
                 if remaining <= 0:
                     return heapq.heappop(self._heap)[2]
                 self._condition.wait(remaining)

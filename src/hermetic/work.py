@@ -7,7 +7,6 @@ import contextlib
 import contextvars
 import inspect
 import threading
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from functools import partial
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from .attempts import Run
 from .boundary import Entry, enter
+from .clock import monotonic
 from .current import innermost, make_current
 from .errors import Outcome, ScopeControls, ScopeRefused
 from .events import logger
@@ -235,21 +235,21 @@ class Work:
     ) -> None:
         cleanup = self._run.database.options.cleanup_timeout
         # somebody who is inside its session has to come out first, and gets so much time
-        until = None if _is_free(scope) else time.monotonic() + cleanup
+        until = None if _is_free(scope) else monotonic() + cleanup
         context = contextvars.copy_context()
         ended = asyncio.get_running_loop().run_in_executor(executor, context.run, end)
         cancelled: asyncio.CancelledError | None = None
         broken_off = False
         while not ended.done():
-            left = None if until is None else max(0.0, until - time.monotonic())
+            left = None if until is None else max(0.0, until - monotonic())
             try:
                 await asyncio.wait((ended,), timeout=left)
             except asyncio.CancelledError as arrived:
                 if cancelled is None:
                     cancelled = arrived
                     scope.cancelled = True
-                    until = until or time.monotonic() + cleanup
-            if ended.done() or until is None or time.monotonic() < until:
+                    until = until or monotonic() + cleanup
+            if ended.done() or until is None or monotonic() < until:
                 continue
             if broken_off and cancelled is not None:
                 logger.error("the end of %s hangs, and was left behind", scope.ref)
@@ -257,7 +257,7 @@ class Work:
                 raise cancelled
             if not broken_off:
                 _break_off(scope)
-            broken_off, until = True, time.monotonic() + _LAST_SECONDS
+            broken_off, until = True, monotonic() + _LAST_SECONDS
         failed = ended.exception()
         if cancelled is not None:
             cancelled.__context__ = failed

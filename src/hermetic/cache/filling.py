@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy.util import await_only
 
+from ..clock import monotonic
 from ..registry import Scope
 
 
@@ -42,7 +42,7 @@ class Filling:
     def wait(self, scope: Scope, seconds: float, lock: threading.Lock) -> None:
         """Wait until it is done, for so long, and for no longer than the scope's deadline."""
         if scope.deadline is not None:
-            seconds = min(seconds, scope.deadline - time.monotonic())
+            seconds = min(seconds, scope.deadline - monotonic())
         if seconds <= 0:
             return
         if scope.asynchronous:

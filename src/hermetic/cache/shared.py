@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..clock import monotonic, monotonic_ns
 from ..errors import ConfigurationError
 from ..freshness import CELLS, Board, Claim
 
@@ -92,7 +93,7 @@ class SharedTokens:
 
     def look(self, places: tuple[int, ...]) -> tuple[int, ...] | None:
         """What whatever is read from now on is good by; ``None`` while a commit is under way."""
-        now = time.monotonic()
+        now = monotonic()
         if now > self._next:
             self._check(now)
         board = self._board
@@ -103,10 +104,10 @@ class SharedTokens:
             versions.append(cells[place])
             marked |= cells[place + 1]
         if marked:
-            if not board.is_overdue(places, time.monotonic_ns()):
+            if not board.is_overdue(places, monotonic_ns()):
                 return None
             with self._locked():
-                board.lapse(places, time.monotonic_ns())
+                board.lapse(places, monotonic_ns())
                 if board.is_marked(places):
                     return None
                 return (self._identity, *board.versions(places))
@@ -134,9 +135,9 @@ class SharedTokens:
 
         :raises TimeoutError: a process has stopped while it held the file's lock.
         """
-        self._check(time.monotonic())
+        self._check(monotonic())
         with self._locked():
-            claim = self._board.begin(places, time.monotonic_ns())
+            claim = self._board.begin(places, monotonic_ns())
             return SharedClaim(self._identity, self._board, places, claim)
 
     def finish(self, claim: SharedClaim) -> None:
@@ -151,13 +152,13 @@ class SharedTokens:
         if not here:
             # for those who look at it still; the mark in it ends with its lease
             claim.board.forget_at_once(claim.places)
-        self._check(time.monotonic())
+        self._check(monotonic())
         if claim.identity != self._identity:
             self.forget(claim.places)
 
     def forget(self, places: tuple[int, ...]) -> None:
         """Whatever was read of these tables is not good any more, in any case."""
-        self._check(time.monotonic())
+        self._check(monotonic())
         try:
             with self._locked():
                 self._board.forget(places)
@@ -197,13 +198,13 @@ class SharedTokens:
 
 
 def _take(file: Any) -> None:
-    until = time.monotonic() + _LOCK
+    until = monotonic() + _LOCK
     while True:
         try:
             # of this opening of the file, not of the process: another one's end does not undo it
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() > until:
+            if monotonic() > until:
                 raise TimeoutError("the cache's file is locked by another process") from None
             time.sleep(_PAUSE)
         else:

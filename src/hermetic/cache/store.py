@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+from ..clock import monotonic
 from ..events import logger
 from ..touched import EVERYTHING
 from .away import CacheAway
@@ -119,7 +120,7 @@ class Store:
 
     def ask(self, places: Any, key: Any) -> tuple[Any, Entry | None, str]:
         """What a read from now on is good by, what was read before, and why there is neither."""
-        if time.monotonic() < self._away_until:
+        if monotonic() < self._away_until:
             return None, None, "away"
         try:
             if self._owed:
@@ -196,7 +197,7 @@ class Store:
         :raises CacheAway: it cannot be, and the cache was told to refuse then.
         """
         # memory is tried in any case: its lock may be free again
-        away = self.blocking and time.monotonic() < self._away_until
+        away = self.blocking and monotonic() < self._away_until
         try:
             if away:
                 raise ConnectionError("it failed a moment ago")
@@ -239,7 +240,7 @@ class Store:
                 return
             self._owe(commit.names)
             # whom the first failure has struck tries once more: it may have been a moment's
-            if not self.blocking or commit.struck or time.monotonic() >= self._away_until:
+            if not self.blocking or commit.struck or monotonic() >= self._away_until:
                 self._pay()
                 self._away_until = 0.0
         except Exception as failed:
@@ -255,7 +256,7 @@ class Store:
     def forget(self, names: frozenset[str]) -> None:
         """What was read of these tables is not good any more."""
         self._owe(names)
-        if not self.blocking or time.monotonic() >= self._away_until:
+        if not self.blocking or monotonic() >= self._away_until:
             try:
                 self._pay()
             except Exception as failed:
@@ -278,9 +279,9 @@ class Store:
             self._owed.update(dict.fromkeys(names, self._debts))
 
     def _failed(self, error: Exception) -> None:
-        if time.monotonic() >= self._away_until:
+        if monotonic() >= self._away_until:
             self.counters["failures"] += 1
-            self._away_until = time.monotonic() + self.cache.pause
+            self._away_until = monotonic() + self.cache.pause
         if not self._warned:
             self._warned = True
             logger.warning(

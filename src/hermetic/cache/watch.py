@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
@@ -18,6 +17,7 @@ from sqlalchemy import TextClause
 from sqlalchemy.sql.selectable import TextualSelect
 from sqlalchemy.util import await_only
 
+from ..clock import monotonic
 from ..connection import ConnectionRecord
 from ..dialects.classify import classify
 from ..errors import ScopeControls
@@ -58,7 +58,7 @@ def called(store: Store, scope: Scope, late: Any, function: Callable[..., Any], 
 def _is_done(work: Future[Any], seconds: float, scope: Scope | None = None) -> bool:
     """Wait for work in a loop: whether it is done by then, or by the scope's deadline."""
     if scope is not None and scope.deadline is not None:
-        seconds = max(0.0, min(seconds, scope.deadline - time.monotonic()))
+        seconds = max(0.0, min(seconds, scope.deadline - monotonic()))
     loop = asyncio.get_running_loop()
     woken: asyncio.Future[None] = loop.create_future()
 

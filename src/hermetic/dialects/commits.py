@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import os
-import time
 from typing import Any, ClassVar
 
 from sqlalchemy import URL
 
+from ..clock import monotonic
 from ..proof import CommitProof
 
 # the wait for a row that an unfinished transaction has inserted, in one attempt; seconds
@@ -185,4 +185,4 @@ def _is_of_several(url: URL) -> bool:
 
 def elapsed(proof: CommitProof) -> float | None:
     """Seconds since a COMMIT was about to be sent; ``None``: in another process."""
-    return time.monotonic() - proof.sent if proof.process == os.getpid() else None
+    return monotonic() - proof.sent if proof.process == os.getpid() else None

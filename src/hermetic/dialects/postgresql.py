@@ -7,13 +7,13 @@ import importlib
 import math
 import os
 import re
-import time
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, ClassVar
 
 from sqlalchemy import URL
 
+from ..clock import monotonic
 from ..errors import UnprotectedTenants
 from ..events import logger
 from ..options import DatabaseOptions, Isolation
@@ -278,7 +278,7 @@ class PostgreSQL(Family):
             within = min(given, remaining)
             # libpq and psycopg count in whole seconds, and take 1 for 2
             connect_args["connect_timeout"] = max(1, math.ceil(within))
-            CONNECTING_UNTIL.set(time.monotonic() + within)
+            CONNECTING_UNTIL.set(monotonic() + within)
 
     def connect(
         self, connect: Callable[..., Any], driver: str, args: Any, kwargs: dict[str, Any]

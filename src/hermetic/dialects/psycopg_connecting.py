@@ -6,10 +6,11 @@ psycopg drives a generator, ``_connect_gen``, and comes back to it every tenth o
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator
 from contextvars import ContextVar
 from typing import Any
+
+from ..clock import monotonic
 
 # monotonic seconds, for the connection that this thread or task is about to make
 CONNECTING_UNTIL: ContextVar[float | None] = ContextVar("hermetic_connecting", default=None)
@@ -28,7 +29,7 @@ class Punctual:
             waited = next(steps)
             while True:
                 ready = yield waited
-                if time.monotonic() >= until:
+                if monotonic() >= until:
                     raise _too_late()
                 waited = steps.send(ready)
         except StopIteration as made:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from sqlalchemy import URL
 
+from ..clock import monotonic
 from ..options import DatabaseOptions, Isolation
 from .family import Begin, Driver, EngineSettings, Family
 from .wire import Wire
@@ -180,7 +181,7 @@ class SQLite(Family):
             cursor.execute("BEGIN")  # waits for nobody; the first statement does
             cursor.close()
             return
-        until = time.monotonic() + patience
+        until = monotonic() + patience
         until = until if deadline is None else min(until, deadline)
         raw.execute(f"PRAGMA busy_timeout = {_SLICE_MS}")
         cursor = dbapi.cursor()
@@ -190,7 +191,7 @@ class SQLite(Family):
             cursor.close()
             if options.journal_mode != "wal":
                 # under WAL nothing waits any more once the write lock is there
-                left = patience if deadline is None else min(patience, until - time.monotonic())
+                left = patience if deadline is None else min(patience, until - monotonic())
                 raw.execute(f"PRAGMA busy_timeout = {math.ceil(max(0.0, left) * 1000)}")
 
     def is_clean(self, dbapi: Any, driver: str) -> bool:
@@ -272,13 +273,13 @@ def _stop_sentinel() -> object:
 def _insist(cursor: Any, statement: str, until: float) -> None:
     """Send a statement again and again while another process holds the lock."""
     while True:
-        started = time.monotonic()
+        started = monotonic()
         try:
             cursor.execute(statement)
             return
         except Exception as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            now = time.monotonic()
+            now = monotonic()
             if code != sqlite3.SQLITE_BUSY or now >= until:
                 raise
         # where SQLite does not wait by itself (a switch of the journal), neither do we spin

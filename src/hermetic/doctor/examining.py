@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from sqlalchemy.util import greenlet_spawn
 
 from ..checking import Checker
+from ..clock import monotonic
 from ..database import Database
 from ..engine import Server
 from ..group import Group
@@ -94,15 +95,15 @@ def examine(
     check.whole("workers", workers, at_least=1, at_most=100_000)
     check.whole("processes", processes, at_least=1, at_most=100_000)
     check.seconds("timeout", timeout)
-    until = time.monotonic() + timeout
-    wall, since = time.time(), time.monotonic()
+    until = monotonic() + timeout
+    wall, since = time.time(), monotonic()
     today = datetime.datetime.now(tz=datetime.UTC).date()
     visits = [
         _Visit(server, about)
         for server, about in _servers(subject, today, workers=workers, processes=processes)
     ]
     _visit(visits, until)
-    jumped = (time.time() - wall) - (time.monotonic() - since)
+    jumped = (time.time() - wall) - (monotonic() - since)
     return _report(visits, jumped)
 
 
@@ -154,7 +155,7 @@ def _visit(visits: list[_Visit], until: float) -> None:
         threads.append(thread)
     for thread in threads:
         # a name that is not resolved can be broken off by nobody: the thread is left alone then
-        thread.join(max(0.0, until - time.monotonic()) + _LAST_SECONDS)
+        thread.join(max(0.0, until - monotonic()) + _LAST_SECONDS)
 
 
 def _report(visits: list[_Visit], jumped: float) -> Report:

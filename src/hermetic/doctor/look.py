@@ -5,7 +5,6 @@ transaction that cannot write.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +14,7 @@ from sqlalchemy import exc as sa_exc
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from ..clock import monotonic
 from ..credentials import Credentials
 from ..dialects.drivers import driver_of, url_for
 from ..engine import Server
@@ -118,7 +118,7 @@ def _engine(server: Server, until: float) -> Engine:
         ).connect
 
     def bound(_dialect: Any, _record: Any, _args: Any, kwargs: dict[str, Any]) -> None:
-        family.connect_timeout(driver, kwargs, max(0.001, until - time.monotonic()))
+        family.connect_timeout(driver, kwargs, max(0.001, until - monotonic()))
 
     event.listen(engine, "do_connect", bound)
     return engine

@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from ..clock import monotonic
 from ..engine import Server
 from .about import About
 from .look import Look, connected, secrets_of
@@ -184,7 +185,7 @@ def _tame(dialect: Any, dbapi: Any) -> None:
 
 
 def _look(connection: Connection, server: Server, until: float) -> Look:
-    left = max(1, math.floor((until - time.monotonic()) * 1000))
+    left = max(1, math.floor((until - monotonic()) * 1000))
     return Look(connection, secrets_of(server), f"SET LOCAL statement_timeout = {left}")
 
 

@@ -8,13 +8,13 @@ and goes on with it (``Scope.hand_over``, ``Execution.do_begin``).
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from sqlalchemy import orm
 from sqlalchemy.orm.session import SessionTransactionState
 from sqlalchemy.orm.state import InstanceState
 
+from ..clock import monotonic
 from ..connection import ConnectionRecord, Transaction
 from ..execution import KEY, watch
 from ..gate import Gate, Ticket
@@ -48,7 +48,7 @@ ASIDE: Any = object()
 
 _ACTIVE = SessionTransactionState.ACTIVE
 _GET_BIND = orm.Session.get_bind
-_now = time.monotonic
+_now = monotonic
 _State = InstanceState
 _IdentityMap = WeakInstanceDict
 _boolean = int_to_boolean

@@ -6,7 +6,6 @@ by the driver's ``Wire``. What SQLAlchemy has to see to, errors among it, it doe
 
 from __future__ import annotations
 
-import time
 from asyncio import CancelledError, current_task
 from typing import Any
 from weakref import ref
@@ -14,6 +13,7 @@ from weakref import ref
 from sqlalchemy.util import greenlet_spawn
 
 from ..boundary import Ending, Entry, ending
+from ..clock import monotonic
 from ..connection import ConnectionRecord, Transaction
 from ..dialects.wire import NotBegun
 from ..execution import KEY, watch
@@ -139,11 +139,11 @@ async def take(scope: Scope, side: Side) -> ConnectionRecord | None:
     admission: Admission = pool.admission
     if admission.closed:
         return None  # SQLAlchemy's way says so
-    asked = now = time.monotonic()
+    asked = now = monotonic()
     ticket: Any = admission.ask(scope, now)
     if isinstance(ticket, Waiter):
         ticket = await admission.enter_natively(ticket, scope, now)
-        now = time.monotonic()
+        now = monotonic()
     try:
         entry = pool.idle.pop()
     except IndexError:
@@ -283,7 +283,7 @@ def may_commit(scope: Scope, error: BaseException | None) -> bool:
         return False
     if ending(scope.boundary, None, scope.options.commit_on) is not Ending.COMMIT:
         return False
-    if scope.deadline is not None and time.monotonic() >= scope.deadline:
+    if scope.deadline is not None and monotonic() >= scope.deadline:
         return False
     return scope._owner.is_current()
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
 
+from ..clock import monotonic
 from ..errors import ConfigurationError
 from .rows import Column
 
@@ -176,7 +176,7 @@ def in_time(
 
     def within(types: Types) -> Iterator[Any]:
         for batch in batches(types):
-            if scope.deadline is not None and time.monotonic() >= scope.deadline:
+            if scope.deadline is not None and monotonic() >= scope.deadline:
                 raise scope.deadline_exceeded("while a frame was written")
             yield batch
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 from ..boundary import Entry
+from ..clock import monotonic
 from ..connection import ConnectionRecord
 from ..events import ScopeInfo, SessionInfo
 from ..gate import Gate
@@ -31,7 +31,7 @@ class OpenNow:
 
     def __init__(self, registry: Registry, infos: tuple[ScopeInfo, ...], hide: Hide) -> None:
         self.registry = registry
-        self.now = time.monotonic()
+        self.now = monotonic()
         self._infos = infos
         self._hide = hide
         self._scopes = {info.number: registry.scopes.get(info.number) for info in infos}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import linecache
 import re
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from ..clock import monotonic
 from ..redaction import is_secret
 from .shape import FindingState, HistoryState, ScopeDetail, State
 from .state import Shown, history_of, named, scope_of, state_of
@@ -131,8 +131,8 @@ class Shared:
 
     def __call__(self) -> bytes:
         with self._lock:
-            now = time.monotonic()
+            now = monotonic()
             if now >= self._until:
                 self._made = self._make()
-                self._until = time.monotonic() + self._seconds
+                self._until = monotonic() + self._seconds
             return self._made

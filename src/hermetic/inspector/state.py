@@ -11,6 +11,7 @@ from functools import partial
 from typing import Literal
 
 from .. import Database, Group, ScopeInfo, Snapshot, __version__
+from ..clock import monotonic
 from ..known import all_open
 from ..nearby.identity import command
 from ..redaction import redacted
@@ -186,7 +187,7 @@ class _Look:
             return self._ended(number)
         self.open.pools(self.id)
         live = self.open.scope(info)
-        known = seen_open(scope.root, time.monotonic())
+        known = seen_open(scope.root, monotonic())
         if known is None:
             known = _unwatched(info, live["tenant"], live["server"])
         told = ended(known, self.hide, _ALL)

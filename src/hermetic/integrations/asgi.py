@@ -9,12 +9,12 @@ import asyncio
 import contextlib
 import os
 import sys
-import time
 import weakref
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from ..clock import monotonic
 from ..errors import ConfigurationError, PoolTimeout, RolledBack, ScopeRefused
 from ..events import logger
 from ..flow import Flow
@@ -268,7 +268,7 @@ class RequestUnit:
         turns = self._units.turns()
         seconds = self._units.database.options.pool_timeout
         if self._until is not None:
-            seconds = min(seconds, self._until - time.monotonic())
+            seconds = min(seconds, self._until - monotonic())
         try:
             async with asyncio.timeout(seconds):
                 await turns.acquire()

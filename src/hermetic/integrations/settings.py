@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..checking import Checker
+from ..clock import monotonic
 from ..errors import InvalidOption, Outcome
 from ..flow import Flow
 from ..options import Retry, ScopeOptions
@@ -133,7 +133,7 @@ class WebOptions:
             if not wanted > 0:
                 raise ValueError(asked)
             seconds = min(seconds, wanted)
-        return time.monotonic() + seconds
+        return monotonic() + seconds
 
     def policy(self, endpoint: object, method: str) -> Retry | None:
         """The policy of a request, if it is safe to run it again."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..clock import monotonic
 from . import folder, wire
 
 # seconds that a process has for its answer
@@ -97,7 +97,7 @@ def ask(process: Process, question: dict[str, Any], patience: float = PATIENCE) 
 
     :return: ``None`` where there is no such process any more.
     """
-    until = time.monotonic() + patience
+    until = monotonic() + patience
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(patience)
         try:

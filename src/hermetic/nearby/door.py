@@ -12,7 +12,6 @@ import os
 import secrets
 import select
 import socket
-import time
 import weakref
 from collections.abc import Callable
 from importlib import import_module
@@ -21,6 +20,7 @@ from sys import is_finalizing
 from threading import RLock, Thread
 from typing import Any
 
+from ..clock import monotonic
 from ..events import logger
 from . import folder, wire
 from .identity import identity
@@ -206,9 +206,9 @@ class Door:
     def _talk(self, client: socket.socket) -> None:
         if not wire.is_trusted(client):
             return
-        question = wire.receive(client, wire.LONGEST_QUESTION, time.monotonic() + _COMES)
+        question = wire.receive(client, wire.LONGEST_QUESTION, monotonic() + _COMES)
         said = self._answer(question, self.databases())
-        wire.send(client, said, time.monotonic() + _TAKEN)
+        wire.send(client, said, monotonic() + _TAKEN)
 
 
 def _listening() -> tuple[socket.socket, Path]:

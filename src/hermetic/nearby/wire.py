@@ -9,8 +9,9 @@ import json
 import os
 import socket
 import struct
-import time
 from typing import Any
+
+from ..clock import monotonic
 
 LONGEST_QUESTION = 4096
 LONGEST_ANSWER = 64 * 1024 * 1024
@@ -56,7 +57,7 @@ def _exactly(connection: socket.socket, length: int, until: float) -> bytes:
 
 
 def _left(until: float) -> float:
-    left = until - time.monotonic()
+    left = until - monotonic()
     if left <= 0:
         raise TimeoutError("it took too long")
     return left

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import random
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from ..clock import monotonic
 from ..errors import (
     ConfigurationError,
     DatabaseClosed,
@@ -162,7 +162,7 @@ class Relaying:
     def _claim(self, session: Session, lease: str) -> Hand | float:
         """What is in hand now, or how long to wait for more."""
         # counted from before the database's clock is asked
-        until = time.monotonic() + self._lease
+        until = monotonic() + self._lease
         table = self.outbox.messages
         runs = claims.claim(session, table, lease, self._lease, self._batch)
         if runs:
@@ -188,7 +188,7 @@ class Relaying:
     ) -> tuple[int, set[int], float]:
         """Note it, and keep the rest for longer."""
         lost = self._note(session, lease, done)
-        until = time.monotonic() + self._lease
+        until = monotonic() + self._lease
         held = claims.renew(session, self.outbox.messages, lease, left, self._lease)
         return lost, held, until
 
@@ -206,7 +206,7 @@ class Relaying:
             )
 
     def _is_late(self, hand: Hand) -> bool:
-        return hand.until - time.monotonic() < self._lease / 2
+        return hand.until - monotonic() < self._lease / 2
 
     def _was_sent(self, hand: Hand, each: Claimed) -> None:
         hand.was_sent(each)
@@ -252,7 +252,7 @@ class Trying:
         """
         if isinstance(error, _HOPELESS) or not isinstance(error, _OF_THE_DATABASE):
             raise error
-        now = time.monotonic()
+        now = monotonic()
         if self._first is None:
             self._first = now
             log.warning(

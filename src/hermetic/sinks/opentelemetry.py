@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..checking import Checker
+from ..clock import monotonic_ns
 from ..errors import ConfigurationError, Outcome
 from ..seen import SeenScope, Step
 from ..watching.attaching import HasScopes
@@ -112,7 +113,7 @@ class Traces(Sink):
         self._known: dict[tuple[str, str | None, str | None], dict[str, Any]] = {}
 
     def opened(self, scope: ScopeView) -> _Mark:
-        offset = time.time_ns() - time.monotonic_ns()
+        offset = time.time_ns() - monotonic_ns()
         outer = contexts.get_current()
         place = self._place.attributes(None)
         attributes = {

@@ -13,6 +13,7 @@ from sqlalchemy.pool.base import _ConnectionRecord
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from ..checking import LONGEST
+from ..clock import monotonic
 from ..engine import Server
 from ..execution import known
 from ..fast.side import Side
@@ -154,7 +155,7 @@ class Bay(Server):
                 if first and self.special.deferrable is not None:
                     cursor.execute(self.special.deferrable)
                     self.deferrable = cursor.fetchone()[0] > 0
-                self.special.begin_sandbox(cursor, isolation, time.monotonic() + wait)
+                self.special.begin_sandbox(cursor, isolation, monotonic() + wait)
                 cursor.execute(f"SAVEPOINT {BASE}")
             finally:
                 cursor.close()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ..clock import monotonic
 from ..dialects.family import Begin, Family
 from ..dialects.mysql import MySQL
 from ..dialects.postgresql import PostgreSQL
@@ -178,7 +178,7 @@ class SandboxedSQLite(Sandboxed):
                 return
             except Exception as error:
                 busy = getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY")
-                if not busy or time.monotonic() >= until:
+                if not busy or monotonic() >= until:
                     raise
             self.bay.pause(_SLICE)
 

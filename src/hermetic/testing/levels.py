@@ -7,11 +7,11 @@ another, where their owner or their context says so; one after the other, where 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ..clock import monotonic
 from ..connection import ConnectionRecord, Transaction
 from ..dialects.family import Begin
 from ..errors import ReadOnlyScope
@@ -126,7 +126,7 @@ class Levels:
         record = known(dbapi)
         assert record is not None
         level = Level(record, begin)
-        until = time.monotonic() + self.timeout
+        until = monotonic() + self.timeout
         until = until if deadline is None else min(until, deadline)
         while True:
             waker = None
@@ -139,7 +139,7 @@ class Levels:
                 holder = self.stack[-1]
                 waker = self.turn.waker()
                 self.waiting.append(waker)
-            left = until - time.monotonic()
+            left = until - monotonic()
             if left > 0.0:
                 waker.wait(left)
             elif level.scope is not None and deadline is not None and deadline <= until:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import time
 import warnings
 import weakref
 from collections.abc import Callable, Container, Iterator
@@ -15,6 +14,7 @@ from typing import ParamSpec, Self, TypeVar
 from sqlalchemy.util import greenlet_spawn
 
 from ..checking import Checker
+from ..clock import monotonic
 from ..current import open_scope
 from ..database import Database
 from ..errors import InvalidOption
@@ -222,12 +222,12 @@ class Sandbox:
     def _begun(self) -> Bay:
         """A bay with its transaction begun; one whose connection died idle is replaced."""
         found = sandboxes_of(self.database)
-        until = time.monotonic() + self.wait
+        until = monotonic() + self.wait
         while True:
             bay = found.take(self._loop if self.asynchronous else None)
             fresh = bay.real is None
             try:
-                left = max(until - time.monotonic(), 0.0)
+                left = max(until - monotonic(), 0.0)
                 bay.begin_sandbox(self.name, self.isolation, left)
             except BaseException as error:
                 bay.shut()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter, deque
 from dataclasses import replace
 from types import TracebackType
 
+from ..clock import monotonic
 from ..errors import ConfigurationError
 from ..registry import Registry
 from ..seen import SeenScope, Step
@@ -87,7 +87,7 @@ class Record:
         return tuple(step for scope in self.scopes for step in scope.steps)
 
     def _still_open(self) -> tuple[SeenScope, ...]:
-        now = time.monotonic()
+        now = monotonic()
         told = (seen_open(scope, now) for scope in list(self._registry.scopes.values()))
         return tuple(self._cut(each) for each in told if each is not None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from ..clock import monotonic
 from ..registry import Scope
 from ..seen import SeenScope, Step
 from ..trace import Trace
@@ -12,7 +13,7 @@ from ..trace import Trace
 
 def seen(trace: Trace) -> SeenScope:
     """Of a scope that has ended."""
-    offset = time.time() - time.monotonic()
+    offset = time.time() - monotonic()
     return _of(
         trace,
         outcome=trace.outcome,

@@ -12,6 +12,7 @@ from threading import RLock
 from typing import Any
 
 from ..boundary import Entry
+from ..clock import monotonic
 from ..events import Found, emit, logger
 from ..owner import Owner
 from ..place import user_frame
@@ -118,7 +119,7 @@ class Watcher:
             trace.meet(scope.connection)  # it was open before anybody watched
         if not self._armed:
             self._armed = True
-            _watchdog.arm(time.monotonic() + self.options.every, self._alarm)
+            _watchdog.arm(monotonic() + self.options.every, self._alarm)
             if self.at_work is not None:
                 self.at_work()
         if scope.parent is not None and scope.entry in _INDEPENDENT:
@@ -243,7 +244,7 @@ class Watcher:
 
     def look(self) -> None:
         """Look at everything that is open, as happens by itself every ``every`` seconds."""
-        self._look(time.monotonic())
+        self._look(monotonic())
         self.count()
 
     def count(self) -> None:
@@ -322,7 +323,7 @@ class Watcher:
 
     def open(self) -> tuple[SeenScope, ...]:
         """The scopes that are open, the oldest first, with their statements so far."""
-        now = time.monotonic()
+        now = monotonic()
         told = (seen_open(scope, now) for scope in list(self.registry.scopes.values()))
         return tuple(each for each in told if each is not None)
 
@@ -335,7 +336,7 @@ class Watcher:
     def by_name(self) -> dict[str, Series]:
         """The last hour of each name of scopes."""
         self.count()
-        since = time.monotonic() - _NAME_WIDTH * _NAME_LENGTH
+        since = monotonic() - _NAME_WIDTH * _NAME_LENGTH
         with self._lock:
             return {name: line.total(since) for name, line in self._names.items()}
 
@@ -345,12 +346,12 @@ class Watcher:
         :return: of each stretch that had scopes the Unix time of its beginning, and its Series.
         """
         self.count()
-        offset = time.time() - time.monotonic()
+        offset = time.time() - monotonic()
         with self._lock:
             line = self._whole if name is None else self._names.get(name)
             if line is None:
                 return ()
-            since = time.monotonic() - 3600.0
+            since = monotonic() - 3600.0
             found = []
             for at, series in line.points(since):
                 copy = Series()
