@@ -9,7 +9,7 @@ from typing import Any
 from .dialects.drivers import driver_of, url_for
 from .engine import Server
 from .errors import ConfigurationError
-from .fast.switch import OFF
+from .fast.switch import FLUSH_OFF, OFF
 from .options import DatabaseOptions
 from .redaction import is_secret, redacted
 
@@ -20,7 +20,7 @@ def explain(server: Server, options: DatabaseOptions, name: str) -> str:
         f"Database {name!r}",
         f"  url: {redacted(server.url)}",
         f"  family: {server.family.name}",
-        f"  fast paths: {'on' if OFF is None else f'off: {OFF}'}",
+        f"  fast paths: {_fast_paths()}",
     ]
     lines += [
         f"  {field.name}: {_shown(field.name, getattr(options, field.name))}"
@@ -35,6 +35,12 @@ def explain(server: Server, options: DatabaseOptions, name: str) -> str:
     for asynchronous, world in ((False, "threads"), (True, "asyncio")):
         lines += _world(server, options, world, asynchronous=asynchronous)
     return "\n".join(lines)
+
+
+def _fast_paths() -> str:
+    if OFF is not None:
+        return f"off: {OFF}"
+    return "on" if FLUSH_OFF is None else f"on, but for writing: {FLUSH_OFF}"
 
 
 def _world(

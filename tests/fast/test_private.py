@@ -7,12 +7,19 @@ import sys
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 
-from hermetic.fast import private
+from hermetic.fast import private, private_flush, unread
+from hermetic.fast.as_read import DIGESTS
+from hermetic.release import NO_FAST_PATHS
+
+pytestmark = pytest.mark.skipif(NO_FAST_PATHS is not None, reason="there are no fast paths")
 
 
 def test_this_release_is_as_it_was_read() -> None:
     assert private.problem() is None
+    assert private_flush.why_off() is None
+    assert unread.problem() is None
 
 
 _PROGRAM = """
@@ -41,6 +48,8 @@ with Session(engine) as session:
 with Session(engine) as session:
     print(len(session.scalars(select(User)).all()), len(session.rows(select(User), into=Row)))
 print(sorted(name for name in counts if name.startswith("rows:")))
+from hermetic import Database
+print(Database("sqlite://").explain().partition("fast paths: ")[2].partition(chr(10))[0])
 """
 
 CHANGES = {
@@ -70,7 +79,108 @@ def test_a_changed_sqlalchemy_turns_them_off_with_one_warning(change: str) -> No
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
 
-    assert done.stdout.splitlines() == [str(warned), "9 9", counted], done.stderr
+    *rest, told = done.stdout.splitlines() or [""]
+    assert rest == [str(warned), "9 9", counted], done.stderr
+    assert told.startswith("off: SQLAlchemy" if warned else "on")
+
+
+# ---------------------------------------------------------------- a release that nobody has read
+
+_UNREAD = """place.__version__ = "2.1.99"
+place.__file__ = {file!r}"""
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    """A copy of what is looked at of SQLAlchemy, to change."""
+    whole = Path(sqlalchemy.__file__).parent
+    for file in DIGESTS:
+        copy = tmp_path / "sqlalchemy" / file
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text((whole / file).read_text(encoding="utf-8"), encoding="utf-8")
+    return tmp_path / "sqlalchemy"
+
+
+def _told(sources: Path) -> list[str]:
+    line = _UNREAD.format(file=str(sources / "__init__.py"))
+    program = _PROGRAM.format(place="sqlalchemy", change=line)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+newest_read = pytest.mark.skipif(
+    sqlalchemy.__version__ != unread.READ[-1], reason="the digests are of another release"
+)
+
+
+@newest_read
+@pytest.mark.slow
+def test_where_all_is_as_it_was_they_are_on(sources: Path) -> None:
+    session = sources / "orm" / "session.py"
+    # what they do not stand in for
+    changed = session.read_text(encoding="utf-8").replace("def enable_relationship_", "def other_")
+    session.write_text(f"# a new head\n{changed}", encoding="utf-8")
+
+    assert _told(sources) == ["0", "9 9", "['rows:fast']", "on"]
+
+
+@newest_read
+@pytest.mark.slow
+def test_where_what_they_stand_in_for_has_changed_they_are_off(sources: Path) -> None:
+    session = sources / "orm" / "session.py"
+    text = session.read_text(encoding="utf-8")
+    changed = text.replace("flush_context = UOWTransaction(self)", "flush_context = other(self)")
+    assert changed != text
+    session.write_text(changed, encoding="utf-8")
+
+    *rest, told = _told(sources)
+
+    assert rest == ["1", "9 9", "['rows:aside:result']"]
+    assert told.startswith("off: SQLAlchemy 2.1.99 is not what they were made for")
+    assert "orm/session.py: Session._flush" in told
+
+
+@pytest.mark.slow
+def test_where_there_are_no_sources_they_are_off(tmp_path: Path) -> None:
+    assert _told(tmp_path)[0] == "1"
+    assert "not there to look at" in _told(tmp_path)[-1]
+
+
+def test_a_function_is_told_from_others_by_its_class() -> None:
+    text = """
+def first(
+    a,
+):
+    def inner():
+        pass
+
+    return a
+
+class Outer:
+    @property
+    def first(self): ...
+    class Inner:
+        async def first(self):
+            # what is said is a part of it
+
+            return 1
+    x = 1
+    def last(self):
+        return 2
+# the end
+"""
+    blocks = unread.blocks_of(text)
+
+    assert list(blocks) == ["first", "Outer.first", "Outer.Inner.first", "Outer.last"]
+    assert blocks["first"].splitlines()[-1] == "    return a"
+    assert blocks["Outer.Inner.first"].splitlines()[1:] == [
+        "            # what is said is a part of it",
+        "            return 1",
+    ]
+    assert blocks["Outer.last"].endswith("return 2")
 
 
 # ---------------------------------------------------------------- a name that is gone
@@ -108,6 +218,7 @@ class Pet(Base):
 class Row(NamedTuple):
     id: int
 db = Database("sqlite:///{folder}/main.db")
+print("fast paths: on" + chr(10) in db.explain())
 Base.metadata.create_all(db.engine)
 with db.session() as s:
     s.add_all(User(name="old", pets=[Pet()]) for _ in range(4))
@@ -119,6 +230,10 @@ with db.session() as s:
 with db.session(readonly=True) as s:
     users = s.scalars(select(User).options(selectinload(User.pets))).all()
     print([user.name for user in users], len(s.rows(select(User.id), into=Row)))
+with db.session() as s:
+    pets = [{{"user_id": 1}}] * 3
+    print(s.insert_many(Pet, pets), s.insert_many(Pet, pets, returning=[Pet.id]))
+    print(s.update_many(Pet, [{{"id": 9, "user_id": 2}}]), s.get(Pet, 9).user_id)
 async def main():
     async with db.session() as s:
         s.add(User(name="async"))
@@ -157,9 +272,11 @@ def test_a_name_that_is_gone_turns_them_off_and_all_else_works(
     first, *rest = done.stdout.splitlines() or [""]
     assert first.startswith(warning), done.stderr
     assert gone in first
-    assert rest == ["1 4", "['old', 'new', 'old', 'old', 'nested'] 5", "async", "async"], (
-        done.stderr
-    )
+    assert rest == [
+        "False",
+        *("1 4", "['old', 'new', 'old', 'old', 'nested'] 5"),
+        *("3 [(8,), (9,), (10,)]", "1 2", "async", "async"),
+    ], done.stderr
 
 
 _WITHOUT_GREENLET = """

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Column, types
 from sqlalchemy.engine.processors import to_float
 
-from ..fast.private_flush import CALLED, NO_DEFAULT, default_of
+from ..fast.defaults import CALLED, NO_DEFAULT, default_of
 from ..row_errors import InvalidRow
 from .given import Run
 

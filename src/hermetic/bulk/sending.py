@@ -17,7 +17,7 @@ from ..dialects.writing import goes_one_by_one, survives_refusal
 from ..execution import known
 from ..fast.over import Sending, why_not_connection
 from ..fast.private_flush import shortened, why_not_compiled
-from ..fast.switch import ON
+from ..fast.switch import FLUSH_OFF, ON
 from ..touched import note
 from .columns import in_order, is_straight
 from .copying import Copying
@@ -292,7 +292,7 @@ class Sender:
 
 
 def _why_aside(session: Any, connection: Any) -> str | None:
-    if not ON:
+    if not ON or FLUSH_OFF is not None:
         return "off"
     if session.execution_options:
         return "execution options"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..dialects.drivers import UNSOUND, numbers, oldest_sound
-from ..release import NO_FAST_PATHS
+from ..fast.switch import OFF
 from .checks import Checks, Sign, option
 from .client import PIPELINES, ClientFacts, variables
 from .findings import Severity
@@ -114,7 +114,7 @@ def _sqlalchemy(seen: ClientFacts) -> Iterator[Sign]:
 def _fast(seen: ClientFacts) -> Iterator[Sign]:
     if not seen.fast:
         changed = "the SQLAlchemy installed is not what they were made for"
-        told = " and ".join(variables()) or NO_FAST_PATHS or changed
+        told = " and ".join(variables()) or OFF or changed
         yield Sign(told, "the environment without HERMETIC_DISABLE_FAST, or another SQLAlchemy")
 
 

@@ -7,7 +7,6 @@ bookkeeping and errors are those of SQLAlchemy.
 
 from __future__ import annotations
 
-import warnings
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from operator import attrgetter
@@ -18,14 +17,13 @@ from weakref import WeakKeyDictionary
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.util import safe_reraise
 
-from . import private_flush
 from .bookkeeping import close_work
 from .counts import count
 from .lane import lane_of
 from .listening import is_heard
 from .private_flush import ACTIVE
 from .sending import see_through, statements_of
-from .switch import ON
+from .switch import FLUSH_OFF, ON
 from .write_order import in_order
 from .write_plan import Plan, plan_of
 
@@ -38,14 +36,6 @@ _VALUES = frozenset(
 )
 _MISSING: Any = object()
 _insert_order = attrgetter("insert_order")
-
-_off = private_flush.why_off()
-if _off is not None and ON:
-    warnings.warn(
-        f"hermetic writes through SQLAlchemy's own unit of work, which is slower: {_off}.",
-        RuntimeWarning,
-        stacklevel=2,
-    )
 
 
 class Work:
@@ -81,7 +71,7 @@ def flush(session: Any) -> bool:
 
 def is_off(session: Any) -> bool:
     """Whether flushes are SQLAlchemy's at all, or this one is inside another."""
-    return not ON or _off is not None or bool(session._flushing)
+    return not ON or FLUSH_OFF is not None or bool(session._flushing)
 
 
 def planned(session: Any) -> list[Work] | str:

@@ -1,7 +1,7 @@
 """The private parts of SQLAlchemy that the fast paths stand on. They are imported here alone.
 
-SQLAlchemy 2.1.7 to 2.1.9 were read for them. ``problem`` looks for their shapes when hermetic is
-imported; where one is missing, the fast paths stay off, and everything is SQLAlchemy's own.
+Which releases were read for them is in ``unread``. ``problem`` looks for their shapes when hermetic
+is imported; where one is missing, the fast paths stay off, and everything is SQLAlchemy's own.
 """
 
 from __future__ import annotations
@@ -50,7 +50,6 @@ from sqlalchemy.util import EMPTY_DICT
 from sqlalchemy.util import immutabledict as immutable
 
 __all__ = [
-    "CHECKED",
     "CHUNKS_CELLS",
     "COMPILE_OPTIONS",
     "EMPTY_DICT",
@@ -121,7 +120,6 @@ forget_proxy: Any = ReversibleProxy._target_gced
 
 load_for_state: Any = LazyLoader._load_for_state
 
-CHECKED = "2.1.7 to 2.1.9"
 # what a statement that was executed has of options by which it was compiled
 COMPILE_OPTIONS: Any = ORMCompileState.default_compile_options
 STATE_ATTR: str = base.DEFAULT_STATE_ATTR

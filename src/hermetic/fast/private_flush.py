@@ -1,8 +1,8 @@
 """The private parts of SQLAlchemy that the fast flush stands on, read in one place.
 
-Checked on 2.1.7 to 2.1.9. ``why_off`` says what a release has changed; the flush is then
-SQLAlchemy's own, after one warning. ``flush`` and its neighbours touch, without asking here again,
-the attributes that are listed in ``TOUCHED``.
+``why_off`` says what a release has changed; the flush is then SQLAlchemy's own, after one warning.
+``flush`` and its neighbours touch, without asking here again, the attributes that are listed in
+``TOUCHED``.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Column, ColumnDefault, Table, orm, sql
+from sqlalchemy import Column, Table, orm, sql
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.orm import MANYTOONE, ClassManager, Mapper, SessionTransaction, unitofwork
 from sqlalchemy.orm.identity import IdentityMap
 from sqlalchemy.orm.session import SessionTransactionState
 from sqlalchemy.orm.state import InstanceState
+
+from .defaults import default_of
 
 ACTIVE = SessionTransactionState.ACTIVE
 # as errors name a statement of many rows: a string that is shortened where it is shown
@@ -57,6 +59,14 @@ TOUCHED: tuple[tuple[Any, str, Sequence[str] | None], ...] = (
     (Mapper, "_prefer_eager_defaults", ("self", "dialect", "table")),
     (Mapper, "_memo", ("self", "key", "callable_")),
     (unitofwork.UOWTransaction, "finalize_flush_changes", ("self",)),
+    (
+        sql.ClauseElement,
+        "_compile_w_cache",
+        (
+            *("self", "dialect", "compiled_cache", "column_keys", "for_executemany"),
+            *("schema_translate_map", "kw"),
+        ),
+    ),
 )
 
 
@@ -102,33 +112,6 @@ def _weak_keys_differ() -> str | None:
         return "WeakKeyDictionary works otherwise"
     del key
     return "WeakKeyDictionary does not forget" if known else None
-
-
-# ---------------------------------------------------------------- defaults
-
-
-def _wrapped_code() -> set[Any]:
-    """The code of what SQLAlchemy makes of a callable default that takes no context."""
-    defaults: list[Any] = [ColumnDefault(lambda: 1), ColumnDefault(dict)]
-    return {default.arg.__code__ for default in defaults}
-
-
-_CONTEXT_FREE = _wrapped_code()
-
-NO_DEFAULT, SCALAR, CALLED = 0, 1, 2
-
-
-def default_of(default: Any) -> tuple[int, Any] | None:
-    """Kind and argument of a client-side default; ``None`` for one that is not understood."""
-    if default is None:
-        return NO_DEFAULT, None
-    if default.is_clause_element or default.is_sequence or getattr(default, "is_sentinel", False):
-        return None
-    if default.is_scalar:
-        return SCALAR, default.arg
-    if default.is_callable and getattr(default.arg, "__code__", None) in _CONTEXT_FREE:
-        return CALLED, default.arg
-    return None
 
 
 # ---------------------------------------------------------------- mappers

@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 from sqlalchemy.orm.exc import FlushError, StaleDataError
 
 from .bulk_insert import insert_with_keys
+from .defaults import CALLED
 from .lane import Lane, send
-from .private_flush import CALLED
 from .write_plan import GIVEN, LASTROWID, RETURNED, Plan, Statement
 
 # a statement, its parameters, and whether they are those of many rows

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy.orm import MANYTOONE, ONETOMANY
 
 from . import private_flush as private
+from .defaults import default_of
 
 # where the key of an inserted row comes from
 GIVEN, LASTROWID, RETURNED = 0, 1, 2
@@ -233,7 +234,7 @@ class Plan:
         props = dict(zip(self.columns, self.props, strict=True))
         defaults = {column.key: index for index, column in enumerate(prefetch)}
         found = [
-            private.default_of(column.default if statement.insert else column.onupdate)
+            default_of(column.default if statement.insert else column.onupdate)
             for column in prefetch
         ]
         unknown = set(statement.names) - set(sources) - set(defaults)
