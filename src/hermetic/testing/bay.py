@@ -21,6 +21,7 @@ from ..gate import Gate
 from ..options import DatabaseOptions, Isolation
 from ..place import Place, user_frame
 from ..pool import demanded
+from .errors import SandboxBusy
 from .families import sandboxed
 from .levels import BASE, Levels
 from .turns import TaskTurn, ThreadTurn
@@ -161,8 +162,10 @@ class Bay(Server):
                 cursor.close()
             self.isolation = isolation or type(self.family).default_isolation
             self.levels.start_anew(name)
-        except BaseException:
+        except BaseException as error:
             self.spoilt = True
+            if isinstance(error, Exception) and self.special.is_taken(error):
+                raise _busy(name, self.owner.database.name) from error
             raise
         finally:
             fairy.close()
@@ -235,6 +238,16 @@ class Bay(Server):
         anchor, self._anchor = self._anchor, None
         if anchor is not None:
             anchor.close()
+
+
+def _busy(name: str, database: str) -> SandboxBusy:
+    return SandboxBusy(
+        f"Sandbox {name!r} could not begin: Database {database!r} has one writer at a time, and "
+        "another has it still.",
+        sandbox=name,
+        hint="It waits for another test, of this process or another one, to end its sandbox or its "
+        "transaction; sandbox(…, wait=…) says how long.",
+    )
 
 
 def _options(options: DatabaseOptions) -> DatabaseOptions:

@@ -66,6 +66,7 @@ class SandboxBusy(SandboxError):
     """A scope waited for another one of the same sandbox, which did not end in time.
 
     A sandbox has one connection: independent scopes of several threads or tasks take turns on it.
+    Or a sandbox waited for another one, where the database has one writer at a time (SQLite).
     At once, where a signal handler has interrupted the statement that it would wait for.
     """
 

@@ -41,6 +41,8 @@ class Sandboxed(Family):
     aborts: ClassVar[bool] = False
     # whether the server keeps a savepoint read-only that was told to be, and its end ends that
     seals: ClassVar[bool] = False
+    # whether one sandbox at a time can be open on a database
+    alone: ClassVar[bool] = False
     # what tells whether constraints are checked at a COMMIT, which never comes here
     deferrable: ClassVar[str | None] = None
 
@@ -114,6 +116,10 @@ class Sandboxed(Family):
         """
         cursor.execute("BEGIN")
 
+    def is_taken(self, error: Exception) -> bool:
+        """Whether it did not begin because another one has the database."""
+        return False
+
     def turned(self, *, readonly: bool) -> tuple[str, ...]:
         """What keeps the innermost savepoint from writing, or lets it."""
         return ()
@@ -171,14 +177,18 @@ class SandboxedMySQL(Sandboxed):
 class SandboxedSQLite(Sandboxed):
     """SQLite: one sandbox at a time on one file, since there is one writer at a time."""
 
+    alone: ClassVar[bool] = True
+
+    def is_taken(self, error: Exception) -> bool:
+        return getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY")
+
     def begin_sandbox(self, cursor: Any, isolation: Isolation | None, until: float) -> None:
         while True:
             try:
                 cursor.execute("BEGIN IMMEDIATE")
                 return
             except Exception as error:
-                busy = getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY")
-                if not busy or monotonic() >= until:
+                if not self.is_taken(error) or monotonic() >= until:
                     raise
             self.bay.pause(_SLICE)
 

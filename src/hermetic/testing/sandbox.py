@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import threading
 import warnings
 import weakref
 from collections.abc import Callable, Container, Iterator
 from types import TracebackType
-from typing import ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, Protocol, Self, TypeVar
 
 from sqlalchemy.util import greenlet_spawn
 
@@ -31,6 +32,13 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+class Portal(Protocol):
+    """What calls coroutine functions in an event loop of another thread, and waits."""
+
+    def call(self, func: Callable[..., Any], /, *args: Any) -> Any:
+        """What the function has returned, or raised."""
+
+
 class Sandbox:
     """What ``sandbox(db)`` gives: a block, for ``with`` or ``async with``.
 
@@ -50,6 +58,9 @@ class Sandbox:
         self._bay: Bay | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._around: Membership | None = None
+        # where it was opened: by which thread, and in which loop that was running, if any
+        self._thread = 0
+        self._opened_in: asyncio.AbstractEventLoop | None = None
         self._cleanup = database.options.cleanup_timeout
         # whether its end was told to somebody already
         self._told = False
@@ -96,6 +107,35 @@ class Sandbox:
             return context.copy().run(function, *args, **kwargs)
 
         return inside
+
+    @contextlib.contextmanager
+    def through(self, portal: Portal | None) -> Iterator[Self]:
+        """A block of this thread's, inside a sandbox of the event loop that a portal leads to.
+
+        For tests that call an application of asyncio from a thread, as by Starlette's TestClient::
+
+            with TestClient(app) as client, sandbox(db).through(client.portal):
+                client.post("/users/ann")
+
+        :param portal: anyio's blocking portal, or what calls in its way.
+        :raises SandboxError: there is none, as before a TestClient's block.
+        """
+        if portal is None:
+            raise SandboxError(
+                f"Sandbox {self.name!r} has no event loop to be opened in.",
+                sandbox=self.name,
+                hint="A TestClient has one inside its block: with TestClient(app) as client.",
+            )
+        portal.call(self.__aenter__)
+        left: tuple[Any, Any, Any] = (None, None, None)
+        try:
+            with self.enter():
+                yield self
+        except BaseException as error:
+            left = (type(error), error, error.__traceback__)
+            raise
+        finally:
+            portal.call(self.__aexit__, *left)
 
     def _check_open(self) -> None:
         if not self.is_open:
@@ -153,7 +193,7 @@ class Sandbox:
         try:
             self.check(but=but)
         except SandboxError as problem:
-            error.add_note(str(problem))
+            _add(error, problem)
 
     # ------------------------------------------------------------ threads
 
@@ -225,6 +265,7 @@ class Sandbox:
         until = monotonic() + self.wait
         while True:
             bay = found.take(self._loop if self.asynchronous else None)
+            self._check_alone(bay)
             fresh = bay.real is None
             try:
                 left = max(until - monotonic(), 0.0)
@@ -235,6 +276,29 @@ class Sandbox:
                     raise
             else:
                 return bay
+
+    def _check_alone(self, bay: Bay) -> None:
+        """:raises SandboxError: it would wait for one that cannot end meanwhile."""
+        found = sandboxes_of(self.database)
+        around = found.around(asynchronous=self.asynchronous)
+        other = next(around, None) if bay.special.alone else None
+        if other is None:
+            return
+        found.give_back(bay)
+        raise SandboxError(
+            f"Sandbox {self.name!r} cannot begin inside of {other.name!r}: Database "
+            f"{self.database.name!r} has one writer at a time, and would wait for ever.",
+            sandbox=self.name,
+            hint="Here a test has one sandbox, of threads or of asyncio. Several examples of one "
+            "test open one each, without a fixture's around them.",
+        )
+
+    def waits_for_here(self, *, asynchronous: bool) -> bool:
+        """Whether it cannot end while code waits here, in the way of its world."""
+        if self._thread != threading.get_ident():
+            return False
+        blocks = not asynchronous or self._opened_in is None
+        return blocks or self._opened_in is not asyncio._get_running_loop()
 
     def _check_no_scope(self) -> None:
         scope = open_scope(self.database.registry)
@@ -249,6 +313,8 @@ class Sandbox:
 
     def _opened(self, bay: Bay) -> None:
         self._bay = bay
+        self._thread = threading.get_ident()
+        self._opened_in = asyncio._get_running_loop()
         self._told = False
         self.scopes.clear()
         self._around = memberships.get()
@@ -298,10 +364,16 @@ class Sandbox:
             problem = bay.levels.ended()
         if problem is not None and error is None:
             raise problem
-        if problem is not None and error is not None and problem is not error:
-            error.add_note(str(problem))
+        if problem is not None and error is not None:
+            _add(error, problem)
         for text in bay.levels.warnings:
             warnings.warn(text, SandboxWarning, stacklevel=3)
+
+
+def _add(error: BaseException, problem: SandboxError) -> None:
+    """Tell of a problem beside an error, unless that has told it."""
+    if str(problem) != str(error):
+        error.add_note(str(problem))
 
 
 def _is_idle(owner: Owner) -> bool:

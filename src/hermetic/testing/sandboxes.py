@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
+from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -197,6 +198,18 @@ class Sandboxes:
         with self._lock:
             self._free.setdefault(bay.loop, []).append(bay)
         return True
+
+    def around(self, *, asynchronous: bool) -> Iterator[Sandbox]:
+        """The open ones of this Database that do not end while code waits here."""
+        member = memberships.get()
+        while member is not None:
+            found = member.sandbox
+            if found is not None and found.database is self.database and found.is_open:
+                yield found
+            member = member.around
+        with self._lock:
+            known = list(self._open.values())
+        yield from (each for each in known if each.waits_for_here(asynchronous=asynchronous))
 
     def opened(self, sandbox: Sandbox) -> None:
         """From here on scopes ask which sandbox they are in."""
