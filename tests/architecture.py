@@ -21,6 +21,7 @@ LAYERS: Final[Mapping[str, int]] = {
     "clock": 0,
     "configuration": 0,
     "errors": 0,
+    "error_pages": 0,
     "events": 0,
     "faults": 0,
     "options": 0,

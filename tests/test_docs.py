@@ -7,14 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from hermetic import errors, frame_errors, row_errors, seen, shard_errors
-from hermetic.cache import away
-from hermetic.testing import errors as testing_errors
 from tests.databases import FamilyUrl
 from tests.documents import ROOT, WRITTEN_URL, PageRun, Rotten, blocks_of, pages, selected
 
 _PAGES = pages()
-_ENTRY = re.compile(r"^### (\w+)\n\n(.*?)(?=^##|\Z)", re.MULTILINE | re.DOTALL)
 _PRIVATE_PART = re.compile(r"^\| `(\w+)` \| ((?:`\w+`(?:, )?)+) \|", re.MULTILINE)
 _LINK = re.compile(r"\]\((?!https?://|#|mailto:)([^)#\s]+)")
 
@@ -60,21 +56,6 @@ def test_links_between_pages_lead_somewhere() -> None:
     ]
 
     assert dead == []
-
-
-def test_every_error_has_its_entry_and_every_entry_its_error() -> None:
-    classes = {
-        name
-        for module in (errors, row_errors, frame_errors, shard_errors, seen, away, testing_errors)
-        for name, value in vars(module).items()
-        if isinstance(value, type) and issubclass(value, errors.HermeticError)
-    }
-
-    entries = dict(_ENTRY.findall((ROOT / "docs" / "errors.md").read_text(encoding="utf-8")))
-
-    assert entries.keys() == classes
-    parts = ("**What happened:** ", "**Typical cause:** ", "**What to do:** ")
-    assert [name for name, text in entries.items() if any(p not in text for p in parts)] == []
 
 
 def test_the_private_parts_of_sqlalchemy_that_design_names_are_touched_where_it_says() -> None:

@@ -141,6 +141,26 @@ def test_what_must_be_compiled_says_so_in_the_pure_form(installed: Path) -> None
     assert "HERMETIC_REQUIRE_COMPILED is set, and hermetic." in done.stderr
 
 
+def test_the_wheel_has_the_pages_of_errors_word_for_word(installed: Path) -> None:
+    done = with_the_wheel(installed, "-m", "hermetic.cli", "error", "hermetic.frames.UnfitValue")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.rstrip() in (SOURCE / "hermetic" / "commands" / "errors.txt").read_text(
+        encoding="utf-8"
+    )
+    assert done.stdout.startswith("hermetic.UnfitValue, a HermeticError and a ValueError\n")
+
+
+def test_the_smoke_test_misses_the_pages_of_errors(installed: Path, tmp_path: Path) -> None:
+    without = tmp_path / "site-packages"
+    shutil.copytree(installed, without)
+    (without / "hermetic" / "commands" / "errors.txt").unlink()
+
+    done = with_the_wheel(without, str(ROOT / "tools" / "smoke.py"), "--pure")
+
+    assert (done.returncode, done.stderr) == (1, "hermetic error prints no page\n")
+
+
 def test_it_is_imported_without_a_warning_by_the_strictest_python(installed: Path) -> None:
     done = with_the_wheel(installed, "-W", "error", "-X", "dev", "-c", "import hermetic")
 

@@ -2,7 +2,7 @@
 
 A generated part stands between `<!-- generated: name -->` and `<!-- end -->`. Without arguments all
 of them are written anew; with `--check` nothing is written, and the files that would change are
-named.
+named. The pages of errors that come with the package are written too.
 
     python -m tools.generate_docs [--check]
 """
@@ -27,6 +27,7 @@ from hermetic.integrations.tasks import TaskOptions
 from hermetic.options import RETRYABLE_KINDS
 from tests.architecture import LAYERS, PACKAGE
 from tests.fire.hermitage import anomalies_table, isolation_table
+from tools import error_pages
 from tools.ledger import Ledger, Mark
 
 ROOT: Final = Path(__file__).parents[1]
@@ -54,6 +55,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing, name what is stale")
     check = parser.parse_args(arguments).check
     stale = [page for page in sorted(DOCS.glob("*.md")) if _refresh(page, write=not check)]
+    if _write(error_pages.PAGES, error_pages.written(), write=not check):
+        stale.append(error_pages.PAGES)
     if check and stale:
         names = ", ".join(str(page.relative_to(ROOT)) for page in stale)
         sys.stderr.write(f"stale: {names}; run: python -m tools.generate_docs\n")
@@ -62,10 +65,14 @@ def main(arguments: list[str]) -> int:
 
 
 def _refresh(page: Path, *, write: bool) -> bool:
-    before = page.read_text(encoding="utf-8")
-    after = refreshed(before)
+    return _write(page, refreshed(page.read_text(encoding="utf-8")), write=write)
+
+
+def _write(file: Path, after: str, *, write: bool) -> bool:
+    """Whether a file is not as it should be; it is afterwards, if it is to be written."""
+    before = file.read_text(encoding="utf-8") if file.exists() else None
     if write and after != before:
-        page.write_text(after, encoding="utf-8")
+        file.write_text(after, encoding="utf-8")
     return after != before
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import subprocess
 import sys
 import tempfile
 import warnings
@@ -70,6 +71,12 @@ async def _names_async(url: str) -> list[Any]:
         return list(await session.scalars("SELECT name FROM users"))
 
 
+def page(name: str) -> str:
+    """What the command prints of an error: its page has to be in the package."""
+    command = [sys.executable, "-m", "hermetic.cli", "error", name]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
 def main(arguments: list[str]) -> int:
     import hermetic
 
@@ -88,6 +95,8 @@ def main(arguments: list[str]) -> int:
         found = work(f"sqlite:///{folder}/smoke.db")
     if found != ["ann", "ann"]:
         problems.append(f"what was written is {found}")
+    if not page("hermetic.errors.NoScope").startswith("hermetic.NoScope, a ScopeError\n"):
+        problems.append("hermetic error prints no page")
     for problem in problems:
         sys.stderr.write(f"{problem}\n")
     sys.stdout.write(f"hermetic {hermetic.__version__} {' '.join(arguments)}: ")

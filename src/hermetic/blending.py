@@ -68,6 +68,9 @@ def fault_error(
     copy = blended.__new__(blended)
     copy.args = error.args
     copy.__dict__.update(error.__dict__)
+    # somebody else's notes, if there are any, come after our own
+    for note in copy.__dict__.pop("__notes__", ()):
+        copy.add_note(note)
     if error.hide_parameters:
         # not in the text, and not in a pickle either
         copy.__dict__["params"] = None

@@ -6,14 +6,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from . import HermeticError
-from .commands import recover, relay
+from . import ConfigurationError, HermeticError
+from .commands import pages, recover, relay
 from .doctor import command as doctor
 from .inspector import command as inspector
 from .terminal import listing, top
 
 # each has ``add``, which tells of its arguments, and what runs it
-_COMMANDS = (doctor, inspector, listing, recover, relay, top)
+_COMMANDS = (doctor, pages, inspector, listing, recover, relay, top)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,9 +25,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = given.run(given)
     except (HermeticError, ImportError) as error:
-        sys.stderr.write(f"hermetic: {error}\n")
+        sys.stderr.write(f"hermetic: {error}\n{_further(error)}")
         return 2
     return code
+
+
+def _further(error: BaseException) -> str:
+    """An error's notes, which nobody sees without a traceback."""
+    # as itself it is a command's own, of which the hint has said all
+    if type(error) is ConfigurationError:
+        return ""
+    return "".join(f"{note}\n" for note in getattr(error, "__notes__", ()))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -229,6 +229,9 @@ def again(error: BaseException, *, depth: int = 3) -> BaseException:
     copy = type(error).__new__(type(error), *error.args)
     copy.args = error.args
     copy.__dict__.update(error.__dict__)
+    if "__notes__" in copy.__dict__:
+        # what becomes of one of them is nothing of the others
+        copy.__notes__ = list(copy.__notes__)
     if error.__cause__ is not None and depth:
         copy.__cause__ = again(error.__cause__, depth=depth - 1)
     return copy

@@ -51,6 +51,7 @@ from typing import Any, ClassVar
 
 from sqlalchemy.orm import exc as orm_exc
 
+from .error_pages import Notes, Page
 from .faults import Fault, FaultKind
 from .proof import CommitProof
 
@@ -86,8 +87,12 @@ class HermeticError(Exception):
     """Base of everything hermetic raises.
 
     ``message`` says what happened, ``scope`` to which scope (``None`` where there is none), and
-    ``hint`` what to do next. Every subclass keeps its data as attributes and survives pickling.
+    ``hint`` what to do next. ``page`` is the name of what ``hermetic error`` prints, as the first
+    note says. Every subclass keeps its data as attributes and survives pickling.
     """
+
+    page = Page()
+    __notes__ = Notes()
 
     def __init__(self, message: str, *, scope: ScopeRef | None = None, hint: str = "") -> None:
         super().__init__(message)
@@ -230,9 +235,7 @@ class TenantRequired(ScopeRefused):
 
 
 class ForeignTenant(ScopeError):
-    """An object of one tenant in the scope of another. ``tenant`` is the scope's, ``owner`` the
-    object's; ``None`` is nobody.
-    """
+    """An object of one tenant, ``owner``, in a scope of another, ``tenant``; ``None`` is nobody."""
 
     def __init__(
         self,
@@ -249,9 +252,7 @@ class ForeignTenant(ScopeError):
 
 
 class UnprotectedTenants(HermeticError):
-    """The policies of row-level security do not bind the role that has connected. ``role`` is its
-    name.
-    """
+    """Row-level security does not bind the role that has connected. ``role`` is its name."""
 
     def __init__(self, message: str, *, role: str, hint: str = "") -> None:
         super().__init__(message, hint=hint)

@@ -198,6 +198,3 @@ class FindingError(HermeticError):
         where = f" ({finding.place})" if finding.place else ""
         super().__init__(f"{finding.message}{where}", scope=finding.scope, hint=finding.advice)
         self.finding = finding
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.finding,)
