@@ -67,13 +67,15 @@ def fault_error(
     blended = _blend(FAULT_CLASSES[fault.kind], type(error))
     copy = blended.__new__(blended)
     copy.args = error.args
-    copy.__dict__.update(error.__dict__)
-    # somebody else's notes, if there are any, come after our own
-    for note in copy.__dict__.pop("__notes__", ()):
-        copy.add_note(note)
+    state = copy.__dict__
+    state.update(error.__dict__)
+    if "__notes__" in state:
+        # somebody else's come after our own
+        for note in state.pop("__notes__"):
+            copy.add_note(note)
     if error.hide_parameters:
         # not in the text, and not in a pickle either
-        copy.__dict__["params"] = None
+        state["params"] = None
     assert isinstance(copy, FaultError)
     copy.message = str(error.args[0]) if error.args else ""
     copy.hint = _HINTS.get(fault.kind, "")
