@@ -53,19 +53,22 @@ def _as_arrow(table: Any, options: Mapping[str, Any]) -> Any:
 
 def _as_polars(table: Any, options: Mapping[str, Any]) -> Any:
     polars = library("polars")
-    return polars.from_arrow(_plain(table, keep_uuid=False), rechunk=False)
+    return polars.from_arrow(_plain(table, uuids=_texts), rechunk=False)
 
 
-def _plain(table: Any, *, keep_uuid: bool) -> Any:
-    """Without types that are Arrow's alone."""
+def _plain(table: Any, *, uuids: Callable[[Any], Any] | None) -> Any:
+    """Without types that are Arrow's alone.
+
+    :param uuids: what becomes of a column of them; ``None`` leaves them.
+    """
     import pyarrow as pa
 
     for number, field in enumerate(table.schema):
         column = table.column(number)
         if field.type == pa.json_():
-            made = pa.chunked_array([c.storage for c in column.chunks], pa.string())
-        elif field.type == pa.uuid() and not keep_uuid:
-            made = pa.array([_text(value) for value in column.to_pylist()], pa.string())
+            made = _stored(column)
+        elif field.type == pa.uuid() and uuids is not None:
+            made = uuids(column)
         elif field.type == pa.month_day_nano_interval():
             made = _durations(field.name, column)
         else:
@@ -74,8 +77,18 @@ def _plain(table: Any, *, keep_uuid: bool) -> Any:
     return table
 
 
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+def _stored(column: Any) -> Any:
+    """What is underneath a type that extends another one."""
+    import pyarrow as pa
+
+    return pa.chunked_array([c.storage for c in column.chunks], column.type.storage_type)
+
+
+def _texts(column: Any) -> Any:
+    import pyarrow as pa
+
+    texts = [None if value is None else str(value) for value in column.to_pylist()]
+    return pa.array(texts, pa.string())
 
 
 def _durations(name: str, column: Any) -> Any:
@@ -121,7 +134,8 @@ OPTIONS = frozenset({"index_col", "parse_dates", "dtype", "coerce_float", "dtype
 def _frame(pandas: Any, given: Any, backend: str | None, mixed: Mapping[int, list[Any]]) -> Any:
     import pyarrow as pa
 
-    table = _plain(given, keep_uuid=True)
+    # they are made objects below; older releases of pyarrow make no blocks of a type that extends
+    table = _plain(given, uuids=None if backend == "pyarrow" else _stored)
     names = table.column_names
     table = table.rename_columns([str(number) for number in range(len(names))])
     mapper = None
