@@ -83,7 +83,7 @@ APPS: dict[str, Callable[..., None]] = {
 def make(name: str, url: str, broker: str, folder: str) -> Celery:
     """The application of a name, with its task."""
     app = Celery("bench", broker=broker, backend=f"file://{folder}")
-    app.conf.update(worker_prefetch_multiplier=1, broker_connection_retry_on_startup=True)
+    app.conf.update(broker_connection_retry_on_startup=True)
     APPS[name](app, url, redis.Redis.from_url(broker))
     return app
 

@@ -8,7 +8,7 @@ import asyncio
 import inspect
 from contextlib import nullcontext
 from functools import partial
-from threading import get_ident
+from threading import RLock, get_ident
 from typing import Any
 
 from sqlalchemy import orm
@@ -36,7 +36,7 @@ from .fast.lean import (
 )
 from .fast.listening import is_heard
 from .hooks import Hook, next_before_commit
-from .interrupts import HeldBack, main_thread
+from .interrupts import HeldBack, main_thread, out_of_reach
 from .outcome import not_committed, outcome_of, refused, settle
 from .owner import Owner
 from .parts import parts
@@ -239,10 +239,31 @@ def _end_root(
         and commits_in_one_step(scope)
     ):
         return _carry_out(scope, error, raised, how, cleanup_timeout)
+    if how is _COMMIT and raised is None and getattr(scope.unit, "commits_apart", False):
+        return out_of_reach(partial(_commit_apart, scope, error, cleanup_timeout))
     if resolver is None or how is not _COMMIT or raised is not None:
         with _held_back(scope, cleanup_timeout):
             return _carry_out(scope, error, raised, how, cleanup_timeout)
     return _commit_provably(scope, error, cleanup_timeout)
+
+
+def _commit_apart(
+    scope: Scope, error: BaseException | None, cleanup_timeout: float
+) -> BaseException | None:
+    """A commit in another thread than the scope's, which waits."""
+    owner, session = scope._owner, scope.session
+    scope._owner = Owner()
+    in_use = getattr(session, "_in_use", None)
+    if in_use is not None:
+        session._in_use = RLock()
+    try:
+        if scope.registry.resolver is None:
+            return _carry_out(scope, error, None, _COMMIT, cleanup_timeout)
+        return _commit_provably(scope, error, cleanup_timeout)
+    finally:
+        scope._owner = owner
+        if in_use is not None:
+            session._in_use = in_use
 
 
 def _commit_provably(

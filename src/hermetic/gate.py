@@ -473,6 +473,12 @@ class Gate:
         waiters = _kept(self._urgent) + _kept(self._queue)
         return {ticket.holder for ticket in _kept(self._out)}, {each.holder for each in waiters}
 
+    def would_wait_for_itself(self, holder: object, priority: bool = False) -> bool:
+        """Whether a holder of a place that has to wait would do so for ever."""
+        with self._lock, self._lock if self.budget is None else self.budget.lock:
+            self._sweep()
+            return self._would_wait_for_itself(holder, priority)
+
     def _would_wait_for_itself(self, holder: object, priority: bool) -> bool:
         """Every place is held by somebody who waits too, and the asker is one of the holders."""
         if self.suspended:

@@ -11,7 +11,7 @@ import asyncio
 import gc
 from collections.abc import Callable
 from contextvars import ContextVar
-from threading import Lock
+from threading import Lock, get_ident
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool, QueuePool
@@ -64,6 +64,17 @@ def demanded() -> Scope | None:
     """
     scope = demanding.get()
     return None if scope is None or scope.ended else scope
+
+
+def _thread_under(scope: Scope | None) -> Scope | None:
+    """The scope of this thread inside which the loop was started that runs now."""
+    outer = None if scope is None else scope.parent
+    while outer is not None:
+        owner = outer.holder()
+        if not outer.ended and owner._task is None and owner.thread_id == get_ident():
+            return outer
+        outer = outer.parent
+    return None
 
 
 def _waits(scope: Scope | None, since: float) -> None:
@@ -155,6 +166,8 @@ class Admission:
         if ticket is not None:
             return ticket
         priority = scope is not None and scope.options.priority
+        if self.asynchronous:
+            self._check_thread_under(scope, priority)
         admitted = self.gate.enter(owner, label, now, self._make_waker, priority)
         if isinstance(admitted, Ticket):
             return admitted
@@ -194,6 +207,20 @@ class Admission:
             self.leave(ticket)
 
     # ------------------------------------------------------------ refusing
+
+    def _check_thread_under(self, scope: Scope | None, priority: bool) -> None:
+        """:raises PoolSelfDeadlock: its thread has a place, and waits for the loop of this one."""
+        under = _thread_under(scope)
+        if under is None or not self.gate.would_wait_for_itself(under.holder(), priority):
+            return
+        name, gate = under.root.name, self.gate
+        raise PoolSelfDeadlock(
+            f"All {gate.limit} connections of pool {gate.name!r} are held by scopes that this one "
+            f"would keep waiting: its event loop runs inside scope {name!r} of the same thread, "
+            "which waits for the loop.",
+            hint="Have both be coroutine functions, or neither; or open this one afterwards.",
+            **self._numbers(scope),
+        )
 
     def _ask_again(
         self, refused: Refused, owner: Owner, scope: Scope | None, now: float

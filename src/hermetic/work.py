@@ -56,6 +56,9 @@ class Work:
     of it, one thread at a time, and to nobody inside an event loop.
     """
 
+    # whether something may be thrown into the thread that ends it: its COMMIT is sent by another
+    commits_apart = False
+
     def __init__(
         self, database: Database, options: ScopeOptions, place: Place, until: float | None
     ) -> None:

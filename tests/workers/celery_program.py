@@ -63,7 +63,16 @@ def add(task: Any, name: str, then: str = "") -> tuple[int, int]:
         raise LookupError(name)
     if then == "wait":
         db.current.execute("SELECT pg_sleep(60)")
+    if then == "hold":
+        db.current.flush()
+        book.blpop([f"go {name}"])
     return run, task.request.retries
+
+
+@app.task
+def count() -> tuple[int, int]:
+    """How many users there are, and in which process it was looked."""
+    return db.current.scalar("SELECT count(*) FROM users"), os.getpid()
 
 
 @app.task

@@ -39,6 +39,10 @@ def add(name: str, then: str = "") -> int:
         db.current.on_commit(lambda: os.kill(os.getpid(), signal.SIGKILL))
     if then == "ask" and run < 3:
         raise RetryRequested
+    if then == "hold" and run == 1:
+        db.current.flush()
+        book.set(f"process {name}", os.getpid())
+        book.blpop([f"go {name}"])
     if then == "wait":
         db.current.execute("SELECT pg_sleep(60)")
     assert get_current_job() is not None

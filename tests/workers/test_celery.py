@@ -6,40 +6,30 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from kombu.exceptions import DecodeError
+from celery import chain, chord, group
 
 from hermetic import ConfigurationError
 from hermetic.integrations.celery import to_celery
 from hermetic.outbox import Outbox
-from tests.workers.conftest import Bench
+from tests.workers.conftest import Bench, Sender, start_celery
+from tests.worlds import PATIENCE
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.slow]
-
-_WORKER = ("-m", "celery", "-A", "tests.workers.celery_program", "worker")
-_FLAGS = ("--concurrency=1", "--pool=prefork", "--loglevel=INFO", "--without-gossip")
 
 
 @pytest.fixture(scope="module")
 def program(shared_bench: Bench) -> Iterator[Any]:
     with shared_bench.known():
         from tests.workers import celery_program
-    shared_bench.start(*_WORKER, *_FLAGS, "--without-mingle", "--without-heartbeat")
+    start_celery(shared_bench, "--concurrency=1")
     yield celery_program
     celery_program.db.close()
     celery_program.app.close()
     celery_program.book.close()
 
 
-def is_ready(sent: Any) -> bool:
-    try:
-        return bool(sent.ready())
-    except DecodeError:
-        return False  # the file is being written
-
-
 def result(bench: Bench, sent: Any) -> Any:
-    bench.until(lambda: is_ready(sent), f"{sent} was not done")
-    return sent.result
+    return Sender(bench).result(sent)
 
 
 @pytest.mark.parametrize("then", ["kill", "kill when committed"])
@@ -114,8 +104,18 @@ def test_an_outbox_sends_to_it(bench: Bench, program: Any) -> None:
     assert bench.usernames() == ["kim", "lea", "max", "ned"]
 
 
+def test_what_a_member_of_a_canvas_has_done_the_next_one_sees(bench: Bench, program: Any) -> None:
+    add, count = program.add, program.count
+    sent = chain(add.si("pia"), add.si("quy"), count.si())()
+    assert result(bench, sent)[0] == 2
+    group(add.si(name) for name in ("rob", "sue"))().join(timeout=4 * PATIENCE)
+    assert bench.usernames() == ["pia", "quy", "rob", "sue"]
+    # the body begins when all of the header has committed
+    assert result(bench, chord(add.si(name) for name in ("tom", "uli"))(count.si()))[0] == 6
+
+
 def test_it_is_installed_before_there_are_tasks(program: Any) -> None:
-    with pytest.raises(ConfigurationError, match="has tasks already"):
+    with pytest.raises(ConfigurationError, match="already"):
         program.sessions.install(program.app)
     # called by hand it is a unit of its own
     with pytest.raises(LookupError):

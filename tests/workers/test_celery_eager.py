@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -13,24 +12,11 @@ from hermetic import RetryRequested, UniqueViolation
 from hermetic.integrations.celery import Sessions
 from tests.behaviour.aftermath import on
 from tests.models import User
+from tests.workers.conftest import task_of
 from tests.worlds import World
 
 in_asyncio = on(lambda backend: backend.name == "aiosqlite")
 in_threads = on(lambda backend: backend.name == "sqlite")
-
-
-def task_of(app: Celery, **options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """``app.task``, typed."""
-    decorate: Callable[[Callable[..., Any]], Any] = app.task(**options)
-    return decorate
-
-
-@pytest.fixture
-def app() -> Iterator[Celery]:
-    application = Celery("eager", broker="memory://", set_as_current=False)
-    application.conf.task_always_eager = True
-    yield application
-    application.close()
 
 
 @in_threads

@@ -1,4 +1,4 @@
-"""Dramatiq: threads of a worker, one that is interrupted, and a worker that is killed."""
+"""Dramatiq: threads of a worker, and what is thrown into one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import dramatiq
@@ -15,17 +16,24 @@ from dramatiq.middleware import AsyncIO
 from dramatiq.middleware.time_limit import TimeLimitExceeded
 from dramatiq.threading import raise_thread_exception
 
-from hermetic import CommitUnknown, ConfigurationError, RetryRequested, UniqueViolation
+from hermetic import (
+    CommitUnknown,
+    ConfigurationError,
+    Outcome,
+    RetryRequested,
+    UniqueViolation,
+)
 from hermetic.integrations.dramatiq import Sessions, retried
+from hermetic.interrupts import out_of_reach
 from hermetic.outbox import Inbox
 from tests.behaviour.aftermath import lent, on
 from tests.models import User
 from tests.proxy import Proxy
-from tests.workers.conftest import Bench
 from tests.worlds import PATIENCE, World
 
 in_threads = on(lambda backend: backend.name == "sqlite")
 in_asyncio = on(lambda backend: backend.name == "aiosqlite")
+on_clients = on(lambda backend: backend.name in ("psycopg", "pymysql"))
 on_psycopg = on(lambda backend: backend.name == "psycopg" and not backend.is_async)
 
 
@@ -197,6 +205,85 @@ def test_an_interrupt(world: World, desks: Callable[..., Desk], late: bool) -> N
     assert lent(desk.db) == []
 
 
+@on_clients
+def test_an_interrupt_waits_for_the_answer_to_a_commit(world: World, quiet: None) -> None:
+    with Proxy(world.url) as proxy:
+        world.url = proxy.url
+        db = world.database()
+        with db.session() as session:
+            session.execute("SELECT 1")  # what connecting sends is not held
+        desk = Desk(Sessions(db))
+        outcomes: list[Any] = []
+
+        @desk.actor(max_retries=0)
+        def add() -> None:
+            session = db.current
+            session.add(User(username="ann"))
+            unit = desk.sessions.unit
+            session.on_commit(lambda: outcomes.append(unit.outcome))
+
+        trap = proxy.hold()  # the server has answered, and the answer is on its way
+        message = add.send()
+        assert trap.reached.wait(PATIENCE)
+        [thread] = [each.ident for each in desk.worker.workers]
+        interrupt(thread)
+        trap.release()
+        desk.done(message)
+        assert outcomes == [Outcome.COMMITTED]
+        assert world.usernames() == ["ann"]
+        assert lent(db) == []
+        desk.worker.stop()
+        db.close()
+
+
+def test_what_is_done_out_of_reach() -> None:
+    begun, go = threading.Event(), threading.Event()
+    variable: ContextVar[str] = ContextVar("variable", default="")
+    said: list[object] = []
+
+    def function() -> str:
+        said.append((variable.get(), threading.get_ident()))
+        begun.set()
+        assert go.wait(PATIENCE)
+        return "answer"
+
+    def caller() -> None:
+        variable.set("the caller's")
+        for _ in range(2):
+            try:
+                said.append(out_of_reach(function))
+            except TimeLimitExceeded as struck:
+                said.append(type(struck))
+        with pytest.raises(KeyError):
+            out_of_reach({}.popitem)
+
+    thread = threading.Thread(target=caller)
+    thread.start()
+    assert begun.wait(PATIENCE)
+    begun.clear()
+    interrupt(thread.ident)
+    go.set()
+    thread.join(PATIENCE)
+    values = [each[0] for each in said if isinstance(each, tuple)]
+    idents = {each[1] for each in said if isinstance(each, tuple)}
+    assert values == ["the caller's"] * 2
+    assert thread.ident not in idents
+    # what had begun went on to its end, and then the caller was struck
+    assert said[1::2] == [TimeLimitExceeded, "answer"]
+
+
+@in_threads
+def test_a_generator_function_is_no_actor(world: World, desks: Callable[..., Desk]) -> None:
+    desk = desks(world)
+
+    def rows() -> Iterator[int]:
+        yield 1
+
+    with pytest.raises(ConfigurationError, match="generator function"):
+        desk.actor()(rows)
+    assert "rows" not in desk.broker.actors
+
+
 @in_asyncio
 async def test_actors_of_asyncio(world: World, desks: Callable[..., Desk]) -> None:
     desk = desks(world)
@@ -229,32 +316,6 @@ async def test_actors_of_asyncio(world: World, desks: Callable[..., Desk]) -> No
     # the loop's connections are closed in it
     leave.send()
     desk.worker.join()
-
-
-@pytest.mark.postgresql
-@pytest.mark.slow
-def test_a_worker_that_is_killed_applies_its_message_once(bench: Bench) -> None:
-    with bench.known():
-        from tests.workers import dramatiq_program as program
-    messages = "dramatiq:default.msgs"
-    run = ("-m", "tests.workers.dramatiq_program")
-
-    program.add.send("ann", False)
-    bench.start(*run).wait(4 * PATIENCE)
-    assert bench.usernames() == []  # killed before its commit
-
-    second = bench.start(*run)
-    bench.until(lambda: not bench.redis.exists(messages), "ann was not done")
-    assert (bench.usernames(), bench.runs("ann")) == (["ann"], 2)
-    program.add.send("bob", True)
-    second.wait(4 * PATIENCE)
-    assert bench.usernames() == ["ann", "bob"]  # killed after it
-
-    bench.start(*run)
-    bench.until(lambda: not bench.redis.exists(messages), "bob was not done")
-    assert (bench.usernames(), bench.runs("bob")) == (["ann", "bob"], 1)
-    bench.stop()
-    program.db.close()
 
 
 @in_threads

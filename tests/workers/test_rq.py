@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -91,3 +93,59 @@ def test_a_job_that_runs_out_of_time_is_rolled_back(desk: Desk, program: Any) ->
     desk.bench.until(lambda: job.get_status(refresh=True) == "failed", "it goes on")
     assert desk.bench.usernames() == []
     assert desk.done(program.add, "eve") == 1
+
+
+# ---------------------------------------------------------------- other workers than Worker
+
+
+def held(desk: Desk, program: Any, name: str, kind: str = "default") -> tuple[Job, int]:
+    """A job that has its transaction open, and waits; and its process."""
+    queue = Queue(kind, connection=desk.bench.redis)
+    job = queue.enqueue(program.add, name, "hold", retry=Retry(max=3))
+    desk.bench.until(lambda: desk.bench.redis.exists(f"process {name}"), "it does not begin")
+    return job, int(desk.bench.redis.get(f"process {name}") or 0)
+
+
+def struck_at_commit(desk: Desk, program: Any, name: str, kind: str, number: int) -> Any:
+    """What becomes of a job whose process gets a signal while it waits for its COMMIT's answer."""
+    job, process = held(desk, program, name, kind)
+    trap = desk.bench.proxy.hold()
+    desk.bench.redis.rpush(f"go {name}", "go")
+    assert trap.reached.wait(4 * PATIENCE)
+    os.kill(process, number)
+    trap.release()
+    return desk.ended(job)
+
+
+def test_a_timeout_waits_for_the_answer_to_a_commit(desk: Desk, program: Any) -> None:
+    # as the alarm that RQ has set
+    assert struck_at_commit(desk, program, "fay", "default", signal.SIGALRM) == 1
+    assert desk.bench.usernames() == ["fay"]
+    assert desk.bench.runs("fay") == 1
+
+
+def test_a_job_that_has_to_leave_at_once(desk: Desk, program: Any) -> None:
+    desk.bench.start("-m", "tests.workers.rq_worker", "HerokuWorker")
+    leave = signal.SIGRTMIN
+    # before its commit it is rolled back, and comes again
+    job, process = held(desk, program, "gus", "HerokuWorker")
+    os.kill(process, leave)
+    assert desk.ended(job) == 2
+    assert (desk.bench.usernames(), desk.bench.runs("gus")) == (["gus"], 2)
+    # after it, it is done
+    assert struck_at_commit(desk, program, "hal", "HerokuWorker", leave) == 1
+    assert (desk.bench.usernames(), desk.bench.runs("hal")) == (["gus", "hal"], 1)
+
+
+@pytest.mark.parametrize("kind", ["SimpleWorker", "SpawnWorker"])
+def test_jobs_of_a_worker_that_does_not_fork(desk: Desk, program: Any, kind: str) -> None:
+    desk.bench.start("-m", "tests.workers.rq_worker", kind)
+    queue = Queue(kind, connection=desk.bench.redis)
+    names = [f"{name} {kind}" for name in ("ann", "bob", "cyd")]
+    added = queue.enqueue(program.add, names[0])
+    late = queue.enqueue(program.add, names[1], "wait", job_timeout=1)
+    counted = queue.enqueue(program.add_in_a_loop, names[2])
+    assert desk.ended(added) == 1
+    assert "JobTimeoutException" in desk.ended(late)
+    assert desk.ended(counted) == 2
+    assert desk.bench.usernames() == [names[0], names[2]]

@@ -17,6 +17,7 @@ from hermetic import (
     InvalidOption,
     NoScope,
     Outcome,
+    PoolSelfDeadlock,
     PoolTimeout,
     RetryRequested,
     RolledBack,
@@ -403,3 +404,55 @@ def test_verdicts() -> None:
     assert verdict_of(lost, unknown, once=True) is Verdict.AGAIN
     # of a scope that the token is not of
     assert verdict_of(lost, no, once=True) is Verdict.NEVER
+
+
+@on(lambda backend: backend.name in ("psycopg", "psycopg_async"))
+async def test_a_token_is_noted_with_one_more_request(world: World) -> None:
+    with Proxy(world.url) as proxy:
+        world.url = proxy.url
+        db = world.database()
+        inbox = Inbox(db)
+        await (inbox.acreate() if world.is_async else _made(inbox))
+        asked: list[list[bytes]] = []
+        for sessions in (Telling(db), Telling(db, once=inbox)):
+
+            async def body(session: Any, name: str) -> None:
+                session.add(User(username=name))
+
+            for number in range(8):
+                sessions.delivered = name = f"{len(asked)}-{number}"
+                proxy.forget()
+                await call(world, sessions, body, name)
+            asked.append(proxy.requests)
+        plain, once = asked
+        # BEGIN travels with it
+        assert len(once) == len(plain) + 1
+        assert once[0].startswith(b"BEGIN")
+        # and what was done already is told by it alone
+        proxy.forget()
+        await call(world, sessions, body, "again")
+        assert proxy.requests[1] == b"ROLLBACK"
+        await (db.aclose() if world.is_async else _nothing(db))
+
+
+@in_threads
+def test_a_task_of_asyncio_that_would_wait_for_its_caller_is_refused(world: World) -> None:
+    sessions = Sessions(world.db)
+
+    @sessions.task
+    async def inner() -> None:
+        world.db.current.add(User(username="inner"))
+
+    @sessions.task
+    def outer() -> None:
+        world.db.current.add(User(username="outer"))
+        world.db.current.flush()
+        asyncio.run(inner())
+
+    with pytest.raises(PoolSelfDeadlock, match="waits for the loop") as refused:
+        outer()
+    said = str(refused.value)
+    assert "outer" in said
+    assert "inner" in said
+    assert world.usernames() == []
+    assert lent(world.db) == []

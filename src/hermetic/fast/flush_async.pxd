@@ -7,4 +7,4 @@ from .side cimport Side
 from .write_plan cimport Statement
 
 
-cdef bint _may_write(object session, Scope scope, Side side)
+cpdef bint may_write(object session, Scope scope, Side side)

@@ -38,7 +38,7 @@ async def flush(session: Any) -> bool:
         return True
     scope: Scope = session._scope
     scope.check_statement()
-    if not _may_write(session, scope, side):
+    if not may_write(session, scope, side):
         return False
     works = planned(session)
     if isinstance(works, str) or not _is_small(side, works):
@@ -50,7 +50,7 @@ async def flush(session: Any) -> bool:
         raise
 
 
-def _may_write(session: Any, scope: Scope, side: Side) -> bool:
+def may_write(session: Any, scope: Scope, side: Side) -> bool:
     """Whether nobody could see that SQLAlchemy was not asked, and the connection can be awaited."""
     if side.wire is None or scope.readonly or is_off(session):
         return False
@@ -82,7 +82,7 @@ async def _written(session: Any, scope: Scope, side: Side, works: list[Work]) ->
     try:
         transaction = session._autobegin_t()
         try:
-            record = await _connection(scope, transaction, side)
+            record = await connection_for(scope, transaction, side)
             if record is None:
                 return False
             lane = Lane(session, side.dialect)
@@ -110,7 +110,7 @@ def _undo(session: Any, transaction: Any, error: BaseException) -> None:
         undo(session, transaction)
 
 
-async def _connection(scope: Scope, transaction: Any, side: Side) -> ConnectionRecord | None:
+async def connection_for(scope: Scope, transaction: Any, side: Side) -> ConnectionRecord | None:
     if scope.in_hand:
         return scope.connection
     if transaction._connections:
@@ -132,7 +132,7 @@ async def _seen_through(lane: Lane, steps: Steps) -> None:
             )
             raise
         try:
-            answer = await _answer(lane, step)
+            answer = await answer_to(lane, step)
         except NotBegun:
             # somebody else holds the lock, or worse: SQLAlchemy's way waits, and says it in full
             await greenlet_spawn(_over_a_connection, lane, steps, step)
@@ -145,7 +145,7 @@ def _over_a_connection(lane: Lane, steps: Steps, step: Step) -> None:
     see_through(lane, steps, step)
 
 
-async def _answer(lane: Lane, step: Step) -> Answer:
+async def answer_to(lane: Lane, step: Step) -> Answer:
     statement, parameters, many = step
     scope, side, connection = lane.scope, lane.side, lane.record
     assert connection is not None

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ..decorated import check_decorated
 from ..errors import ConfigurationError, MissingDriver
 from .settings import retried
 from .tasks import Sessions as _Sessions
@@ -56,8 +57,16 @@ class Sessions(_Sessions):
         Their messages are acknowledged late, and come back when their process is killed
         (``acks_late``, ``reject_on_worker_lost``), where a task does not say otherwise.
 
-        :raises ConfigurationError: the application has tasks already.
+        :raises ConfigurationError: the application has tasks already, or other sessions.
         """
+        known = _sessions_of(app)
+        if known is not None:
+            raise ConfigurationError(
+                f"The application's tasks have units of Database {known.database.name!r} already, "
+                "and a task is one unit of work.",
+                hint="Call install() once. Inside the tasks another Database has scopes of its "
+                "own: other.session().",
+            )
         if "Task" in vars(app) or app.finalized:
             raise ConfigurationError(
                 "The application has tasks already, which would have no units of work.",
@@ -92,6 +101,13 @@ class _UnitTask(celery.Task):  # type: ignore[misc]
     # a task's own, over those of its sessions
     scope_options: Mapping[str, Any] = {}
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """:raises ConfigurationError: the task's function is a generator function."""
+        super().__init_subclass__(**options)
+        run = inspect.unwrap(cls.run)
+        if inspect.isgeneratorfunction(run) or inspect.isasyncgenfunction(run):
+            check_decorated(run)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         request = self.request
         if request.called_directly:
@@ -122,6 +138,12 @@ class _UnitTask(celery.Task):  # type: ignore[misc]
     def apply_async_on_commit(self, *args: Any, **kwargs: Any) -> None:
         """``apply_async``, when the scope that is open here has committed."""
         self.sessions.after_commit(self.apply_async, *args, **kwargs)
+
+
+def _sessions_of(app: celery.Celery) -> Sessions | None:
+    """Those that are installed already."""
+    known: Sessions | None = getattr(symbol_by_name(app.task_cls), "sessions", None)
+    return known if isinstance(known, Sessions) else None
 
 
 def _in_savepoint(sessions: Sessions, call: Callable[[], Any]) -> Any:

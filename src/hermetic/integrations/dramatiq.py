@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
+from ..decorated import check_decorated
 from ..errors import ConfigurationError, MissingDriver, Outcome
 from .settings import retried
 from .tasks import Sessions as _Sessions
@@ -18,7 +19,7 @@ from .verdicts import Verdict
 try:
     from dramatiq import Actor, Broker, Middleware
     from dramatiq.asyncio import async_to_sync
-    from dramatiq.middleware import Interrupt, Retries
+    from dramatiq.middleware import Interrupt, MiddlewareError, Retries
 except ImportError as missing:
     raise MissingDriver("Dramatiq is not installed.", extra="dramatiq") from missing
 
@@ -29,6 +30,10 @@ class _Final(tuple[Any, ...]):
     """The exception of a message that must not come again; then what it had for such before."""
 
     __slots__ = ()
+
+
+class _Refused(ConfigurationError, MiddlewareError):
+    """What Dramatiq does not keep to itself of what a middleware says of an actor."""
 
 
 class _AfterRetries(Middleware):
@@ -69,6 +74,8 @@ class Sessions(_Sessions, Middleware):
     """
 
     strikes = (Interrupt, asyncio.CancelledError)
+    # what is thrown into a thread cannot be put aside there
+    commits_apart = True
 
     def __init__(self, database: Any, **options: Any) -> None:
         super().__init__(database, **options)
@@ -109,6 +116,16 @@ class Sessions(_Sessions, Middleware):
     def actor_options(self) -> set[str]:
         """``scope_options``: those of an actor's scopes, over those of its sessions."""
         return {"scope_options"}
+
+    def before_declare_actor(self, broker: Broker, actor: Actor[..., Any]) -> None:
+        """Refuses what cannot be a unit of work.
+
+        :raises ConfigurationError: the actor's function is a generator function.
+        """
+        try:
+            check_decorated(inspect.unwrap(actor.fn))
+        except ConfigurationError as refused:
+            raise _Refused(str(refused)) from refused
 
     def after_declare_actor(self, broker: Broker, actor: Actor[..., Any]) -> None:
         """Puts a unit around the actor's function."""

@@ -12,6 +12,7 @@ from .verdicts import Verdict
 
 try:
     from rq import get_current_job
+    from rq.exceptions import ShutDownImminentException
     from rq.timeouts import JobTimeoutException
 except ImportError as missing:
     raise MissingDriver("RQ is not installed.", extra="rq") from missing
@@ -37,7 +38,7 @@ class Sessions(_Sessions):
     :raises InvalidOption: an option is unknown, or its value outside its limits.
     """
 
-    strikes = (JobTimeoutException,)
+    strikes = (JobTimeoutException, ShutDownImminentException)
 
     def token(self, *args: Any) -> str | None:
         """The job's id, with the moment at which it was made: an id may be used again."""

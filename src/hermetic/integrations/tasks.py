@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
 from ..decorated import check_decorated
-from ..errors import InvalidOption, NoScope, Outcome, UniqueViolation
+from ..errors import InvalidOption, NoScope, Outcome
 from ..events import logger
 from ..options import ScopeOptions
 from ..scope import see_to_end, see_to_end_async
@@ -56,6 +56,7 @@ class TaskUnit:
         given = {"name": self.name, **options.scope, **scope, "retry": policy}
         # what only reads may be done again
         self._inbox = None if token is None or given.get("readonly") else options.once
+        self._commits_apart = sessions.commits_apart
         self._opens = options.opens or self._inbox is not None
         self.work: Work = self.database.work(of=function, **given)
         self._policy = policy
@@ -94,16 +95,15 @@ class TaskUnit:
     def begin(self) -> bool:
         """Open it, where that is not left to the task; whether it has not been done before."""
         self.is_running, self._earlier = True, self.work.scope
+        self.work.commits_apart = self._commits_apart
         if not self._opens:
             return True
         session = self.work.session()
-        try:
-            if self._inbox is not None:
-                session.execute(self._inbox.note(self.token or ""))
-        except UniqueViolation:
-            self.work.rollback_only()
-            return False
-        return True
+        inbox, token = self._inbox, self.token or ""
+        if inbox is None or inbox.first(session, token, savepoint=False):
+            return True
+        self.work.rollback_only()
+        return False
 
     async def abegin(self) -> bool:
         """As ``begin``, under asyncio."""
@@ -111,13 +111,11 @@ class TaskUnit:
         if not self._opens:
             return True
         session = await self.work.asession()
-        try:
-            if self._inbox is not None:
-                await session.execute(self._inbox.note(self.token or ""))
-        except UniqueViolation:
-            self.work.rollback_only()
-            return False
-        return True
+        inbox, token = self._inbox, self.token or ""
+        if inbox is None or await inbox.first(session, token, savepoint=False):
+            return True
+        self.work.rollback_only()
+        return False
 
     def end(self, error: BaseException | None) -> None:
         """End it; nothing where it has ended."""
@@ -163,6 +161,8 @@ class Sessions:
 
     # what a worker throws into a running task
     strikes: ClassVar[tuple[type[BaseException], ...]] = ()
+    # whether by another thread, and not by a signal
+    commits_apart: ClassVar[bool] = False
 
     def __init__(self, database: Database, **options: Any) -> None:
         self.database = database

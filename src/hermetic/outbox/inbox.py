@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any, overload
 
-from sqlalchemy import Insert, MetaData, delete, insert
+from sqlalchemy import MetaData, bindparam, delete, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from .. import Database
 from ..errors import InvalidOption, UniqueViolation
+from ..fast.noting import Noting
 from . import tables
 from .clock import SECOND, database_now
 from .message import LONGEST
@@ -39,6 +40,8 @@ class Inbox:
         self.db = db
         self.metadata = metadata if metadata is not None else MetaData()
         self.received = tables.received(table, self.metadata, schema)
+        note = insert(self.received).values(token=bindparam("token"), received=database_now())
+        self._noting = Noting(note, "token")
 
     def __repr__(self) -> str:
         return f"<Inbox {self.received.fullname} of {self.db.name!r}>"
@@ -60,41 +63,58 @@ class Inbox:
             )
 
     @overload
-    def first(self, session: AsyncSession, token: str) -> Awaitable[bool]: ...
+    def first(
+        self, session: AsyncSession, token: str, *, savepoint: bool = True
+    ) -> Awaitable[bool]: ...
     @overload
-    def first(self, session: Session, token: str) -> bool: ...
-    def first(self, session: Session | AsyncSession, token: str) -> bool | Awaitable[bool]:
+    def first(self, session: Session, token: str, *, savepoint: bool = True) -> bool: ...
+    def first(
+        self, session: Session | AsyncSession, token: str, *, savepoint: bool = True
+    ) -> bool | Awaitable[bool]:
         """Whether a message comes for the first time; with an AsyncSession it is awaited.
 
         The token is noted in the session's transaction: rolled back, the message comes for the
         first time again. While another transaction deals with it, that one's end is waited for.
 
         :param token: the message's.
-        :raises InvalidOption: it is no token.
-        """
-        note = self.note(token)
-        if isinstance(session, AsyncSession):
-            return session.run_sync(self._first, note)
-        return self._first(session, note)
-
-    def note(self, token: str) -> Insert:
-        """The statement that notes a token, for whoever has nothing to do where it is there: it
-        raises UniqueViolation, and the transaction is over.
-
+        :param savepoint: whether the transaction can go on where it is not the first time. Without
+            it is one round trip less, and nothing is left to do but to roll back.
         :raises InvalidOption: it is no token.
         """
         if not 0 < len(token) <= LONGEST or token != token.rstrip():
             # MariaDB and MySQL take strings for equal that differ in spaces at their ends alone
             problem = f"must have 1 to {LONGEST} characters, the last one no space"
             raise InvalidOption("token", ..., problem, place="inbox.first()")
-        return insert(self.received).values(token=token, received=database_now())
+        if not isinstance(session, AsyncSession):
+            return (self._first if savepoint else self._noted)(session, token)
+        if savepoint:
+            return session.run_sync(self._first, token)
+        return self._anoted(session, token)
 
-    def _first(self, session: Session, note: Insert) -> bool:
+    def _first(self, session: Session, token: str) -> bool:
         # what is pending may be refused for reasons of its own
         session.flush()
         try:
             with session.begin_nested():
-                session.execute(note)
+                session.execute(self._noting.construct, {"token": token})
+        except UniqueViolation:
+            return False
+        return True
+
+    def _noted(self, session: Session, token: str) -> bool:
+        session.flush()
+        try:
+            if not self._noting.sent(session, token):
+                session.execute(self._noting.construct, {"token": token})
+        except UniqueViolation:
+            return False
+        return True
+
+    async def _anoted(self, session: AsyncSession, token: str) -> bool:
+        await session.flush()
+        try:
+            if not await self._noting.asent(session.sync_session, token):
+                await session.execute(self._noting.construct, {"token": token})
         except UniqueViolation:
             return False
         return True
