@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from flask import Flask, abort, request, stream_with_context
+from flask import Blueprint, Flask, abort, request, stream_with_context
 from sqlalchemy import select
 
 from hermetic import (
@@ -17,6 +17,7 @@ from hermetic import (
     InvalidOption,
     RetryRequested,
     ScopeRefused,
+    UniqueViolation,
 )
 from hermetic.integrations.flask import Hermetic, retried
 from hermetic.integrations.wsgi import RequestUnits, request_unit
@@ -97,6 +98,51 @@ def test_the_commit_is_done_when_the_response_begins(world: World) -> None:
     assert seen == [["ann"]]
     with app.app_context():
         assert lent(db.database) == []
+
+
+@in_threads
+def test_an_applications_own_handler_answers_for_a_failed_commit(world: World) -> None:
+    app, db, _ = shop(world)
+    blueprint = Blueprint("parts", "parts", url_prefix="/parts")
+
+    @app.errorhandler(HermeticError)
+    def handled(error: HermeticError) -> Any:
+        return type(error).__name__, 418
+
+    @blueprint.errorhandler(UniqueViolation)
+    def handled_here(error: UniqueViolation) -> Any:
+        assert request.path == "/parts/ann"
+        with db.database.session() as session:
+            return str(session.scalar("SELECT count(*) FROM users")), 422
+
+    @app.after_request
+    def sign(response: Any) -> Any:
+        response.headers["Signed"] = "yes"
+        return response
+
+    @blueprint.post("/<name>")
+    def part(name: str) -> str:
+        db.current.add(User(username=name))
+        return ""
+
+    app.register_blueprint(blueprint)
+    client = app.test_client()
+    assert client.post("/late/ann").status_code == 200
+    answer = client.post("/late/ann")
+    assert (answer.status_code, answer.text) == (418, "UniqueViolation")
+    assert answer.headers["Signed"] == "yes"
+    answer = client.post("/parts/ann")
+    assert (answer.status_code, answer.text) == (422, "1")
+    # of a flush in the view the application has heard by itself
+    assert client.post("/users/ann").status_code == 418
+    assert usernames(world) == ["ann"]
+
+
+@on_sqlite
+def test_a_request_that_was_begun_by_hand_says_why_it_has_no_unit(world: World) -> None:
+    app, db, _ = shop(world)
+    with app.test_request_context("/"), pytest.raises(ConfigurationError, match="by hand"):
+        _ = db.current
 
 
 @pytest.mark.parametrize(

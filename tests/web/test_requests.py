@@ -6,8 +6,8 @@ import os
 from typing import Annotated, Any
 
 import pytest
-from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, WebSocket
-from fastapi.responses import StreamingResponse
+from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request, WebSocket
+from fastapi.responses import PlainTextResponse, StreamingResponse
 from sqlalchemy import select
 
 from hermetic import (
@@ -19,6 +19,7 @@ from hermetic import (
     InvalidOption,
     ScopeRefused,
     Session,
+    UniqueViolation,
 )
 from hermetic.integrations.asgi import RequestUnits, request_unit
 from hermetic.integrations.fastapi import Sessions, retried
@@ -195,6 +196,25 @@ async def test_an_applications_own_handler_answers_for_a_failed_commit(site: Sit
         assert (await client.get("/late")).status_code == 200
         answer = await client.get("/late")
         assert (answer.status_code, answer.text) == (418, "UniqueViolation")
+
+
+@on_two
+async def test_a_mounted_applications_own_handler_answers_first(site: Site) -> None:
+    shop, part = site.shop(), FastAPI()
+
+    @part.exception_handler(UniqueViolation)
+    async def handled(request: Request, error: Exception) -> Any:
+        return PlainTextResponse(request.url.path, status_code=422)
+
+    @part.get("/late")
+    async def late(session: Annotated[Any, Depends(shop.sessions.asession)]) -> None:
+        session.add(User(username="ann"))
+
+    shop.app.mount("/part", part)
+    async with client_of(shop.app, shop.database) as client:
+        assert (await client.get("/part/late")).status_code == 200
+        answer = await client.get("/part/late")
+        assert (answer.status_code, answer.text) == (422, "/part/late")
 
 
 # ---------------------------------------------------------------- whose session it is

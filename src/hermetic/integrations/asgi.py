@@ -417,7 +417,8 @@ class RequestUnit:
 
     async def _answered(self, error: Exception) -> bool:
         respond = self._units.respond
-        if respond is not None and await respond(self._scope, self._receiving, self._send, error):
+        scope = self._together.scope or self._scope
+        if respond is not None and await respond(scope, self._receiving, self._send, error):
             return True
         answer = self.answer(error)
         if answer is None:

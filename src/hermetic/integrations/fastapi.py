@@ -114,15 +114,8 @@ def _by_handlers(app: FastAPI) -> Respond:
     """Has an application's own exception handlers answer a request whose commit has failed."""
 
     async def respond(scope: Any, receive: Any, send: Any, error: BaseException) -> bool:
-        handler = next(
-            (
-                app.exception_handlers[kind]
-                for kind in type(error).__mro__
-                # that one is the outermost middleware's, for what nobody else has answered
-                if kind is not Exception and kind in app.exception_handlers
-            ),
-            None,
-        )
+        # a mounted application's, where that was to answer
+        handler = _handler_of(scope.get("app"), error) or _handler_of(app, error)
         if handler is None:
             return False
         request: Any = Request(scope, receive)
@@ -136,3 +129,11 @@ def _by_handlers(app: FastAPI) -> Respond:
         return True
 
     return respond
+
+
+def _handler_of(app: Any, error: BaseException) -> Any:
+    """An application's handler of an error's class."""
+    handlers = getattr(app, "exception_handlers", {})
+    # that of Exception is the outermost middleware's, for what nobody else has answered
+    kinds = (kind for kind in type(error).__mro__ if kind is not Exception)
+    return next((handlers[kind] for kind in kinds if kind in handlers), None)

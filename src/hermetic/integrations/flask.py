@@ -9,7 +9,7 @@ from ..database import Database
 from ..errors import ConfigurationError, MissingDriver
 from ..factories import scoped_session, sessionmaker
 from .settings import retried
-from .wsgi import RequestUnit, RequestUnits, request_unit
+from .wsgi import Environ, RequestUnit, RequestUnits, Respond, request_unit
 
 try:
     import click
@@ -69,7 +69,8 @@ class Hermetic:
             )
         database = database or _from(app.config)
         app.extensions[_KEY] = database
-        units = RequestUnits(app.wsgi_app, database, **self._options)
+        respond = _by_handlers(app, app.handle_user_exception)
+        units = RequestUnits(app.wsgi_app, database, respond, **self._options)
         app.wsgi_app = units  # type: ignore[method-assign]
         app.before_request_funcs.setdefault(None, []).insert(0, self._arrived)
         noting: Any = _noting(app.handle_user_exception, database, units)
@@ -96,12 +97,18 @@ class Hermetic:
     def unit(self) -> RequestUnit:
         """The request's unit of work.
 
-        :raises ConfigurationError: there is no request here.
+        :raises ConfigurationError: there is no request here, or one that was begun by hand.
         """
         if not has_request_context():
             raise ConfigurationError(
                 "There is no request here, and no unit of one.",
                 hint="In commands and threads: with db.database.session() as session.",
+            )
+        if _unit_here(self.database) is None:
+            raise ConfigurationError(
+                "This request was begun by hand, as by test_request_context(), and has no unit of "
+                "work: nothing would end it.",
+                hint="Call the view by app.test_client(); elsewhere: with db.database.session().",
             )
         return request_unit(request.environ, self.database)
 
@@ -174,6 +181,25 @@ def _from(config: Mapping[str, Any]) -> Database:
             hint='app.config["HERMETIC_URL"] = "postgresql://…"',
         )
     return Database(url, **config.get("HERMETIC_OPTIONS", {}))
+
+
+def _by_handlers(app: Flask, handle: Callable[[Exception], Any]) -> Respond:
+    """Has an application's own error handlers answer a request whose commit has failed."""
+
+    def respond(environ: Environ, error: BaseException) -> Any:
+        if not isinstance(error, Exception):
+            return None
+        with app.request_context(environ):
+            try:
+                handled = handle(error)
+            except Exception as raised:
+                if raised is not error:
+                    raise
+                return None
+            # the functions of after_request are for every response
+            return app.finalize_request(handled, from_error_handler=True)
+
+    return respond
 
 
 def _noting(

@@ -29,6 +29,8 @@ __all__ = ["RequestUnit", "RequestUnits", "request_unit", "retried"]
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 App = Callable[[Environ, StartResponse], Iterable[bytes]]
+# what answers a request whose unit could not end as it should, or ``None``
+Respond = Callable[[Environ, BaseException], App | None]
 
 _KEY = "hermetic"
 
@@ -42,13 +44,17 @@ class RequestUnits:
 
     :param app: the application.
     :param database: whose units.
+    :param respond: asked first to answer a request whose commit has failed; see ``flask``.
     :param options: the fields of WebOptions and ScopeOptions.
     :raises InvalidOption: an option is unknown, or its value outside its limits.
     """
 
-    def __init__(self, app: App, database: Database, **options: Any) -> None:
+    def __init__(
+        self, app: App, database: Database, respond: Respond | None = None, **options: Any
+    ) -> None:
         self.app = app
         self.database = database
+        self.respond = respond
         self.options = WebOptions.build(options)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -69,10 +75,7 @@ class RequestUnits:
                 if pause is None:
                     if unit.leaves_it_to_another:
                         raise
-                    answer = unit.answer(error)
-                    if answer is None:
-                        raise
-                    return _send(start_response, answer)
+                    return self._failed(unit, error, start_response)
             else:
                 held.let_go(unit.headers())
                 return answered
@@ -80,6 +83,19 @@ class RequestUnits:
             environ.clear()
             environ.update(given)
             unit.begin_again()
+
+    def _failed(
+        self, unit: RequestUnit, error: Exception, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """The answer to a request that failed, where it is not the program's own fault."""
+        if self.respond is not None and unit.failed_at_its_end:
+            answered = self.respond(unit.environ, error)
+            if answered is not None:
+                return answered(unit.environ, start_response)
+        answer = unit.answer(error)
+        if answer is None:
+            raise error
+        return _send(start_response, answer)
 
     def _answered(self, unit: RequestUnit, held: _Held, environ: Environ) -> Iterable[bytes]:
         flow = unit.flow
@@ -125,6 +141,8 @@ class RequestUnit:
         self._work: Work | None = None
         self._error: BaseException | None = None
         self._ended = False
+        # whether the application has answered, and its end has failed
+        self.failed_at_its_end = False
         self._body: bytes | None = None
         self._pause: float | None = None
         # what is called, where a framework knows
@@ -188,7 +206,11 @@ class RequestUnit:
             return
         if self._error is None and not self.options.commits(status):
             work.rollback_only()
-        work.end(self._error)
+        try:
+            work.end(self._error)
+        except BaseException:
+            self.failed_at_its_end = True
+            raise
         if self._error is not None:
             # it was answered; it is run again in place of that where it may be
             self._pause = self.pause_after(self._error)
@@ -214,6 +236,7 @@ class RequestUnit:
     def begin_again(self) -> None:
         """Make it ready for another run of the request, with its body."""
         self._ended, self._error = False, None
+        self.failed_at_its_end = False
         self._together.repeat(self._work)
         if self._body is not None:
             self.environ["wsgi.input"] = io.BytesIO(self._body)
