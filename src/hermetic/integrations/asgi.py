@@ -255,7 +255,9 @@ class RequestUnit:
     def _endpoint(self) -> Any:
         """What answers it: Starlette's ``endpoint``, or the function of Litestar's handler."""
         scope = self._together.scope or self._scope
-        return scope.get("endpoint") or getattr(scope.get("route_handler"), "fn", None)
+        function = getattr(scope.get("route_handler"), "fn", None)
+        # one that runs in a thread is inside of Litestar's own callable
+        return scope.get("endpoint") or getattr(function, "func", function)
 
     def _name(self) -> str:
         given = self._options.scope.get("name")

@@ -65,7 +65,12 @@ class Sessions(InitPlugin):
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """As Litestar calls it."""
         units: Any = RequestUnits  # Litestar's type for one knows no further keywords
-        middleware = DefineMiddleware(units, database=self.database, **self._options)
+        more: dict[str, Any] = {
+            "database": self.database,
+            "respond": self._by_handlers,
+            **self._options,
+        }
+        middleware = DefineMiddleware(units, **more)
         # the last one is next to the handler
         app_config.middleware.append(middleware)
         for kind in (HermeticError, StaleDataError):
@@ -87,6 +92,23 @@ class Sessions(InitPlugin):
         unit = request_unit(scope, self.database)  # type: ignore[arg-type]
         with unit.watching():
             yield await unit.session()
+
+    async def _by_handlers(self, scope: Any, receive: Any, send: Any, error: BaseException) -> bool:
+        """Has the handlers of the route, or of what is around it, answer for a failed commit."""
+        route = scope.get("route_handler")
+        if route is None:
+            return False
+        known: Any = route.resolve_exception_handlers()
+        kinds = [kind for kind in type(error).__mro__ if kind in known]
+        handler: Any = known[kinds[0]] if kinds else known.get(500)
+        if handler is None or handler == self._answer:
+            return False  # what there is without them is the same, and is logged
+        request: Any = scope["litestar_app"].request_class(scope=scope, receive=receive, send=send)
+        response = handler(request, error)
+        encoders = route.resolve_type_encoders()
+        answered = response.to_asgi_response(app=None, request=request, type_encoders=encoders)
+        await answered(scope, receive, send)
+        return True
 
     def _answer(self, request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
         try:
