@@ -90,8 +90,9 @@ class Worker:
             os.killpg(self._process.pid, signal.SIGCONT)
 
     def stop(self) -> None:
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
         self.app.close()
 
 

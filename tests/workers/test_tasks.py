@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from typing import Any
 
 import pytest
+from sqlalchemy import make_url
 from sqlalchemy.orm.exc import StaleDataError
 
 from hermetic import (
@@ -456,3 +458,28 @@ def test_a_task_of_asyncio_that_would_wait_for_its_caller_is_refused(world: Worl
     assert "inner" in said
     assert world.usernames() == []
     assert lent(world.db) == []
+
+
+@pytest.mark.timing
+@on_both
+async def test_a_token_waits_for_whoever_else_writes(world: World) -> None:
+    inbox = Inbox(world.db)
+    inbox.create()
+    sessions = Telling(world.db, once=inbox)
+
+    async def body(session: Any, name: str) -> None:
+        session.add(User(username=name))
+
+    for sessions.delivered in ("first", "second"):
+        await call(world, sessions, body, sessions.delivered)
+    path = make_url(world.url).database
+    other = sqlite3.connect(str(path), isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(0.2, other.execute, ("COMMIT",))
+    release.start()
+    sessions.delivered = "late"
+    await call(world, sessions, body, "late")
+    release.join()
+    other.close()
+    assert world.usernames() == ["first", "late", "second"]
+    assert world.seen("SELECT count(*) FROM hermetic_inbox") == [(3,)]
