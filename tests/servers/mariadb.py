@@ -140,8 +140,9 @@ class MariaDBServer(LocalServer, MariaDBAccess):
     @classmethod
     def installed_version(cls) -> str:
         _program("mariadb-install-db", "mysql_install_db")
-        words = reported_version(_program("mariadbd", "mysqld")).split()
-        return words[words.index("Ver") + 1]
+        # "Ver 11.8.9-MariaDB-2 from Debian for debian-linux-gnu on x86_64"
+        reported = reported_version(_program("mariadbd", "mysqld"))
+        return reported.partition(" Ver ")[2].partition(" for ")[0]
 
     @property
     def data_path(self) -> Path:
@@ -181,6 +182,8 @@ class MariaDBServer(LocalServer, MariaDBAccess):
             "socket": str(self.socket_path),
             "pid-file": str(self.directory / "mariadb.pid"),
             **({} if self.durable else _UNDURABLE),
+            # since 11.4 it makes a certificate of its own, and no proxy could read what is sent
+            **({} if "ssl-cert" in self.settings else {"ssl": "0"}),
             **self.settings,
         }
         options = (f"--{name}={value}" for name, value in settings.items())

@@ -17,6 +17,7 @@ from sqlalchemy import URL
 
 from ..clock import monotonic
 from ..options import DatabaseOptions, Isolation
+from . import aiosqlite_connecting
 from .family import Begin, Driver, EngineSettings, Family
 from .wire import Wire
 from .wires import AiosqliteWire
@@ -107,6 +108,8 @@ class SQLite(Family):
         if options.lock_timeout is not None:
             settings["timeout"] = options.lock_timeout
         settings["factory"] = _Tracked if driver == "aiosqlite" else _Releasing
+        if driver == "aiosqlite":
+            settings["async_creator_fn"] = aiosqlite_connecting.connect
         return EngineSettings(settings)
 
     def greet(
