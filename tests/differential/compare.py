@@ -47,13 +47,24 @@ def compare(case: Case, plain: Contestant, other: Contestant, group: str = "sile
         return
     for _ in range(_TRIES):
         # SQLAlchemy goes through sets of objects by their addresses: it may do the same yet
-        moved = [object() for _ in range(random.randrange(500))]
+        moved = _strewn()
         again = perform(case, plain, group)
         del moved
         if not any(differences(again, actual, scoped=scoped)):
             return
     name = getattr(case, "__name__", "the program")
     raise Difference(f"{name}: {other.name} is not {plain.name} ({group})", found)
+
+
+def _strewn() -> list[object]:
+    """What takes places in memory here and there, of every size, so that others get other ones."""
+    kept: list[object] = []
+    for _ in range(random.randrange(500, 3000)):
+        kept.append([None] * random.randrange(1, 50))
+        kept.append(dict.fromkeys(range(random.randrange(1, 12))))
+    random.shuffle(kept)
+    del kept[: len(kept) // 2]
+    return kept
 
 
 def differences(expected: Record, actual: Record, *, scoped: bool) -> Iterator[str]:

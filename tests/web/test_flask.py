@@ -322,15 +322,14 @@ def test_a_factory_makes_applications_with_their_own_databases(tmp_path: Any) ->
 def test_what_is_missing_is_said() -> None:
     with pytest.raises(ConfigurationError, match="no URL"):
         Hermetic(Flask("bare"))
-    with pytest.raises(InvalidOption):
-        Hermetic(timeout=-1).init_app(Flask("bare"), Database("sqlite://"))
-    app = Flask("twice")
-    db = Hermetic(app=None)
-    database = Database("sqlite://")
-    db.init_app(app, database)
-    with pytest.raises(ConfigurationError, match="already"):
+    with Database("sqlite://") as database:
+        with pytest.raises(InvalidOption):
+            Hermetic(timeout=-1).init_app(Flask("bare"), database)
+        app = Flask("twice")
+        db = Hermetic(app=None)
         db.init_app(app, database)
-    database.close()
+        with pytest.raises(ConfigurationError, match="already"):
+            db.init_app(app, database)
 
 
 # ---------------------------------------------------------------- WSGI by itself

@@ -453,7 +453,7 @@ async def test_two_databases_have_two_units(site: Site, tmp_path: Any) -> None:
 
     async with client_of(shop.app, shop.database, other) as client:
         assert (await client.get("/both")).status_code == 200
-    with Database(other.server.url).session() as session:
+    with Database(other.server.url) as apart, apart.session() as session:
         assert session.scalars(select(User.username)).all() == ["bob"]
     assert usernames(site.world) == ["ann"]
 

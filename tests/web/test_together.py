@@ -27,7 +27,7 @@ def another(tmp_path: Any) -> Database:
 
 
 def users_of(database: Database) -> list[str]:
-    with Database(database.server.url).session() as session:
+    with Database(database.server.url) as apart, apart.session() as session:
         return list(session.scalars(select(User.username)))
 
 

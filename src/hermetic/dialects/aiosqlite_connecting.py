@@ -18,7 +18,7 @@ async def connect(database: Any, *, iter_chunk_size: int = 64, **kwargs: Any) ->
     unwanted = False
 
     def connector() -> sqlite3.Connection:
-        file = sqlite3.connect(database, **kwargs)
+        file: sqlite3.Connection = sqlite3.connect(database, **kwargs)
         opened.append(file)
         # looked at after it was noted, as below the other way round: one of both closes it
         if unwanted:
