@@ -7,8 +7,21 @@ find it, in modules that are not compiled. A server and a driver go on by the re
 from __future__ import annotations
 
 import time
-from functools import partial
+from collections.abc import Callable
+from importlib.util import module_from_spec
+from typing import Any
 
-# objects of their own: what they look for is the function itself
-monotonic = partial(time.monotonic)
-monotonic_ns = partial(time.monotonic_ns)
+
+def _once_more() -> Any:
+    """The module ``time`` again: its functions are others than those that are looked for, and the
+    real ones also where hermetic is imported while time is frozen.
+    """
+    spec: Any = time.__spec__
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+_time = _once_more()
+monotonic: Callable[[], float] = _time.monotonic
+monotonic_ns: Callable[[], int] = _time.monotonic_ns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -68,3 +69,18 @@ async def test_a_deadline_goes_by_the_real_clock(world: World, freeze: Freeze) -
     freeze(0.0)
     async with world.session(timeout=30.0) as session:
         assert await session.scalar("SELECT count(*) FROM users") == 1
+
+
+def test_imported_while_time_is_frozen_it_goes_on_by_the_real_clock() -> None:
+    script = """
+import time
+real = time.monotonic
+time.monotonic, time.monotonic_ns = lambda: 0.0, lambda: 0
+from hermetic import clock
+print(real() <= clock.monotonic() <= clock.monotonic_ns() / 1e9 <= real())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+
+    assert done.stdout == "True\n", done.stderr
