@@ -24,6 +24,8 @@ cdef object _current_scope
 
 cpdef Scope innermost()
 
+cpdef bint is_over(Scope scope)
+
 @cython.locals(scope=Scope)
 cpdef Scope open_scope(object registry)
 

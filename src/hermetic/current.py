@@ -35,10 +35,17 @@ def innermost() -> Scope | None:
     return get_value(_current_scope)
 
 
+def is_over(scope: Scope) -> bool:
+    """Whether a scope has ended, or the one that it is part of, which it may have outlived in the
+    hands of a paused generator.
+    """
+    return scope.ended or (scope._root is not None and scope._root.ended)
+
+
 def open_scope(registry: object) -> Scope | None:
     """The innermost scope of a Database that is still open in this context, whoever owns it."""
     scope = get_value(_current_scope)
-    while scope is not None and (scope.ended or scope.left or scope.registry is not registry):
+    while scope is not None and (scope.left or scope.registry is not registry or is_over(scope)):
         scope = scope.parent
     return scope
 

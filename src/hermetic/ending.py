@@ -35,7 +35,7 @@ from .fast.lean import (
     worded,
 )
 from .fast.listening import is_heard
-from .hooks import Hook, next_before_commit
+from .hooks import Hook, run_before_commit
 from .interrupts import HeldBack, main_thread, out_of_reach
 from .outcome import not_committed, outcome_of, refused, settle
 from .owner import Owner
@@ -385,7 +385,7 @@ def _prepare(scope: Scope) -> BaseException | None:
         if is_due(scope):
             scope.trace.raise_due()
         if scope.hooks:
-            _run_before_commit(scope)
+            run_before_commit(scope, partial(_run_hook, scope))
         _flush(scope)
         if scope.cancelled:
             raise asyncio.CancelledError
@@ -398,13 +398,10 @@ def _prepare(scope: Scope) -> BaseException | None:
     return None
 
 
-def _run_before_commit(scope: Scope) -> None:
-    done: list[Hook] = []
-    while hook := next_before_commit(scope, done):
-        done.append(hook)
-        answer = hook.function()
-        if scope.asynchronous and inspect.isawaitable(answer):
-            await_only(answer)
+def _run_hook(scope: Scope, hook: Hook) -> None:
+    answer = hook.function()
+    if scope.asynchronous and inspect.isawaitable(answer):
+        await_only(answer)
 
 
 def _flush(scope: Scope) -> None:

@@ -32,6 +32,7 @@ class Hook:
     key: object
     savepoint: SessionTransaction | None
     undone: bool = False
+    ran: bool = False
 
     @property
     def name(self) -> str:
@@ -51,9 +52,7 @@ def add_hook(scope: Scope, session: Any, hook: Hook) -> None:
             scope=scope.ref,
             hint="Use 'async with db.session()', or an ordinary function.",
         )
-    if hook.key is not None and any(
-        known.key == hook.key and known.kind is hook.kind for known in scope.hooks
-    ):
+    if hook.key is not None and _is_known(scope, hook):
         return
     if hook.savepoint is not None and not scope.watches_savepoints:
         scope.watches_savepoints = True
@@ -61,17 +60,39 @@ def add_hook(scope: Scope, session: Any, hook: Hook) -> None:
     scope.hooks.append(hook)
 
 
-def next_before_commit(scope: Scope, done: list[Hook]) -> Hook | None:
-    """The next hook to run before the COMMIT; one may have added another."""
-    known = {id(hook) for hook in done}
-    return next(
-        (
-            hook
-            for hook in scope.hooks
-            if hook.kind is HookKind.BEFORE_COMMIT and id(hook) not in known
-        ),
-        None,
-    )
+def _is_known(scope: Scope, hook: Hook) -> bool:
+    """Whether the scope has a hook of this kind and key already. From now on it has."""
+    keys = scope.hook_keys
+    if keys is None:
+        keys = scope.hook_keys = {known for each in scope.hooks if (known := _hashable(each))}
+    wanted = _hashable(hook)
+    if wanted is None:
+        return any(known.key == hook.key and known.kind is hook.kind for known in scope.hooks)
+    if wanted in keys:
+        return True
+    keys.add(wanted)
+    return False
+
+
+def _hashable(hook: Hook) -> tuple[HookKind, object] | None:
+    try:
+        hash(hook.key)
+    except TypeError:
+        return None
+    return None if hook.key is None else (hook.kind, hook.key)
+
+
+def run_before_commit(scope: Scope, run: Callable[[Hook], None]) -> None:
+    """Call ``run`` with every hook that is due before the COMMIT; one may add others, or roll back
+    the savepoint that another was added in.
+    """
+    while due := [
+        hook for hook in scope.hooks if hook.kind is HookKind.BEFORE_COMMIT and not hook.ran
+    ]:
+        for hook in due:
+            hook.ran = True
+            if not hook.undone:
+                run(hook)
 
 
 def ending_hooks(scope: Scope) -> list[Hook]:
@@ -93,14 +114,16 @@ def _drop_of(scope: Scope) -> Callable[[Any, SessionTransaction], None]:
                 return
             ended = ended.parent
         kept = []
-        for hook in scope.hooks:
-            if not _within(hook.savepoint, ended):
-                kept.append(hook)
-            elif hook.kind is HookKind.AFTER_ROLLBACK:
+        # those that were added since the savepoint began are the last ones
+        while scope.hooks and _within(scope.hooks[-1].savepoint, ended):
+            hook = scope.hooks.pop()
+            hook.undone = True
+            if hook.kind is HookKind.AFTER_ROLLBACK:
                 # its part of the work is rolled back, whatever becomes of the rest
-                hook.undone = True
                 kept.append(hook)
-        scope.hooks[:] = kept
+            else:
+                scope.hook_keys = None
+        scope.hooks.extend(reversed(kept))
 
     return drop
 

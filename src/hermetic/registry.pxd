@@ -31,6 +31,7 @@ cdef class Scope:
     cdef public object given_timeout
     cdef public bint handed
     cdef public object hook_errors
+    cdef public object hook_keys
     cdef public list hooks
     cdef public bint in_hand
     cdef public Boundary innermost

@@ -80,6 +80,7 @@ class Scope:
         "given_timeout",
         "handed",
         "hook_errors",
+        "hook_keys",
         "hooks",
         "in_hand",
         "innermost",
@@ -181,6 +182,8 @@ class Scope:
         self.failed = False
         self.watches_savepoints = False
         self.hooks: list[Any] = []
+        # the kinds and keys of them, once one has a key
+        self.hook_keys: set[Any] | None = None
         self.hook_errors: tuple[BaseException, ...] = ()
         self.outer_deadline: float | None = None
         self.given_timeout = options.timeout

@@ -18,7 +18,7 @@ from sqlalchemy.util import greenlet_spawn
 from .async_session import AsyncSession
 from .boundary import Ending, Entry, Outer, ending, enter
 from .clock import monotonic
-from .current import innermost, leave, make_current, open_scope
+from .current import innermost, is_over, leave, make_current, open_scope
 from .ending import end, end_struck, has_commit_listeners
 from .errors import Outcome, ScopeRefused
 from .events import HookFailed, ScopeFinished, ScopeOpened, emit, logger
@@ -122,7 +122,7 @@ def _check_apart(registry: Registry, options: ScopeOptions, scope: Scope | None)
     mine = {registry, *members(registry)}
     while scope is not None:
         other = scope.registry
-        if other is not registry and not scope.ended and scope.owner.is_current():
+        if other is not registry and not is_over(scope) and scope.owner.is_current():
             shared = mine.intersection((other, *members(other)))
             if shared:
                 names = ", ".join(repr(each.name) for each in shared)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 from .attempts import Run
 from .boundary import Entry, enter
 from .clock import monotonic
-from .current import innermost, make_current
-from .errors import Outcome, ScopeControls, ScopeRefused
+from .current import innermost, is_over, make_current
+from .errors import Outcome, ScopeControls, ScopeEnded, ScopeRefused
 from .events import logger
 from .handed import hand_round
 from .keywords import ScopeKeywords
@@ -52,6 +52,9 @@ class Work:
     them settles whether the unit is one of threads or of asyncio. Whoever asks again gets the same
     session. It has to be ended, by ``end`` or ``aend``, exactly once.
 
+    Hooks that run while it ends get its session too, as long as that is open; those that run
+    afterwards get none.
+
     The session of threads belongs to whoever has the context in which it was asked for, or a copy
     of it, one thread at a time, and to nobody inside an event loop.
     """
@@ -68,9 +71,10 @@ class Work:
             self._run.deadline = until if known is None else min(known, until)
         self._until = until
         self._opening = threading.Lock()
-        # the open one, and the one that was opened last
+        # the open one, also while it ends, and the one that was opened last
         self._scope: Scope | None = None
         self._last: Scope | None = None
+        self._ending = False
 
     def __repr__(self) -> str:
         state = "not opened" if self._last is None else repr(self._last)
@@ -78,8 +82,8 @@ class Work:
 
     @property
     def opened(self) -> bool:
-        """Whether a session was asked for, and the unit has not ended since."""
-        return self._scope is not None
+        """Whether a session was asked for, and the unit has not begun to end since."""
+        return self._scope is not None and not self._ending
 
     @property
     def scope(self) -> Scope | None:
@@ -99,20 +103,20 @@ class Work:
         :param options: those of a scope. Where the unit is open already they are demands, which it
             has to meet.
         :raises ScopeRefused: it does not, or the unit is one of asyncio.
+        :raises ScopeEnded: a hook has asked that runs after its end.
         """
         with self._opening:
             scope = self._scope
             if scope is None:
                 scope = self._begin(options)
             else:
-                self._check_world(scope, asynchronous=False)
-                self._check_demands(scope, options)
+                self._check_asked(scope, options, asynchronous=False)
         _bring_into_context(scope)
         session: Session = scope.facade
         return session
 
     async def asession(self, **options: Unpack[ScopeKeywords]) -> AsyncSession:
-        """Its session, for asyncio. It belongs to the task that has asked first."""
+        """As ``session``, for asyncio. It belongs to the task that has asked first."""
         scope = self._scope
         if scope is None:
             run = self._prepared(options)
@@ -121,8 +125,7 @@ class Work:
             scope.unit = self
             run.opened(scope)
         else:
-            self._check_world(scope, asynchronous=True)
-            self._check_demands(scope, options)
+            self._check_asked(scope, options, asynchronous=True)
         session: AsyncSession = scope.facade
         return session
 
@@ -148,17 +151,22 @@ class Work:
         known = [each for each in (own, self._until) if each is not None]
         return min(known) if known else None
 
-    def _check_world(self, scope: Scope, *, asynchronous: bool) -> None:
-        if scope.asynchronous == asynchronous:
-            return
-        has, wants = ("asyncio", "threads") if scope.asynchronous else ("threads", "asyncio")
-        raise ScopeRefused(
-            f"A session of {wants} was asked for in a unit of work that has one of {has}.",
-            scope=scope.ref,
-            hint=f"Use the one of {has} in all of it, or open a unit of its own with db.session().",
-        )
-
-    def _check_demands(self, scope: Scope, options: Mapping[str, Any]) -> None:
+    def _check_asked(self, scope: Scope, options: Mapping[str, Any], *, asynchronous: bool) -> None:
+        if scope.asynchronous != asynchronous:
+            has, wants = ("asyncio", "threads") if scope.asynchronous else ("threads", "asyncio")
+            raise ScopeRefused(
+                f"A session of {wants} was asked for in a unit of work that has one of {has}.",
+                scope=scope.ref,
+                hint=f"Use the one of {has} in all of it, or open a unit of its own with "
+                "db.session().",
+            )
+        if is_over(scope):
+            # nobody would end what was opened now
+            raise ScopeEnded(
+                "The session of a unit of work was asked for after its scope had ended.",
+                scope=scope.ref,
+                hint="Open a scope of its own with db.session().",
+            )
         if not options:
             return
         given = {"propagation": Propagation.REQUIRED, **options}
@@ -180,12 +188,15 @@ class Work:
         :raises ScopeControls: it is one of asyncio.
         """
         scope = self._scope
-        if scope is None:
+        if scope is None or self._ending:
             return
         if scope.asynchronous:
             raise ScopeControls("A unit of asyncio was ended by end().", hint="await aend().")
-        self._scope = None
-        self._end_here(scope, error)
+        self._ending = True
+        try:
+            self._end_here(scope, error)
+        finally:
+            self._scope, self._ending = None, False
 
     async def aend(
         self, error: BaseException | None = None, *, executor: Executor | None = None
@@ -197,9 +208,18 @@ class Work:
 
         :param executor: whose thread. Default: the loop's own.
         """
-        scope, self._scope = self._scope, None
-        if scope is None:
+        scope = self._scope
+        if scope is None or self._ending:
             return
+        self._ending = True
+        try:
+            await self._aend(scope, error, executor)
+        finally:
+            self._scope, self._ending = None, False
+
+    async def _aend(
+        self, scope: Scope, error: BaseException | None, executor: Executor | None
+    ) -> None:
         if scope.asynchronous:
             cleanup = self._run.database.options.cleanup_timeout
             try:

@@ -286,6 +286,39 @@ async def test_a_hook_with_a_known_key_is_not_added_again(world: World) -> None:
     assert len([word for word in ran if word.startswith("unkeyed")]) == 3
 
 
+async def test_the_key_of_a_hook_may_be_anything_that_equals_another(world: World) -> None:
+    ran: list[str] = []
+
+    async with world.session() as session:
+        for key in ([1], [1], {"a": 1}, {"a": 1}, 1, 1.0, True, "1", (1,), (1,)):
+            session.on_commit(hook(ran, repr(key)), key=key)
+
+    assert ran == ["[1]", "{'a': 1}", "1", "'1'", "(1,)"]
+
+
+async def test_a_new_key_is_compared_with_few_others(world: World) -> None:
+    class Key:
+        compared = 0
+
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def __eq__(self, other: object) -> bool:
+            Key.compared += 1
+            return isinstance(other, Key) and other.number == self.number
+
+        def __hash__(self) -> int:
+            return self.number
+
+    ran: list[str] = []
+    async with world.session() as session:
+        for number in range(200):
+            session.on_commit(hook(ran, str(number)), key=Key(number % 100))
+
+    assert len(ran) == 100
+    assert Key.compared == 100
+
+
 async def test_adding_a_hook_decorates(world: World) -> None:
     ran: list[str] = []
 

@@ -195,3 +195,21 @@ async def test_everything_is_dropped_for_its_rollback_hooks_when_the_whole_fails
             raise Boom
 
     assert ran == ["rollback outer", "rollback nested"]
+
+
+async def test_a_hook_dropped_by_another_one_before_the_commit_does_not_run(world: World) -> None:
+    ran: list[str] = []
+
+    async with world.session() as session:
+        await session.execute("SELECT 1")
+        session.before_commit(lambda: session.sync_session.get_nested_transaction().rollback())
+        await aopen(session)
+        session.before_commit(lambda: ran.append("dropped"))
+        session.on_rollback(lambda: ran.append("undone"))
+
+    assert ran == ["undone"]
+
+
+async def aopen(session: Any) -> None:
+    """Begin a savepoint that nobody leaves."""
+    await session.run_sync(lambda sync: sync.begin_nested())

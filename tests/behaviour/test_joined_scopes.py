@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+
 import pytest
 from sqlalchemy import select
 
-from hermetic import Outcome, RolledBack, UniqueViolation
+from hermetic import NoScope, Outcome, RolledBack, UniqueViolation
 from tests.behaviour.aftermath import check_nothing_left, lent
 from tests.behaviour.watching import Boom, Sent
 from tests.models import User
@@ -327,3 +329,32 @@ async def test_a_joined_scope_inside_a_nested_one_asks_for_that_ones_rollback(
 
     assert outer.outcome is Outcome.COMMITTED
     assert world.usernames() == ["outside"]
+
+
+# ---------------------------------------------------------------- outliving the whole
+
+
+@pytest.mark.parametrize("propagation", ["required", "nested"])
+async def test_one_that_a_paused_generator_holds_is_joined_by_nobody_after_the_whole(
+    world: World, propagation: str
+) -> None:
+    async def paused() -> AsyncGenerator[None]:
+        async with world.session(propagation=propagation):
+            yield
+
+    generator = paused()
+    async with world.session() as outer:
+        outer.add(User(username="ann"))
+        await anext(generator)
+
+    with pytest.raises(NoScope):
+        _ = world.db.current
+    async with world.session() as own:
+        assert own.outcome is None
+        own.add(User(username="bob"))
+        async with world.session() as joined:
+            assert joined.scope.root is own.scope
+    await generator.aclose()
+    assert outer.outcome is own.outcome is Outcome.COMMITTED
+    assert world.usernames() == ["ann", "bob"]
+    await check_nothing_left(world)

@@ -199,3 +199,89 @@ def test_the_function_whose_work_it_is_is_named(world: World) -> None:
     assert "test_work.py" in str(work.scope.place)
     assert work.scope.name == "_join"
     work.end()
+
+
+# ---------------------------------------------------------------- hooks that ask for its session
+
+
+@on_threads
+def test_hooks_before_its_commit_have_its_session(world: World) -> None:
+    db = world.db
+    work = db.work()
+    session = work.session()
+    session.add(User(username="ann"))
+
+    @session.before_commit
+    def audit() -> None:
+        assert work.session() is session
+        work.session().add(User(username="audit"))
+
+    work.end()
+    assert work.outcome is Outcome.COMMITTED
+    assert not work.opened
+    assert db.snapshot().scopes == ()
+    with db.session() as after:
+        assert after is not session
+    assert _written(world) == ["ann", "audit"]
+
+
+@on_threads
+def test_hooks_after_its_end_have_no_session_of_it(world: World) -> None:
+    work = world.db.work()
+    session = work.session()
+    session.add(User(username="ann"))
+    session.on_commit(work.end)  # it ends already
+    session.on_commit(work.session)
+    work.end()
+    assert session.scope is not None
+    (error,) = session.scope.hook_errors
+    assert isinstance(error, ScopeEnded)
+    assert not work.opened
+    assert lent(world.db) == []
+    # afterwards it may be begun anew
+    assert work.session() is not session
+    work.end()
+
+
+@on_threads
+def test_an_attempt_whose_hooks_asked_for_its_session_is_followed_by_another(world: World) -> None:
+    work = world.db.work(retry=2)
+    sessions = []
+
+    def fail() -> None:
+        sessions.append(work.session())
+        if len(sessions) == 1:
+            raise RetryRequested
+
+    with pytest.raises(RetryRequested) as caught:
+        work.session().before_commit(fail)
+        work.end()
+    assert work.again(caught.value) is not None
+    work.session().add(User(username="ann"))
+    work.session().before_commit(fail)
+    work.end()
+    assert work.outcome is Outcome.COMMITTED
+    assert sessions[0] is not sessions[1]
+    assert _written(world) == ["ann"]
+
+
+@on_asyncio
+async def test_hooks_of_asyncio_have_its_session_while_it_ends(world: World) -> None:
+    work = world.db.work()
+    session = await work.asession()
+    session.add(User(username="ann"))
+    asked: list[Any] = []
+
+    @session.before_commit
+    async def audit() -> None:
+        asked.append(await work.asession())
+        asked[0].add(User(username="audit"))
+
+    session.on_commit(work.asession)
+    await work.aend()
+    assert asked == [session]
+    assert session.scope is not None
+    assert [type(error) for error in session.scope.hook_errors] == [ScopeEnded]
+    assert not work.opened
+    assert world.usernames() == ["ann", "audit"]
+    assert lent(world.db) == []

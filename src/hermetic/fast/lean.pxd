@@ -14,7 +14,7 @@ from .plans cimport Entity
 from .side cimport Side, side_of
 
 
-cdef object _boolean, _State, _IdentityMap, _GET_BIND, _now, forget
+cdef object _boolean, _State, _IdentityMap, _GET_BIND, _KEYS, _now, forget
 cdef dict _listed
 
 

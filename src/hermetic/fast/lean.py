@@ -8,7 +8,10 @@ and goes on with it (``Scope.hand_over``, ``Execution.do_begin``).
 
 from __future__ import annotations
 
+from datetime import date, datetime, time
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import orm
 from sqlalchemy.orm.session import SessionTransactionState
@@ -46,6 +49,9 @@ if not cython.compiled:
 # the answer of a fast path that leaves the work to SQLAlchemy
 ASIDE: Any = object()
 
+# Keys of these types stand for themselves. SQLAlchemy takes others apart: what can be iterated over,
+# such as a row, and composite values.
+_KEYS = frozenset({bool, bytes, date, datetime, Decimal, float, int, str, time, UUID})
 _ACTIVE = SessionTransactionState.ACTIVE
 _GET_BIND = orm.Session.get_bind
 _now = monotonic
@@ -80,7 +86,12 @@ def sought(session: Any, side: Side, entity: Any, ident: Any) -> Any:
         if plan is None:
             count("get:aside:entity")
             return ASIDE
-    key = ident if type(ident) is tuple else (ident,)
+    if type(ident) is tuple:
+        key = ident
+    elif type(ident) in _KEYS:
+        key = (ident,)
+    else:
+        return ASIDE
     if len(key) != len(plan.key_at) or None in key or not plan.current():
         return ASIDE
     known: Any = values_of(session)["identity_map"]._dict

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
+
 from sqlalchemy import select
 from sqlalchemy.orm import joinedload, load_only, selectinload, undefer
 
@@ -73,6 +75,19 @@ def get_by_a_key_of_another_type(run: Run) -> None:
             run.keep(session.get(Person, key))
             run.keep(session.get(Person, 1))
             run.look(session)
+
+
+@case
+def get_by_what_holds_a_key(run: Run) -> None:
+    Held = namedtuple("Held", "id")
+    with run.scope() as session:
+        row = session.execute(select(Person.id).order_by(Person.id)).first()
+        run.keep(session.get(Person, row))
+        run.note(session.get(Person, row), session.get(Person, Held(2)))
+        run.note(session.get(Person, range(2, 3)), session.get(Person, {"id": 2}.values()))
+        run.note(session.get(Person, iter([3])), session.get(Person, frozenset([1])))
+        both = session.execute(select(Pair.left, Pair.right).order_by(Pair.left)).first()
+        run.keep(session.get(Pair, both))
 
 
 @case
