@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy.exc import NoResultFound
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import create_engine
+from sqlalchemy.exc import NoResultFound, StatementError
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from hermetic import Database, scoped_session, sessionmaker
 from hermetic.release import NO_FAST_PATHS
@@ -26,6 +28,11 @@ class Thing(Base):
     __tablename__ = "thing"
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
+
+
+class Marked(Base):
+    __tablename__ = "marked"
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
 
 
 @pytest.fixture
@@ -71,6 +78,26 @@ def test_every_get_of_threads(db: Database) -> None:
         with pytest.raises(TypeError, match="no_such"):
             session.get(Thing, 1, **unknown)
     assert shortly(db) == before + 3
+
+
+@pytest.mark.parametrize("key", ["not a uuid", 5])
+async def test_a_key_that_its_type_refuses_is_refused_in_sqlalchemys_words(
+    tmp_path: Path, db: Database, key: object
+) -> None:
+    def refused(get: Callable[[Any, Any], Any]) -> str:
+        with pytest.raises(StatementError) as caught:
+            get(Marked, key)
+        return str(caught.value)
+
+    with Session(create_engine("sqlite://", hide_parameters=True)) as plain:
+        expected = refused(plain.get)
+    with sessionmaker(db.engine)() as loose:
+        assert refused(loose.get) == expected
+    with db.session() as session:
+        assert refused(session.get).endswith(expected)
+    async with Database(f"sqlite:///{tmp_path}/things.db") as other, other.session() as of_asyncio:
+        with pytest.raises(StatementError, match="has no attribute 'hex'"):
+            await of_asyncio.get(Marked, key)
 
 
 async def test_every_get_of_asyncio(tmp_path: Path, db: Database) -> None:

@@ -138,10 +138,13 @@ class LazyPlan:
 
     def _rows(self, session: Any, entity: Entity, parameters: dict[str, Any]) -> Any:
         """All rows as the driver has them, without SQLAlchemy's result around them."""
-        bound: Any = {
-            name: parameters[key] if process is None else process(parameters[key])
-            for name, key, process in self.binds or ()
-        }
+        try:
+            bound: Any = {
+                name: parameters[key] if process is None else process(parameters[key])
+                for name, key, process in self.binds or ()
+            }
+        except Exception:
+            return ASIDE  # as for a key
         if self.compiled.positional:
             bound = tuple([bound[name] for name in self.compiled.positiontup])
         side: Any = prepared(session)

@@ -49,8 +49,8 @@ if not cython.compiled:
 # the answer of a fast path that leaves the work to SQLAlchemy
 ASIDE: Any = object()
 
-# Keys of these types stand for themselves. SQLAlchemy takes others apart: what can be iterated over,
-# such as a row, and composite values.
+# Keys of these types stand for themselves. SQLAlchemy takes others apart: what can be iterated
+# over, such as a row, and composite values.
 _KEYS = frozenset({bool, bytes, date, datetime, Decimal, float, int, str, time, UUID})
 _ACTIVE = SessionTransactionState.ACTIVE
 _GET_BIND = orm.Session.get_bind
@@ -104,7 +104,10 @@ def sought(session: Any, side: Side, entity: Any, ident: Any) -> Any:
         if instance is None or found.expired or not isinstance(instance, entity):
             return ASIDE
         return instance
-    return (plan, _parameters(plan, key))
+    try:
+        return (plan, _parameters(plan, key))
+    except Exception:
+        return ASIDE  # a value that its type refuses: SQLAlchemy says so
 
 
 def prepared(session: Any) -> Side | None:

@@ -32,6 +32,7 @@ cdef class Side:
 
     cpdef bint watched(self)
     cpdef pool(self)
+    cpdef bint met(self)
     cpdef entity(self, object entity)
 
 

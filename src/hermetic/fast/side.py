@@ -111,12 +111,20 @@ class Side:
             self._pool = pool
         return pool
 
+    def met(self) -> bool:
+        """Whether SQLAlchemy has made a connection, and knows its server: before that a dialect may
+        be another one's than it will be. MySQL's becomes MariaDB's, which has other types.
+        """
+        return self.dialect.server_version_info is not None
+
     def entity(self, entity: Any) -> Entity | None:
         """The plan of a mapped class; ``None`` where it needs SQLAlchemy's own way."""
         try:
             return self.entities[entity]
         except KeyError:
             pass
+        if not self.met():
+            return None
         found = entity_plan(entity, self.dialect)
         self.entities[entity] = found
         return found

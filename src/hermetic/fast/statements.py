@@ -119,7 +119,10 @@ def sought(side: Side, statement: Any) -> Any:
     if shape is False or not shape.entity.current():
         count("select:aside:entity")
         return ASIDE
-    return (shape, shape.parameters(walk.values))
+    try:
+        return (shape, shape.parameters(walk.values))
+    except Exception:
+        return ASIDE  # a value that its type refuses: SQLAlchemy says so
 
 
 class Walk:
@@ -288,6 +291,8 @@ def _ordering(parts: dict[str, Any], walk: Walk) -> bool:
 
 
 def _shape(side: Side, statement: Any, walk: Walk, key: Any) -> Any:
+    if not side.met():
+        return False
     if len(side.shapes) >= _REMEMBERED:
         side.shapes.clear()
     found = side.shapes[key] = (

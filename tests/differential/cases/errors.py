@@ -70,6 +70,23 @@ def a_value_of_the_wrong_type_in_a_change(run: Run) -> None:
 
 
 @case
+def a_value_of_the_wrong_type_in_a_query(run: Run) -> None:
+    for criterion in (
+        Kind.uid == "not a uuid",
+        Kind.uid.in_([5]),
+        Kind.moment.between("then", "now"),
+        Kind.flag == "perhaps",
+        Kind.parts == 5,
+    ):
+        with run.scope() as session:
+            for _ in range(2):
+                with run.failing():
+                    run.note(session.scalars(select(Kind).where(criterion)).all())
+                with run.failing():
+                    run.note(session.execute(select(Kind).where(criterion)).all())
+
+
+@case
 def a_value_that_a_validator_refuses(run: Run) -> None:
     with run.scope() as session:
         account = run.keep(session.get(Account, 1))
