@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -162,6 +163,30 @@ def test_plans_are_used(engine: Engine) -> None:
     taken = compare(engine, program)
 
     assert taken["lazy:fast"] == 14
+
+
+def test_what_was_learned_of_a_translated_schema_is_not_used_without_one(unheard: Engine) -> None:
+    """Engines of one dialect, as each tenant has one, may have schemas of their own."""
+    translated = unheard.execution_options(schema_translate_map={None: "main"})
+
+    def loaded(engine: Engine) -> tuple[list[str], str]:
+        with hermetic.sessionmaker(engine)() as session:
+            node = session.get_one(Node, 3)
+            return [child.name for child in node.children], getattr(node.parent, "name", "")
+
+    with _unlearned(Node.children), _unlearned(Node.parent):
+        for engine in (translated, unheard, translated, unheard):
+            assert loaded(engine) == (["n7", "n6"], "n1")
+
+
+@contextmanager
+def _unlearned(attribute: Any) -> Iterator[None]:
+    """As before the first load of a relationship in this process."""
+    implementation = attribute.impl
+    known = implementation.callable_
+    implementation.callable_ = getattr(known, "original", known)
+    yield
+    implementation.callable_ = known
 
 
 def test_other_sessions_are_served_by_sqlalchemy(engine: Engine) -> None:

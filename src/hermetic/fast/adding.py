@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from sqlalchemy.orm.state import InstanceState
 
-# whether a class of sessions has its methods from here and from SQLAlchemy
-_plain: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
-_METHODS = (
-    *("add", "_save_or_update_state", "_save_or_update_impl", "_save_impl"),
-    *("_before_attach", "_after_attach"),
-)
+from .kinds import kind_of
 
 
 def add_all(session: Any, instances: Any) -> None:
@@ -49,14 +43,8 @@ def add_all(session: Any, instances: Any) -> None:
 
 def _may_hurry(session: Any) -> bool:
     """Whether nobody has to be told of a new object, and nobody's own methods wait for it."""
-    class_ = type(session)
-    if class_ not in _plain:
-        _plain[class_] = all(
-            getattr(class_, name).__module__.partition(".")[0] in ("hermetic", "sqlalchemy")
-            for name in _METHODS
-        )
     dispatch = session.dispatch
-    return _plain[class_] and not (
+    return kind_of(type(session)).adds and not (
         dispatch.before_attach
         or dispatch.after_attach
         or dispatch.transient_to_pending

@@ -1,4 +1,5 @@
 cimport cython
+from hermetic.fast.kinds cimport kind_of
 from hermetic.fast.listening cimport is_heard
 from hermetic.fast.write_plan cimport Plan, Statement
 

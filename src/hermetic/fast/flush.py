@@ -12,13 +12,13 @@ from decimal import Decimal
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
-from weakref import WeakKeyDictionary
 
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.util import safe_reraise
 
 from .bookkeeping import close_work
 from .counts import count
+from .kinds import kind_of
 from .lane import lane_of
 from .listening import is_heard
 from .private_flush import ACTIVE
@@ -100,7 +100,7 @@ def _why_not_session(session: Any) -> str | None:
     transaction = session._transaction
     if transaction is not None and transaction._state is not ACTIVE:
         return "transaction"
-    return _why_not_class(type(session))
+    return None if kind_of(type(session)).writes else "session class"
 
 
 def _is_concerned(dispatch: Any) -> bool:
@@ -114,27 +114,6 @@ def _is_concerned(dispatch: Any) -> bool:
         or dispatch.after_transaction_create
         or dispatch.after_transaction_end
     )
-
-
-_plain_classes: WeakKeyDictionary[type, str | None] = WeakKeyDictionary()
-_OVERRIDABLE = (
-    *("_flush", "_register_persistent", "_register_altered", "_connection_for_bind", "get_bind"),
-    *("connection", "_remove_newly_deleted"),
-)
-
-
-def _why_not_class(kind: Any) -> str | None:
-    """Whether somebody's subclass has methods of its own where SQLAlchemy's would be called."""
-    try:
-        return _plain_classes[kind]
-    except KeyError:
-        pass
-    plain = all(
-        getattr(kind, name).__module__.partition(".")[0] in ("sqlalchemy", "hermetic")
-        for name in _OVERRIDABLE
-    )
-    _plain_classes[kind] = None if plain else "session class"
-    return _plain_classes[kind]
 
 
 # ---------------------------------------------------------------- collecting

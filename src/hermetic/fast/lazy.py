@@ -16,6 +16,7 @@ from sqlalchemy.sql.operators import custom_op
 
 from .counts import count
 from .instances import EntityLoader
+from .kinds import kind_of
 from .lean import ASIDE, instance_of, prepared, rows_of
 from .plan import EntityPlan, plan_of
 from .plans import Entity, Processor
@@ -347,6 +348,7 @@ def _plan(result: Any, state: Any, strategy: Any, process: Any) -> LazyPlan | No
         or statement._where_criteria[0] is not criterion
         or statement._execution_options
         or compiled.cache_key is None
+        or compiled.schema_translate_map
         or type(result.raw) is not CursorResult
         or process.__code__ is not instance_code
     ):
@@ -400,6 +402,7 @@ def _may_run(session: Any, mapper: Any) -> bool:
         or events.load
         or events.refresh
         or mapper.always_refresh
+        or not kind_of(type(session)).reads
     )
 
 

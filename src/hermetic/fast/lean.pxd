@@ -9,12 +9,13 @@ from .instances cimport furnish, lacks, make, single, values_of
 from ..pool cimport Admission
 from ..registry cimport Scope
 from ..trace cimport Trace
+from .kinds cimport Kind, kind_of
 from .listening cimport is_heard
 from .plans cimport Entity
 from .side cimport Side, side_of
 
 
-cdef object _boolean, _State, _IdentityMap, _GET_BIND, _KEYS, _now, forget
+cdef object _boolean, _State, _IdentityMap, _KEYS, _now, forget
 cdef dict _listed
 
 
@@ -30,6 +31,7 @@ cpdef Side prepared(object session)
 @cython.locals(scope=Scope, connection=ConnectionRecord)
 cpdef rows_of(object session, Side side, Entity plan, object asked, object parameters)
 
+@cython.locals(kind=Kind)
 cpdef bint may_run(object session, Side side, Entity plan)
 
 @cython.locals(connection=ConnectionRecord)

@@ -13,7 +13,6 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import orm
 from sqlalchemy.orm.session import SessionTransactionState
 from sqlalchemy.orm.state import InstanceState
 
@@ -29,6 +28,7 @@ from .counts import count
 from .fresh import keep_listed
 from .inside import reads_inside, takes_none
 from .instances import forget
+from .kinds import kind_of
 from .listening import is_heard
 from .over import read_over
 from .plans import Entity
@@ -53,7 +53,6 @@ ASIDE: Any = object()
 # over, such as a row, and composite values.
 _KEYS = frozenset({bool, bytes, date, datetime, Decimal, float, int, str, time, UUID})
 _ACTIVE = SessionTransactionState.ACTIVE
-_GET_BIND = orm.Session.get_bind
 _now = monotonic
 _State = InstanceState
 _IdentityMap = WeakInstanceDict
@@ -179,14 +178,15 @@ def _parameters(plan: Entity, key: tuple[Any, ...]) -> Any:
 
 def may_run(session: Any, side: Side, plan: Entity) -> bool:
     """Whether nobody could see that SQLAlchemy was not asked."""
+    kind = kind_of(type(session))
     if plan.heard() or is_heard(session):
         count("read:aside:listeners of the session or the entity")
     elif side.watched():
         count("read:aside:listeners of the engine")
     elif session.bind is not side.engine or session.binds or session.execution_options:
         count("read:aside:binds or execution options of the session")
-    elif type(session).get_bind is not _GET_BIND:
-        count("read:aside:a get_bind of one's own")
+    elif not (kind.reads and kind.binds):
+        count("read:aside:methods of one's own")
     else:
         return True
     return False

@@ -2,6 +2,7 @@ cimport cython
 from cpython.object cimport PyObject
 
 from .instances cimport values_of
+from .kinds cimport kind_of
 
 cdef extern from "Python.h":
     ctypedef struct CSequence "PySequenceMethods":
@@ -51,7 +52,6 @@ cdef inline object held_at(object dispatch, object name, Py_ssize_t offset):
 
 cdef object SLOT
 
-cdef dict _collections
 cdef dict _slots
 
 @cython.locals(found=tuple, at=Py_ssize_t, slots=list, offset=Py_ssize_t)

@@ -11,8 +11,7 @@ from logging import INFO, Logger
 from types import MemberDescriptorType
 from typing import Any
 
-from sqlalchemy import orm
-
+from .kinds import kind_of
 from .private import EmptyListener, ListenerCollection
 
 try:
@@ -45,27 +44,10 @@ SLOT = MemberDescriptorType
 # by class of a dispatcher: its events, and where their listeners are in it
 _slots: dict[type, list[tuple[str, int]]] = {}
 
-# by class: the collections of listeners of every event, for the class and those it inherits from
-_collections: dict[type, tuple[Any, ...]] = {}
-
-
-def _collected(class_: type) -> tuple[Any, ...]:
-    found = []
-    dispatch: Any = orm.Session.dispatch
-    for name in dispatch._event_names:
-        event = getattr(dispatch, name)
-        event.update_subclass(class_)
-        found.append(event._clslevel[class_])
-    _collections[class_] = tuple(found)
-    return _collections[class_]
-
 
 def is_heard(session: Any) -> bool:
     """Whether a listener is there, for this session or for all of its class."""
-    class_ = type(session)
-    found = _collections.get(class_)
-    if found is None:
-        found = _collected(class_)
+    found = kind_of(type(session)).collections
     for at in range(len(found)):
         if size(found[at]):
             return True

@@ -39,6 +39,7 @@ COMPILED: tuple[str, ...] = (
     "hermetic.fast.fresh",
     "hermetic.fast.inside",
     "hermetic.fast.instances",
+    "hermetic.fast.kinds",
     "hermetic.fast.lane",
     "hermetic.fast.lean",
     "hermetic.fast.lean_async",
