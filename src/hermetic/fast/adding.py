@@ -34,6 +34,8 @@ def add_all(session: Any, instances: Any) -> None:
             continue
         if session._transaction is None:
             session._autobegin_t()
+        if state._orphaned_outside_of_session:
+            state._orphaned_outside_of_session = False  # or the flush would leave it out
         new[state] = instance
         state.insert_order = len(new)
         state.session_id = number
