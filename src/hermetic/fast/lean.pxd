@@ -61,7 +61,6 @@ cdef list processed(Entity plan, object row)
 @cython.locals(key=tuple, values=dict, known=dict, has=dict, inside=dict, at=Py_ssize_t)
 cpdef instance_of(object identity_map, object session, Entity plan, object row, object runid)
 
-cdef _parameters(Entity plan, tuple key)
 
 @cython.locals(connection=ConnectionRecord, transaction=Transaction, side=Side, none=bint)
 cpdef bint commit(object session, Scope scope)

@@ -104,7 +104,7 @@ def sought(session: Any, side: Side, entity: Any, ident: Any) -> Any:
             return ASIDE
         return instance
     try:
-        return (plan, _parameters(plan, key))
+        return (plan, plan.parameters(key))
     except Exception:
         return ASIDE  # a value that its type refuses: SQLAlchemy says so
 
@@ -158,22 +158,6 @@ def is_clean(session: Any) -> bool:
     values = values_of(session)
     modified: Any = values["identity_map"]._modified
     return not (values["_new"] or values["_deleted"] or modified)
-
-
-def _parameters(plan: Entity, key: tuple[Any, ...]) -> Any:
-    if plan.named:
-        return {
-            name: value if process is None else process(value)
-            for (name, process), value in zip(plan.binds, key, strict=True)
-        }
-    if plan.as_they_are:
-        return key
-    return tuple(
-        [
-            value if process is None else process(value)
-            for (_, process), value in zip(plan.binds, key, strict=True)
-        ]
-    )
 
 
 def may_run(session: Any, side: Side, plan: Entity) -> bool:

@@ -25,3 +25,4 @@ cdef class Entity:
 
     cpdef bint current(self)
     cpdef bint heard(self)
+    cpdef parameters(self, tuple key)

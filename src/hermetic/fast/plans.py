@@ -90,6 +90,22 @@ class Entity:
         """Whether somebody listens to the loading of its objects."""
         return self._loading.hears()
 
+    def parameters(self, key: tuple[Any, ...]) -> Any:
+        """Those of its statement, for a key."""
+        if self.named:
+            return {
+                name: value if process is None else process(value)
+                for (name, process), value in zip(self.binds, key, strict=True)
+            }
+        if self.as_they_are:
+            return key
+        return tuple(
+            [
+                value if process is None else process(value)
+                for (_, process), value in zip(self.binds, key, strict=True)
+            ]
+        )
+
     def fits(self, compiled: Any) -> bool:
         """Whether the rows of another statement are like those of its own."""
         return _keys(self.mapper, compiled) == list(self.keys)
