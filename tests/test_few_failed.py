@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.reasons import NOTE
 from tools.few_failed import FEW, failed, told
 
 
@@ -40,3 +44,44 @@ def test_why_is_told(tmp_path: Path) -> None:
 
     assert "test_it\n    it.py:1: no\n" in text
     assert "test_other\n    ?\n" in text
+
+
+def test_what_a_run_says_of_its_failures_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(_CONFTEST)
+    (tmp_path / "test_it.py").write_text(_TESTS)
+    run = [sys.executable, "-m", "pytest", "-q", "-c", os.devnull, f"--rootdir={tmp_path}"]
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    cached = ["-o", f"cache_dir={tmp_path}/cache"]
+
+    done = subprocess.run(
+        [*run, *cached, "."], cwd=tmp_path, env=env, capture_output=True, check=False
+    )
+
+    assert done.returncode == 1, done.stdout
+    kept = json.loads((tmp_path / "cache" / "v" / NOTE).read_text())
+    assert sorted(kept) == ["test_it.py::test_fails", "test_it.py::test_has_no_fixture"]
+    assert "test_it.py:8: AssertionError: so it is\n" in kept["test_it.py::test_fails"]
+    assert "so it is not" in kept["test_it.py::test_has_no_fixture"]
+    assert max(map(len, kept.values())) <= 400
+
+
+_CONFTEST = """
+from tests.reasons import note_reasons
+
+
+def pytest_terminal_summary(terminalreporter):
+    note_reasons(terminalreporter)
+"""
+_TESTS = """import pytest
+
+@pytest.fixture
+def broken():
+    raise ValueError("so it is not " * 100)
+
+def test_fails():
+    assert not "so it is", "so it is"
+
+def test_has_no_fixture(broken): ...
+
+def test_passes(): ...
+"""
