@@ -74,8 +74,6 @@ class Sessions(_Sessions, Middleware):
     """
 
     strikes = (Interrupt, asyncio.CancelledError)
-    # what is thrown into a thread cannot be put aside there
-    commits_apart = True
 
     def __init__(self, database: Any, **options: Any) -> None:
         super().__init__(database, **options)
@@ -102,6 +100,11 @@ class Sessions(_Sessions, Middleware):
         """The message's id."""
         message = _message.get()
         return None if message is None else str(message.message_id)
+
+    @property
+    def commits_apart(self) -> bool:
+        """In a worker's threads."""
+        return _message.get() is not None
 
     def settle(self, unit: TaskUnit, error: BaseException) -> BaseException:
         """Notes that a message must not come again; all others are Dramatiq's to retry."""

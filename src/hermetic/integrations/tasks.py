@@ -161,8 +161,6 @@ class Sessions:
 
     # what a worker throws into a running task
     strikes: ClassVar[tuple[type[BaseException], ...]] = ()
-    # whether by another thread, and not by a signal
-    commits_apart: ClassVar[bool] = False
 
     def __init__(self, database: Database, **options: Any) -> None:
         self.database = database
@@ -280,6 +278,13 @@ class Sessions:
     def token(self, *args: Any) -> str | None:
         """What the task that was just delivered is known by; ``None`` where nothing delivers."""
         return None
+
+    @property
+    def commits_apart(self) -> bool:
+        """Whether another thread throws something into the task that runs here: a signal can be
+        put aside while its COMMIT is on its way, that cannot.
+        """
+        return False
 
     def settle(self, unit: TaskUnit, error: BaseException) -> BaseException:
         """What is raised to the worker of a task that failed, and is not run again here."""
