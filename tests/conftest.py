@@ -73,6 +73,8 @@ def pytest_configure(config: pytest.Config) -> None:
     _have_contexts_shared()
     # the tests of it have folders of their own
     os.environ["HERMETIC_NEARBY"] = "off"
+    # as pytest is told by pyproject.toml, for the programs that tests start
+    os.environ["PYTHONWARNINGS"] = "ignore:This process:DeprecationWarning"
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # a shell starts what it puts into the background so, and the tests send it to themselves
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -20,6 +20,8 @@ from tests.worlds import PATIENCE
 T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
+# all but what Python 3.12 and later say of a fork beside threads
+_WARNED = ("-W", "error", "-W", "ignore:This process:DeprecationWarning")
 
 
 def eventually(look: Callable[[], T], wanted: Callable[[T], bool]) -> T:
@@ -37,7 +39,7 @@ class Worker:
     def __init__(self, url: str, watch: dict[str, Any] | None = None, **env: str) -> None:
         given = [] if watch is None else [json.dumps(watch)]
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "tests.terminal.worker", url, *given],
+            [sys.executable, *_WARNED, "-m", "tests.terminal.worker", url, *given],
             cwd=ROOT,
             env={**os.environ, **env},
             stdin=subprocess.PIPE,
