@@ -18,6 +18,7 @@ from .bulk.keys import keys_of, needs_change, needs_key, refuse_versions
 from .bulk.sending import Sender
 from .bulk.target import Target
 from .conflicts import Given, conflict_of
+from .dialects.writing import takes_columns, unnests
 from .errors import InvalidOption
 from .progress import Wanted, check, following
 
@@ -106,7 +107,11 @@ class ManySession(orm.Session):
             calls.append(Inserting(sender, target, conflict, columns, keys=keys))
             return calls[0]
 
-        reading = Reading(target, target.refuse_incomplete)
+        # a COPY takes rows
+        in_arrays = bool(columns) or conflict is not None
+        reading = Reading(
+            target, target.refuse_incomplete, lambda *of: in_arrays and unnests(*of)
+        )
         with admitted(self, f"rows of {target.what}"):
             count = _write(self, target, rows, batch, progress, what, reading, begin)
             if calls and conflict is not None and not conflict.ignores:
@@ -138,7 +143,9 @@ class ManySession(orm.Session):
         target = Target(entity)
         refuse_versions(target)
         keys = keys_of(target, key)
-        reading = Reading(target, lambda names, row: needs_change(target, keys, names, row))
+        reading = Reading(
+            target, lambda names, row: needs_change(target, keys, names, row), takes_columns
+        )
         reading.fills = False
         return self._change(Updating, reading, keys, rows, batch, progress)
 
@@ -166,7 +173,10 @@ class ManySession(orm.Session):
         target = Target(entity)
         keys = keys_of(target, key)
         reading = Reading(
-            target, lambda names, row: needs_key(target, keys, names, row), scalars=keys
+            target,
+            lambda names, row: needs_key(target, keys, names, row),
+            lambda *_: True,
+            scalars=keys,
         )
         reading.fills = False
         return self._change(Deleting, reading, keys, rows, batch, progress)
@@ -304,6 +314,7 @@ def _write(
         return 0
     # what can be known of the first rows is known before anything is sent
     _check_tenants(session, target, first)
+    reading.prepare(session.get_bind(**target.bind_arguments()).dialect)
     runs = list(reading.runs(first, 0))
     if session.autoflush and not session._flushing:
         session.flush()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import itemgetter
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import BindParameter, Column, and_, any_, cast, select, types
 
-from ..dialects.writing import joins_rows, lists_values, takes_many, unnests, wants_alike
+from ..dialects.writing import joins_rows, lists_values, takes_many, unnests
 from ..fast.private_flush import compile_once
-from .columns import ArrayOf, Columns, alike, defaults_of, element_of
+from .columns import ArrayOf, Columns, arrays_of, defaults_of, element_of
 from .given import Run
 from .inserting import rows_from
 from .listed import Numbers, Values, numbers_of
@@ -43,7 +43,7 @@ class Changing:
         self.matched += max(0, shape.send(run))
         if self.sender.session.identity_map:
             places = [run.names.index(key) for key in self.keys]
-            self.changed.update(tuple([row[at] for at in places]) for row in run.rows)
+            self.changed.update(run.only(places).rows)
 
     def _shape(self, names: tuple[str, ...]) -> Any:
         raise NotImplementedError
@@ -74,6 +74,7 @@ class _Shape:
         self._said: Said | None = None
         self._order: list[int] = []
         self._statement: Any = None
+        self._elements: list[str] = []
 
     def found(self, values: Sequence[Any]) -> Any:
         """A condition: the row has this key."""
@@ -116,13 +117,17 @@ class _Shape:
             for number, each in enumerate(parameters)
         )
 
+    def with_arrays(self, columns: Sequence[Column[Any]]) -> bool:
+        """Whether an array can be sent for each column."""
+        elements = [element_of(column, self.dialect) for column in columns]
+        self._elements = [element for element in elements if element]
+        return None not in elements
+
     def by_arrays(self, run: Run, columns: list[Any], names: Sequence[str]) -> int | None:
         """With an array for each column; ``None`` where the values make none."""
-        if wants_alike(self.sender.driver):
-            columns = [alike(column) for column in columns]
-            if None in columns:
-                return None
-        parameters = {f"c{at}": list(column) for at, column in enumerate(columns)}
+        parameters = arrays_of(columns, self._elements, self.sender.driver)
+        if parameters is None:
+            return None
         matched: int = self.sender.core(self._statement, parameters, run, names).rowcount
         return matched
 
@@ -143,9 +148,8 @@ class UpdateShape(_Shape):
         if self.columns.aside or self.defaults.aside:
             return self._by_sqlalchemy
         if unnests(sender.database, sender.driver):
-            elements = [element_of(column, self.dialect) for column in self.columns.columns]
-            if None not in elements:
-                self._statement = self._joined(rows_from([each for each in elements if each]))
+            if self.with_arrays(self.columns.columns):
+                self._statement = self._joined(rows_from(self._elements))
                 return self._by_arrays
         elif sender.aside:
             return self._by_sqlalchemy
@@ -219,8 +223,8 @@ class UpdateShape(_Shape):
                 last = min(end, first + _JOINED)
                 said = self._join_of(last - first)
                 values = [column[first:last] for column in columns]
-                flat = [value for row in zip(*values, strict=True) for value in row]
-                matched += self.sender.one(said, tuple(flat))
+                flat = tuple(chain.from_iterable(zip(*values, strict=True)))
+                matched += self.sender.one(said, flat)
             return matched
 
         found: int = self.sender.parts(send, run)
@@ -248,12 +252,11 @@ class UpdateShape(_Shape):
     def _last_of_each(self, run: Run) -> Run:
         """Of several rows with one key the last one counts, as it would one after the other."""
         places = self.key_places
-        if len(set(map(itemgetter(*places), run.rows))) == len(run.rows):
-            return run
-        last = {tuple([row[at] for at in places]): n for n, row in enumerate(run.rows)}
-        numbers = sorted(last.values())
-        rows = [run.rows[number] for number in numbers]
-        return Run(run.names, rows, run.first, [run.given[number] for number in numbers])
+        keys: Any = run.values(places[0])
+        if len(places) > 1:
+            keys = run.only(places).rows
+        last = {key: number for number, key in enumerate(keys)}
+        return run if len(last) == len(run) else run.those(sorted(last.values()))
 
     def _by_sqlalchemy(self, run: Run) -> int:
         statement = self.target.table.update().where(self.found(self.named_keys()))
@@ -290,14 +293,13 @@ class DeleteShape(_Shape):
         if self.columns.aside:
             return self._by_sqlalchemy
         if unnests(sender.database, sender.driver):
-            elements = [element_of(column, self.dialect) for column in self.keys]
-            if None not in elements:
+            if self.with_arrays(self.keys):
                 if len(self.keys) == 1:
                     # which the server looks up by the index; a join may read the whole table
                     array = BindParameter("c0", type_=types.NullType())
-                    found = self.found([any_(cast(array, ArrayOf(str(elements[0]))))])
+                    found = self.found([any_(cast(array, ArrayOf(self._elements[0])))])
                 else:
-                    given = rows_from([each for each in elements if each])
+                    given = rows_from(self._elements)
                     found = self.found([given.c[f"c{at}"] for at in range(len(self.keys))])
                 self._statement = self.target.table.delete().where(found)
                 return self._by_arrays
@@ -323,10 +325,7 @@ class DeleteShape(_Shape):
     def _keys(self, run: Run) -> Run:
         """The keys of a run alone."""
         places = self.key_places
-        if places == list(range(len(run.names))):
-            return run
-        rows = [tuple([row[at] for at in places]) for row in run.rows]
-        return Run(tuple(run.names[at] for at in places), rows, run.first, run.given)
+        return run if places == list(range(len(run.names))) else run.only(places)
 
     def _values(self, run: Run) -> list[Any]:
         return self.columns.processed(self.columns.across(run), run)
@@ -343,11 +342,11 @@ class DeleteShape(_Shape):
     def _by_list(self, run: Run) -> int:
         """``DELETE … WHERE key IN (…)``."""
         keys = self._keys(run)
-        rows = list(zip(*self._values(keys), strict=True))
+        columns = self._values(keys)
 
         def send(start: int, end: int) -> int:
-            flat = tuple([value for row in rows[start:end] for value in row])
-            return self.sender.one(self._listed(end - start), flat)
+            rows = zip(*[column[start:end] for column in columns], strict=True)
+            return self.sender.one(self._listed(end - start), tuple(chain.from_iterable(rows)))
 
         matched: int = self.sender.parts(send, keys, whole=True)
         return matched

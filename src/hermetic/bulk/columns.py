@@ -11,6 +11,8 @@ from typing import Any
 from sqlalchemy import Column, types
 from sqlalchemy.engine.processors import to_float
 
+from ..dialects.writing import wants_alike
+from ..fast.arrays import literal
 from ..fast.defaults import CALLED, NO_DEFAULT, default_of
 from ..row_errors import InvalidRow
 from .given import Run
@@ -49,8 +51,7 @@ class Columns:
 
     def across(self, run: Run) -> list[Any]:
         """The values of a run as they are given or made, a sequence for each column."""
-        given: list[Any] = list(zip(*run.rows, strict=True)) if self.given else []
-        return [*given, *self.made(len(run.rows))]
+        return [*run.columns, *self.made(len(run))]
 
     def processed(self, columns: list[Any], run: Run) -> list[Any]:
         """The same as the driver takes them."""
@@ -66,7 +67,7 @@ class Columns:
     def rows(self, run: Run) -> tuple[list[Any], list[Any]]:
         """The driver's rows, and the values by columns where they were needed for that."""
         if not self._made and all(
-            plain.issuperset(map(type, map(itemgetter(at), run.rows)))
+            plain.issuperset(map(type, run.values(at)))
             for at, _, plain in self._processes
         ):
             return run.rows, []
@@ -85,9 +86,9 @@ class Columns:
             except Exception:
                 break
         return InvalidRow(
-            f"Row {run.first + number} has a value for {name!r} that cannot be made one of its "
+            f"Row {run.position(number)} has a value for {name!r} that cannot be made one of its "
             f"column: {type(error).__name__}.",
-            row=run.first + number,
+            row=run.position(number),
             field=name,
             hint="The error before this one says why.",
         )
@@ -206,6 +207,25 @@ def element_of(column: Column[Any], dialect: Any) -> str | None:
     if isinstance(kind, plain):
         return str(dialect.type_compiler_instance.process(kind.dialect_impl(dialect)))
     return None
+
+
+def arrays_of(columns: list[Any], elements: list[str], driver: str) -> dict[str, Any] | None:
+    """An array for each column, as the parameters ``c0``, ``c1``, …; ``None`` where there is none.
+
+    :param elements: what the server calls the types of the columns.
+    """
+    if not wants_alike(driver):
+        return {f"c{at}": column for at, column in enumerate(columns)}
+    arrays: dict[str, Any] = {}
+    for at, (column, element) in enumerate(zip(columns, elements, strict=True)):
+        # psycopg makes the text of a list in Python, value by value
+        array = literal(column, element)
+        if array is None:
+            array = alike(column)
+        if array is None:
+            return None
+        arrays[f"c{at}"] = array
+    return arrays
 
 
 def alike(values: Any) -> Any:

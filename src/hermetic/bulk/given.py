@@ -7,8 +7,7 @@ with the same session is between two statements.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from operator import attrgetter, itemgetter
 from typing import Any
@@ -22,23 +21,99 @@ from .target import Target
 _MISSING = object()
 
 
-@dataclass(slots=True)
 class Run:
     """Rows that follow each other and have values for the same columns.
 
+    Their values are kept as they were taken, by rows or by columns, and are turned about when they
+    are asked for the other way.
+
     :ivar names: those columns, in the table's order.
-    :ivar rows: the values, a tuple for each row.
     :ivar first: the position of the first one among all rows of the call.
     :ivar given: what the caller gave for them.
     """
 
-    names: tuple[str, ...]
-    rows: list[tuple[Any, ...]]
-    first: int
-    given: list[Any]
+    __slots__ = ("_columns", "_numbers", "_rows", "first", "given", "names")
+
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        rows: list[tuple[Any, ...]] | None,
+        first: int,
+        given: list[Any],
+        columns: list[list[Any]] | None = None,
+    ) -> None:
+        """:param rows: the values, a tuple for each row; ``None`` where there are columns.
+        :param columns: the values, a list for each column, which nobody changes.
+        """
+        self.names = names
+        self.first = first
+        self.given = given
+        self._rows = rows
+        self._columns = columns
+        self._numbers: list[int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.given)
+
+    @property
+    def rows(self) -> list[tuple[Any, ...]]:
+        if self._rows is None:
+            assert self._columns is not None
+            self._rows = list(zip(*self._columns, strict=True))
+        return self._rows
+
+    @property
+    def columns(self) -> list[list[Any]]:
+        if self._columns is None:
+            # one after the other: rows taken apart by zip() are an iterator for each of them
+            width = range(len(self.names))
+            self._columns = [list(map(itemgetter(at), self.rows)) for at in width]
+        return self._columns
+
+    def values(self, at: int) -> Iterable[Any]:
+        """Those of one column."""
+        return map(itemgetter(at), self.rows) if self._columns is None else self._columns[at]
+
+    def position(self, number: int) -> int:
+        """That of one row among all rows of the call."""
+        return self.first + (number if self._numbers is None else self._numbers[number])
 
     def part(self, start: int, end: int) -> Run:
-        return Run(self.names, self.rows[start:end], self.first + start, self.given[start:end])
+        if self._numbers is not None:
+            return self._of(lambda values: values[start:end], self.first, self._numbers[start:end])
+        return self._of(lambda values: values[start:end], self.first + start)
+
+    def those(self, numbers: list[int]) -> Run:
+        """Some of the rows, of one that has them all."""
+        return self._of(lambda values: [values[n] for n in numbers], self.first, numbers)
+
+    def _of(
+        self,
+        take: Callable[[list[Any]], list[Any]],
+        first: int,
+        numbers: list[int] | None = None,
+    ) -> Run:
+        if self._columns is None:
+            taken = Run(self.names, take(self.rows), first, take(self.given))
+        else:
+            columns = [take(column) for column in self._columns]
+            taken = Run(self.names, None, first, take(self.given), columns)
+        taken._numbers = numbers
+        return taken
+
+    def only(self, places: list[int]) -> Run:
+        """Some of the columns."""
+        names = tuple([self.names[at] for at in places])
+        if not places:
+            left = Run(names, [()] * len(self), self.first, self.given)
+        elif self._columns is None:
+            rows = _each(itemgetter(*places), self.rows, len(places))
+            left = Run(names, rows, self.first, self.given)
+        else:
+            columns = [self._columns[at] for at in places]
+            left = Run(names, None, self.first, self.given, columns)
+        left._numbers = self._numbers
+        return left
 
 
 def batches_of(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
@@ -58,21 +133,32 @@ def check_size(size: object) -> None:
 class Reading:
     """Reads batches into runs.
 
+    :param by_columns: whether a database and its driver take values best by columns, given the
+        names of both.
     :param scalars: the names of a key, where a row may be its value alone, or a tuple of its
         values; fields of other names do not matter then.
+    :ivar across: whether values are taken by columns.
     """
+
+    across = False
 
     def __init__(
         self,
         target: Target,
         check: Callable[[tuple[str, ...], int], None],
+        by_columns: Callable[[str, str], bool],
         *,
         scalars: tuple[str, ...] = (),
     ) -> None:
         self.target = target
         self._check = check
+        self._by_columns = by_columns
         self._scalars: tuple[str, ...] = scalars
         self._checked: dict[tuple[Any, ...], tuple[str, ...]] = {}
+
+    def prepare(self, dialect: Any) -> None:
+        """:param dialect: SQLAlchemy's, of the engine that the rows go to."""
+        self.across = self._by_columns(dialect.name, dialect.driver)
 
     def runs(self, batch: list[Any], first: int) -> Iterator[Run]:
         """:raises InvalidRow: a row is none, or has a column that the table has not."""
@@ -114,7 +200,7 @@ class Reading:
         if len(set(map(len, rows))) == 1:
             names = self._known(tuple(rows[0]), first)
             try:
-                return [Run(names, _items(names, rows, len(names)), first, given)]
+                return [self._taken(itemgetter, names, names, rows, first, given)]
             except KeyError:
                 pass  # as many others
         return self._uneven(rows, given, first)
@@ -145,13 +231,29 @@ class Reading:
     def _objects(self, kind: Any, fields: tuple[str, ...], batch: list[Any], first: int) -> Run:
         names = self._known(fields, first)
         if issubclass(kind, tuple):
-            if names == fields:
+            if names == fields and not self.across:
                 # plain ones: SQLite's driver takes half as long again for others
                 return Run(names, list(map(tuple, batch)), first, batch)
             places = [fields.index(name) for name in names]
-            return Run(names, _each(itemgetter(*places), batch, len(names)), first, batch)
-        rows = _each(attrgetter(*names), batch, len(names)) if names else [()] * len(batch)
-        return Run(names, rows, first, batch)
+            return self._taken(itemgetter, names, places, batch, first, batch)
+        return self._taken(attrgetter, names, names, batch, first, batch)
+
+    def _taken(
+        self,
+        getter: Any,
+        names: tuple[str, ...],
+        keys: Sequence[Any],
+        rows: list[Any],
+        first: int,
+        given: list[Any],
+    ) -> Run:
+        """:param getter: makes what takes one or several values out of a row, by their keys."""
+        if not names:
+            return Run(names, [()] * len(rows), first, given)
+        if self.across:
+            columns = [list(map(getter(key), rows)) for key in keys]
+            return Run(names, None, first, given, columns)
+        return Run(names, _each(getter(*keys), rows, len(names)), first, given)
 
     def _entities(self, batch: list[Any], first: int) -> list[Run]:
         values = [vars(row) for row in batch]
@@ -161,7 +263,7 @@ class Reading:
         names = tuple([name for name in named if name in values[0]])
         if len(names) + 1 == len(values[0]) and len(set(map(len, values))) == 1:
             try:
-                return [Run(names, _items(names, values, len(names)), first, batch)]
+                return [self._taken(itemgetter, names, names, values, first, batch)]
             except KeyError:
                 pass
         for number, each in enumerate(values):
@@ -185,7 +287,7 @@ class Reading:
     def _keys(self, kind: Any, batch: list[Any], first: int) -> Run:
         names = self._scalars
         if len(names) == 1:
-            return Run(names, list(zip(batch, strict=True)), first, batch)
+            return Run(names, None, first, batch, [batch])
         for number, row in enumerate(batch):
             if not isinstance(row, (tuple, list)) or len(row) != len(names):
                 raise InvalidRow(
@@ -227,7 +329,7 @@ class Reading:
         """The same, where ``None`` in some columns means that there is no value."""
         for run in runs:
             doubtful = [at for at, name in enumerate(run.names) if absent(name)]
-            empty = [at for at in doubtful if None in map(itemgetter(at), run.rows)]
+            empty = [at for at in doubtful if None in run.values(at)]
             if not empty:
                 yield run
                 continue
@@ -238,25 +340,18 @@ class Reading:
                 if now != kept:
                     yield self._without(run.part(start, number), kept)
                     start, kept = number, now
-            yield self._without(run.part(start, len(run.rows)), kept)
+            yield self._without(run.part(start, len(run)), kept)
 
     def _without(self, run: Run, kept: tuple[int, ...]) -> Run:
         if len(kept) == len(run.names):
             return run
-        names = tuple([run.names[at] for at in kept])
-        self._known(names, run.first)
-        rows = [()] * len(run.rows) if not kept else _each(itemgetter(*kept), run.rows, len(kept))
-        return Run(names, rows, run.first, run.given)
+        left = run.only(list(kept))
+        self._known(left.names, run.first)
+        return left
 
 
 def _kept(row: tuple[Any, ...], empty: list[int]) -> tuple[int, ...]:
     return tuple([at for at in range(len(row)) if at not in empty or row[at] is not None])
-
-
-def _items(names: tuple[str, ...], rows: list[Any], width: int) -> list[tuple[Any, ...]]:
-    if not names:
-        return [()] * len(rows)
-    return _each(itemgetter(*names), rows, width)
 
 
 def _each(take: Callable[[Any], Any], rows: list[Any], width: int) -> list[tuple[Any, ...]]:

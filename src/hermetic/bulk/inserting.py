@@ -17,11 +17,10 @@ from ..dialects.writing import (
     returns_of_lists,
     takes_many,
     unnests,
-    wants_alike,
 )
 from ..errors import ConfigurationError
 from ..fast.private_flush import compile_once, rowid_text
-from .columns import ArrayOf, Columns, Defaults, alike, defaults_of, element_of, in_order
+from .columns import ArrayOf, Columns, Defaults, arrays_of, defaults_of, element_of, in_order
 from .copying import Copying
 from .given import Run
 from .returning import Lists
@@ -174,7 +173,7 @@ class Shape:
     # ------------------------------------------------------------ COPY, and arrays
 
     def _by_copy(self, run: Run) -> list[Any]:
-        if len(run.rows) < _FEW and self._elements():
+        if len(run) < _FEW and self._elements():
             return self._by_arrays(run)
         if not self.call.may_copy():
             return self._by_arrays(run) if self._elements() else self._by_sqlalchemy(run)
@@ -193,12 +192,10 @@ class Shape:
     def _by_arrays(self, run: Run) -> list[Any]:
         raw = self.columns.across(run)
         columns = self.columns.processed(list(raw), run)
-        if wants_alike(self.sender.driver):
-            columns = [alike(column) for column in columns]
-            if None in columns:
-                return self._by_sqlalchemy(run)
+        parameters = arrays_of(columns, self._elements(), self.sender.driver)
+        if parameters is None:
+            return self._by_sqlalchemy(run)
         statement = self._arrays_statement()
-        parameters = {f"c{at}": list(column) for at, column in enumerate(columns)}
         result = self.sender.core(statement, parameters, run, self.columns.names)
         if not self.call.returning or self.known_keys is not None:
             return self._keys_of(run, raw)
@@ -302,7 +299,7 @@ class Shape:
             return []
         if raw:
             return list(zip(*[raw[at] for at in places], strict=True))
-        return [tuple([row[at] for at in places]) for row in run.rows]
+        return run.only(places).rows
 
 
 def rows_from(elements: list[str]) -> Any:

@@ -72,8 +72,9 @@ class Numbers:
 
     def send(self, run: Run) -> int | None:
         """How many rows there were; ``None`` where a key is no such number."""
-        numbers = [row[0] for row in run.rows]
-        if not {int}.issuperset(map(type, numbers)) or max(map(abs, numbers)) >= 2**63:
+        numbers = run.columns[0]
+        whole = {int}.issuperset(map(type, numbers))
+        if not whole or max(numbers) >= 2**63 or min(numbers) < -(2**63):
             return None  # the driver knows what it takes
 
         def send(start: int, end: int) -> int:

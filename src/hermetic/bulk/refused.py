@@ -32,12 +32,12 @@ def tell(error: BaseException, run: Run, number: int | None, what: str) -> None:
 
     :param number: which one of the run; ``None`` if nobody knows.
     """
-    if number is not None and 0 <= number < len(run.rows):
-        error.row = run.first + number  # type: ignore[attr-defined]
-        said = f"row {run.first + number} of {what}"
+    if number is not None and 0 <= number < len(run):
+        error.row = run.position(number)  # type: ignore[attr-defined]
+        said = f"row {run.position(number)} of {what}"
     else:
-        last = run.first + len(run.rows) - 1
-        said = f"one of the rows {run.first} to {last} of {what}"
+        last = run.position(len(run) - 1)
+        said = f"one of the rows {run.position(0)} to {last} of {what}"
     add_detail = getattr(error, "add_detail", None)
     if add_detail is None:
         error.add_note(said)

@@ -251,7 +251,7 @@ class Sender:
         whole: bool = False,
     ) -> Any:
         """Send all rows of a run; if one is refused, the error says which."""
-        count = len(run.rows)
+        count = len(run)
         searches = divisible and count > 1 and survives_refusal(self.database)
         # what came before the row that is refused is undone, for the rows to be sent again
         around = self.connection.begin_nested() if searches and not whole else None

@@ -54,6 +54,11 @@ def wants_alike(driver: str) -> bool:
     return driver in ("psycopg", "psycopg_async")
 
 
+def takes_columns(database: str, driver: str) -> bool:
+    """Whether rows that are changed are best given by columns."""
+    return unnests(database, driver) or joins_rows(database)
+
+
 def takes_many(driver: str) -> bool:
     """Whether the driver's ``executemany`` is its best way to insert rows, given as tuples."""
     return driver in ("pysqlite", "aiosqlite", "pymysql", "asyncmy", "mysqldb")

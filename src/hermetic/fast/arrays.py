@@ -88,6 +88,26 @@ def encoded(
     return batches
 
 
+_ELEMENTS: dict[str, tuple[int, int]] = {
+    "INTEGER": (INTEGER, 2**31 - 1),
+    "BIGINT": (INTEGER, 2**63 - 1),
+    "SMALLINT": (INTEGER, 2**15 - 1),
+    "TEXT": (TEXT, 0),
+    "BOOLEAN": (TRUTH, 0),
+    "FLOAT": (FLOAT, 0),
+    "DOUBLE PRECISION": (FLOAT, 0),
+}
+
+
+def literal(column: list[Any], element: str) -> str | None:
+    """Values as one literal; ``None`` if one is not what it should be, or the type another.
+
+    :param element: what the server calls their type.
+    """
+    found = _ELEMENTS.get(element)
+    return None if found is None else _literal(column, *found)
+
+
 def _literal(column: list[Any], kind: int, limit: int) -> str | None:
     parts: list[str] = []
     for value in column:
