@@ -109,9 +109,7 @@ class ManySession(orm.Session):
 
         # a COPY takes rows
         in_arrays = bool(columns) or conflict is not None
-        reading = Reading(
-            target, target.refuse_incomplete, lambda *of: in_arrays and unnests(*of)
-        )
+        reading = Reading(target, target.refuse_incomplete, lambda *of: in_arrays and unnests(*of))
         with admitted(self, f"rows of {target.what}"):
             count = _write(self, target, rows, batch, progress, what, reading, begin)
             if calls and conflict is not None and not conflict.ignores:

@@ -67,8 +67,7 @@ class Columns:
     def rows(self, run: Run) -> tuple[list[Any], list[Any]]:
         """The driver's rows, and the values by columns where they were needed for that."""
         if not self._made and all(
-            plain.issuperset(map(type, run.values(at)))
-            for at, _, plain in self._processes
+            plain.issuperset(map(type, run.values(at))) for at, _, plain in self._processes
         ):
             return run.rows, []
         raw = self.across(run)
