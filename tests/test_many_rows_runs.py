@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from hermetic.bulk.given import Run
 
 NAMES = ("a", "b")
 ROWS = [(1, "x"), (2, "y"), (3, "z"), (4, "w")]
-COLUMNS = [[1, 2, 3, 4], ["x", "y", "z", "w"]]
+COLUMNS: list[list[Any]] = [[1, 2, 3, 4], ["x", "y", "z", "w"]]
 GIVEN = ["first", "second", "third", "fourth"]
 
 
