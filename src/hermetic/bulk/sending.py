@@ -109,7 +109,7 @@ class Sender:
 
     def execute(self, construct: Any, parameters: Any) -> Any:
         """One statement, by SQLAlchemy."""
-        options = self.session.execution_options
+        options = _options_of(self.session)
         return self.connection.execute(construct, parameters, execution_options=options)
 
     def one(self, said: Said, parameters: Any) -> int:
@@ -294,6 +294,11 @@ class Sender:
 def _why_aside(session: Any, connection: Any) -> str | None:
     if not ON or FLUSH_OFF is not None:
         return "off"
-    if session.execution_options:
+    if _options_of(session):
         return "execution options"
     return why_not_connection(connection)
+
+
+def _options_of(session: Any) -> Any:
+    """Execution options of all its statements, which sessions have from SQLAlchemy 2.1 on."""
+    return getattr(session, "execution_options", {})
