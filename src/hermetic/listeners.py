@@ -267,6 +267,9 @@ class EngineWatch:
             if dbapi is not None:
                 self.execution.end_late(connection, dbapi)
                 connection.dirty |= self.family.is_out_of_step(dbapi, self.driver)
+                # several may have it, where the pool is one of a single connection
+                if len(record.record_info.get("hermetic.tickets", ())) < 2:
+                    self.family.end_reads(dbapi, self.driver, connection.cursor)
             watched = record.record_info.pop(WATCHED, False)
             record.record_info.pop(LENT, None)
             if connection.owner is not None and connection.transaction is None and not watched:

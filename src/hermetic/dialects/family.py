@@ -377,6 +377,13 @@ class Family:
         """Whether a driver was struck where it took no care, so that nobody may use it again."""
         return False
 
+    def end_reads(self, dbapi: Any, driver: str, kept: Any) -> None:
+        """Let go of results that a borrower has not read to their ends, where they would keep
+        something of its transaction.
+
+        :param kept: a cursor that stays.
+        """
+
     def breaker(self, dbapi: Any, driver: str) -> Callable[[], None] | None:
         """What ends a call that is under way on this connection, from any thread; quick, no
         waiting.

@@ -28,27 +28,13 @@ _SLICE_MS = 50
 _memories = itertools.count(1)
 
 
-class _Releasing(sqlite3.Connection):
-    """A connection that lets go of its locks when it is closed.
+class _Tracked(sqlite3.Connection):
+    """A connection that knows its cursors, which keep a lot for as long as they have rows that
+    nobody read, and can be kept alive for long, as by the frames of an exception.
 
-    SQLite keeps a closed connection, with its locks, for as long as a cursor of it is alive, which
-    sqlite3 does not end with it (since Python 3.11); an exception's frames keep one for long.
-    """
-
-    def close(self) -> None:
-        with contextlib.suppress(sqlite3.Error):  # closed already, or interrupted
-            self.release()
-        super().close()
-
-    def release(self) -> None:
-        self.rollback()
-
-
-class _Tracked(_Releasing):
-    """A connection that can be rolled back after an interrupt.
-
-    The interrupt stays in force for as long as a cursor has rows that nobody read (SQLite 3.40),
-    and would strike the rollback too; the frames of an exception can keep a cursor alive for long.
+    They keep the snapshot that they read from, in whoever's hands the connection is by then; an
+    interrupt in force, which would strike the rollback too (SQLite 3.40); and a closed connection
+    with its locks, since Python 3.11, which does not end them with it.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -60,10 +46,20 @@ class _Tracked(_Releasing):
         self._cursors.add(made)
         return made
 
-    def release(self) -> None:
+    def end_reads(self, kept: Any) -> None:
+        """Close all cursors but one."""
         for cursor in list(self._cursors):
-            cursor.close()
-        super().release()
+            if cursor is not kept:
+                cursor.close()
+
+    def close(self) -> None:
+        with contextlib.suppress(sqlite3.Error):  # closed already, or interrupted
+            self.release()
+        super().close()
+
+    def release(self) -> None:
+        self.end_reads(None)
+        self.rollback()
 
 
 class SQLite(Family):
@@ -107,7 +103,7 @@ class SQLite(Family):
         settings: dict[str, Any] = {"check_same_thread": False}
         if options.lock_timeout is not None:
             settings["timeout"] = options.lock_timeout
-        settings["factory"] = _Tracked if driver == "aiosqlite" else _Releasing
+        settings["factory"] = _Tracked
         if driver == "aiosqlite":
             settings["async_creator_fn"] = aiosqlite_connecting.connect
         return EngineSettings(settings)
@@ -207,6 +203,12 @@ class SQLite(Family):
         raw = _sqlite3_connection(dbapi)
         return raw is not None and not raw.in_transaction
 
+    def end_reads(self, dbapi: Any, driver: str, kept: Any) -> None:
+        raw = _sqlite3_connection(dbapi)
+        if isinstance(raw, _Tracked):
+            with contextlib.suppress(sqlite3.Error):  # one is in use: the connection is destroyed
+                raw.end_reads(kept)
+
     def breaker(self, dbapi: Any, driver: str) -> Callable[[], None] | None:
         raw = _sqlite3_connection(dbapi)
         if raw is None:
@@ -232,7 +234,7 @@ class SQLite(Family):
         # is told to stop. The rollback is sent there first: SQLite keeps a closed connection, with
         # its locks, for as long as a cursor of it is alive
         inner.interrupt()
-        release = inner.release if isinstance(inner, _Releasing) else inner.rollback
+        release = inner.release if isinstance(inner, _Tracked) else inner.rollback
         over = False
 
         def close_and_stop() -> object:

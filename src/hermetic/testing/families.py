@@ -69,6 +69,9 @@ class Sandboxed(Family):
     def terminates_waiting(self, driver: str) -> bool:
         return False
 
+    def end_reads(self, dbapi: Any, driver: str, kept: Any) -> None:
+        """They may be others': the sandbox has one connection for all."""
+
     def seen_as(self, dbapi: Any, driver: str) -> str | None:
         return None
 
