@@ -77,13 +77,20 @@ def table_from_toml(path: Path, table: str) -> tuple[dict[str, Any], str]:
         with path.open("rb") as file:
             content: Any = tomllib.load(file)
     except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from error
+        raise ConfigurationError(
+            f"{path} cannot be read: {error.strerror}.",
+            hint="A relative path begins in the folder where the program was started.",
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} is not TOML: {error}.") from error
+        raise ConfigurationError(
+            f"{path} is not TOML: {error}.", hint="Mend that line; texts are in quotes."
+        ) from error
     for name in table.split("."):
         content = content.get(name) if isinstance(content, dict) else None
     if not isinstance(content, dict):
-        raise ConfigurationError(f"{path} has no table [{table}].")
+        raise ConfigurationError(
+            f"{path} has no table [{table}].", hint="Add it, or name the one that is meant."
+        )
     return dict(content), place
 
 

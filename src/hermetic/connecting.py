@@ -214,6 +214,7 @@ class Connecting:
             pool=self.name,
             limit=0,
             scope=None if scope is None else scope.ref,
+            hint="See whether the server answers from here: hermetic doctor URL.",
         )
 
 

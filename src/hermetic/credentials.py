@@ -66,4 +66,8 @@ class Credentials:
 
     def _wrong(self, problem: str) -> ConfigurationError:
         name = getattr(self._provider, "__qualname__", type(self._provider).__name__)
-        return ConfigurationError(f"The callable of option 'credentials', {name}, {problem}.")
+        return ConfigurationError(
+            f"The callable of option 'credentials', {name}, {problem}.",
+            hint="It returns a password, or {'username': …, 'password': …}. Under asyncio alone it "
+            "may be a coroutine function.",
+        )

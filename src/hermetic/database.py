@@ -577,7 +577,10 @@ class Database(Closing, Engines, Watched, Working):
         return inside
 
     def _cut(self, inside: tuple[ScopeInfo, ...]) -> None:
-        closed = DatabaseClosed(f"Database {self.name!r} was drained and did not wait any longer.")
+        closed = DatabaseClosed(
+            f"Database {self.name!r} was drained and did not wait any longer.",
+            hint="Give drain() a longer timeout, or end the work before it.",
+        )
         for scope in list(self.registry.scopes.values()):
             scope.boundary.doom(closed)
         for info in inside:

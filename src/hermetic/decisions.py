@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.util import await_only
 
 from .apart import apart
-from .errors import HermeticError, InvalidStatement, LockTimeout, RolledBack, UniqueViolation
+from .errors import ConfigurationError, InvalidStatement, LockTimeout, RolledBack, UniqueViolation
 from .proof import new_token
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ _THE_LOG = "log"
 _TIME = 12
 TABLE = "hermetic_units"
 _MADE_BY = "the log of decisions is made by group.create_log()"
+_MAKE_IT = "Make it once, by group.create_log() or hermetic recover --create-log."
 _SOME = 500
 
 
@@ -91,7 +92,7 @@ class TableLog:
                 refused.add_note(_MADE_BY)
                 raise
         if log is None:
-            raise HermeticError(f"The log of decisions is empty: {_MADE_BY}.")
+            raise ConfigurationError("The log of decisions is empty.", hint=_MAKE_IT)
         return log
 
     def decide(self, connection: Connection, unit: str) -> None:
@@ -188,7 +189,7 @@ class FileLog:
         except FileNotFoundError:
             word = log = ""
         if word != _THE_LOG:
-            raise HermeticError(f"{self.path} is no log of decisions: {_MADE_BY}.")
+            raise ConfigurationError(f"{self.path} is no log of decisions.", hint=_MAKE_IT)
         return log
 
     def decide_alone(self, unit: str, *, asynchronous: bool) -> None:

@@ -559,7 +559,10 @@ class Server:
 
     def _forsake(self, scope: Scope) -> None:
         """Take back what a scope has whose loop was closed around it: nobody will end it."""
-        closed = DatabaseClosed("The event loop of the scope was closed while it was open.")
+        closed = DatabaseClosed(
+            "The event loop of the scope was closed while it was open.",
+            hint="Await the task that has it, or cancel it and await that, before the loop ends.",
+        )
         scope.boundary.doom(closed)
         scope.in_hand = False
         if scope.ticket is not None:

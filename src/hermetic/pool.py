@@ -279,8 +279,9 @@ class Admission:
 
     def _timeout(self, scope: Scope | None, waited: float) -> PoolTimeout:
         gate = self.gate
+        hint = "Let scopes end before they wait for anything else, or allow more connections."
         if gate.suspended:
-            why = "the Database is suspended"
+            why, hint = "the Database is suspended", "db.resume() lends them again."
         elif gate.lent < gate.limit - gate.reserve and gate.budget is not None:
             why = f"all {gate.budget.limit} of its budget are out"
         elif gate.reserve:
@@ -290,7 +291,7 @@ class Admission:
         return PoolTimeout(
             f"No connection of pool {gate.name!r} came free in {waited:.2f} s: {why}, "
             f"{gate.waiting} more wait.",
-            hint="",
+            hint=hint,
             **self._numbers(scope),
         )
 

@@ -363,7 +363,10 @@ class Scope:
         if timeout is None:
             timeout = (self.deadline or 0.0) - self.started
         error = DeadlineExceeded(
-            f"The scope's time, {timeout:g} s, was over {when}.", timeout=timeout, scope=self.ref
+            f"The scope's time, {timeout:g} s, was over {when}.",
+            timeout=timeout,
+            scope=self.ref,
+            hint="Give it less to do, or a longer timeout=, which is for waits and attempts too.",
         )
         if self.root.entry is Entry.PLAIN:
             error.outcome = Outcome.UNKNOWN  # what was sent in autocommit may stand

@@ -14,6 +14,7 @@ from sqlalchemy import text
 
 from hermetic import (
     CommitUnknown,
+    ConfigurationError,
     Database,
     Group,
     HermeticError,
@@ -517,7 +518,7 @@ def test_a_server_that_prepares_nothing_says_so() -> None:
 async def test_a_log_that_was_not_made_says_who_makes_it(
     world: World, audit_url: str, tmp_path: Path
 ) -> None:
-    for log, error in (("main", InvalidStatement), ("file", HermeticError)):
+    for log, error in (("main", InvalidStatement), ("file", ConfigurationError)):
         two_phase = log_of(log, tmp_path)
         async with pair(world, world.url, audit_url, two_phase=two_phase) as both:
             with pytest.raises(error) as caught:

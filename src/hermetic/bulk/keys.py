@@ -38,6 +38,7 @@ def needs_key(target: Target, keys: tuple[str, ...], names: tuple[str, ...], row
                 f"Row {row} has no {key!r}, by which it would be found in {target.what}.",
                 row=row,
                 field=key,
+                hint="Give it a value, or name other columns by key=.",
             )
 
 

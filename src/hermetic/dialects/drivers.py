@@ -44,7 +44,10 @@ def parse_url(given: str | URL) -> URL:
         never repeated: it may hold a password in a place nobody expected.
     """
     if not isinstance(given, (str, URL)):
-        raise InvalidURL(f"A database URL must be a string or a sqlalchemy.URL, not {type(given)}.")
+        raise InvalidURL(
+            f"A database URL must be a string or a sqlalchemy.URL, not {type(given)}.",
+            hint="Write 'sqlite:///app.db', or sqlalchemy.URL.create(…).",
+        )
     try:
         url = make_url(given)
     except (ArgumentError, ValueError):
@@ -54,7 +57,10 @@ def parse_url(given: str | URL) -> URL:
             "in a user or password are percent-encoded.",
         ) from None
     if url.port is not None and not 0 < url.port < 65536:
-        raise InvalidURL(f"The port {url.port} of the database URL is not from 1 to 65535.")
+        raise InvalidURL(
+            f"The port {url.port} of the database URL is not from 1 to 65535.",
+            hint="Leave it out for the server's usual one.",
+        )
     backend = url.get_backend_name()
     if backend == "postgres":
         url = url.set(drivername=url.drivername.replace("postgres", "postgresql", 1))
@@ -134,7 +140,8 @@ def _unlisted(family: Family, url: URL, named: str, *, asynchronous: bool) -> Dr
         dialect = url.get_dialect()
     except Exception as error:
         raise InvalidURL(
-            f"SQLAlchemy has no driver {named!r} for {url.get_backend_name()}."
+            f"SQLAlchemy has no driver {named!r} for {url.get_backend_name()}.",
+            hint="Install the package that brings it, or name another: scheme+driver://…",
         ) from error
     if bool(dialect.is_async) is not asynchronous:
         return None

@@ -14,6 +14,7 @@ from ..frame_errors import UnfitValue
 from .fields import LOOSE
 from .rows import Column
 
+_CAST = "Cast the column of the frame, in the way that is meant."
 _DAY = 86_400_000_000
 _ERRORS = (pa.ArrowException, TypeError, ValueError, OverflowError, ArithmeticError)
 
@@ -34,7 +35,7 @@ def fitted(array: Any, arrow: Any, name: str, first: int) -> Any:
         return array
     problem = _refused(array.type, arrow)
     if problem is not None and array.null_count < len(array):
-        raise UnfitValue(name, None, problem)
+        raise UnfitValue(name, None, problem, hint=_CAST)
     try:
         return _made(array, arrow)
     except _ERRORS as error:
@@ -56,7 +57,7 @@ def _unfit(array: Any, arrow: Any, name: str, first: int) -> UnfitValue:
         first + low,
         f"cannot be kept as it is by a column of {arrow}",
         value=array[low].as_py(),
-        hint="Cast the column of the frame, in the way that is meant.",
+        hint=_CAST,
     )
 
 

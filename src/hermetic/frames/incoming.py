@@ -128,7 +128,8 @@ def _of_many(frames: Iterator[Any]) -> Incoming:
             following = incoming(frame)
             if following.names != begun.names:
                 raise ConfigurationError(
-                    f"A frame has the columns {following.names}, and the first had {begun.names}."
+                    f"A frame has the columns {following.names}, and the first had {begun.names}.",
+                    hint="Give all of them the same, or write each by itself.",
                 )
             yield from following.batches(types)
 

@@ -72,7 +72,11 @@ def check_numbers(array: Any, name: str, first: int) -> None:
     if not pc.all(numbers).as_py() and len(array):
         row = pc.index(numbers, False).as_py()
         raise UnfitValue(
-            name, first + row, "is no number to the database", value=array[row].as_py()
+            name,
+            first + row,
+            "is no number to the database",
+            value=array[row].as_py(),
+            hint="Leave such values out, or make them NULL.",
         )
 
 

@@ -54,7 +54,10 @@ def target_of(what: Any, table: Table, names: Sequence[str]) -> Target:
     known = _known(what, table)
     doubled = {name for name in names if names.count(name) > 1}
     if doubled:
-        raise ConfigurationError(f"The frame has several columns {', '.join(sorted(doubled))}.")
+        raise ConfigurationError(
+            f"The frame has several columns {', '.join(sorted(doubled))}.",
+            hint="Drop or rename all but one of each.",
+        )
     extra = [name for name in names if name not in known]
     if extra:
         raise ConfigurationError(
@@ -64,7 +67,10 @@ def target_of(what: Any, table: Table, names: Sequence[str]) -> Target:
     columns = [known[name] for name in names]
     generated = [column.name for column in columns if column.computed is not None]
     if generated:
-        raise ConfigurationError(f"{', '.join(generated)} of {table.name} is computed.")
+        raise ConfigurationError(
+            f"{', '.join(generated)} of {table.name} is computed.",
+            hint="Leave it out of the frame: the database fills it in.",
+        )
     return Target(table, columns, _defaults(table, columns))
 
 

@@ -71,6 +71,14 @@ class Answer:
     body: bytes
 
 
+def unanswered() -> RolledBack:
+    """For a request that the application has not answered: nobody was told of a success."""
+    return RolledBack(
+        "The application gave no response.",
+        hint="Every way through it has to begin one, or to raise.",
+    )
+
+
 def status_of(
     error: BaseException, statuses: Mapping[type[BaseException], int | None]
 ) -> int | None:

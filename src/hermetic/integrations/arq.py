@@ -55,7 +55,10 @@ class Sessions(_Sessions):
             # arq runs again what was cancelled
             met = error.__context__
             if not isinstance(met, CommitUnknown):
-                met = CommitUnknown("The job was cancelled while its COMMIT was on its way.")
+                met = CommitUnknown(
+                    "The job was cancelled while its COMMIT was on its way.",
+                    hint="Look for one of its changes before it is enqueued again.",
+                )
             return met
         if verdict is not Verdict.AGAIN or not isinstance(ctx, dict):
             return error

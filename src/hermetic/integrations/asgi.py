@@ -15,11 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from ..clock import monotonic
-from ..errors import ConfigurationError, PoolTimeout, RolledBack, ScopeRefused
+from ..errors import ConfigurationError, PoolTimeout, ScopeRefused
 from ..events import logger
 from ..flow import Flow
 from ..work import Work
-from .answers import BAD_TIMEOUT, Answer
+from .answers import BAD_TIMEOUT, Answer, unanswered
 from .receiving import Message, Receive, Receiving
 from .settings import WebOptions, retried
 from .together import Together, expected
@@ -320,7 +320,7 @@ class RequestUnit:
                 await self._units.app(self._scope, self._receiving, self._sending)
                 if not self._ended:
                     # nothing was answered, so that nobody was told of a success
-                    await self._end(RolledBack("The application gave no response."))
+                    await self._end(unanswered())
                 return
             except BaseException as raised:
                 pause = await self._fail(raised)

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigurationError, RolledBack, ScopeRefused
+from ..errors import ConfigurationError, ScopeRefused
 from ..events import logger
 from ..flow import Flow
 from ..work import Work
-from .answers import BAD_TIMEOUT, Answer
+from .answers import BAD_TIMEOUT, Answer, unanswered
 from .settings import WebOptions, retried
 from .together import Together, expected
 
@@ -107,7 +107,7 @@ class RequestUnits:
             if not held.status:
                 answered = _Begun(answered)  # some begin with the first piece of the body
             if not held.status:
-                raise RolledBack("The application gave no response.")
+                raise unanswered()
             unit.end(held.status)
             return answered
         except BaseException as error:

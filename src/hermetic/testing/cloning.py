@@ -135,7 +135,10 @@ class CloningSQLite(Cloning):
         query = f"?vfs={source.query['vfs']}" if "vfs" in source.query else ""
         given = f"{source.database}{query}" if query else Path(str(source.database))
         if not query and not Path(str(source.database)).exists():
-            raise TemplateError(f"There is no SQLite file {source.database!r} to be copied.")
+            raise TemplateError(
+                f"There is no SQLite file {source.database!r} to be copied.",
+                hint="A template has a file once something was written into it.",
+            )
         with (
             contextlib.closing(sqlite3.connect(given, uri=bool(query))) as one,
             contextlib.closing(sqlite3.connect(str(target.database))) as other,
@@ -159,7 +162,10 @@ def cloning_of(family: Family) -> Cloning:
     for known, kind in _KINDS:
         if isinstance(family, known):
             return kind()
-    raise TemplateError(f"hermetic does not know how to copy a database of {family.name}.")
+    raise TemplateError(
+        f"hermetic does not know how to copy a database of {family.name}.",
+        hint="Make the tables in each test's database anew, or use sandbox().",
+    )
 
 
 @contextlib.contextmanager

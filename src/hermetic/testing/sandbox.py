@@ -342,7 +342,11 @@ class Sandbox:
         return problem
 
     def _closed(self) -> OutsideSandbox:
-        return OutsideSandbox(f"Sandbox {self.name!r} has ended.", sandbox=self.name)
+        return OutsideSandbox(
+            f"Sandbox {self.name!r} has ended.",
+            sandbox=self.name,
+            hint="End every scope, and wait for what the test has started, before it ends.",
+        )
 
     def _idle(self) -> list[Scope]:
         """Scopes that were left open, and that nobody is at work in: the innermost first.
