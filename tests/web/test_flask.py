@@ -138,6 +138,11 @@ def test_an_applications_own_handler_answers_for_a_failed_commit(world: World) -
     assert usernames(world) == ["ann"]
 
 
+def test_an_option_that_is_none_is_refused_where_it_is_given() -> None:
+    with pytest.raises(InvalidOption, match="timout"):
+        Hermetic(timout=3.0)
+
+
 @on_sqlite
 def test_a_request_that_was_begun_by_hand_says_why_it_has_no_unit(world: World) -> None:
     app, db, _ = shop(world)

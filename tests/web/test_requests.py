@@ -459,6 +459,17 @@ async def test_two_databases_have_two_units(site: Site, tmp_path: Any) -> None:
 
 
 @on_two
+async def test_an_option_that_is_none_is_refused_where_it_is_given(site: Site) -> None:
+    shop = site.shop()
+    with pytest.raises(InvalidOption, match="timout"):
+        Sessions(shop.database, timout=3.0)
+    with pytest.raises(InvalidOption, match="timeout"):
+        Sessions(shop.database, timeout=-1.0)
+    async with client_of(shop.app, shop.database):
+        pass
+
+
+@on_two
 async def test_without_a_middleware_a_session_is_refused(site: Site) -> None:
     shop = site.shop()
     bare = FastAPI()

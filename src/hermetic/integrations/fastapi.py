@@ -11,6 +11,7 @@ from ..errors import ConfigurationError, MissingDriver
 from ..options import ScopeOptions
 from ..session import Session
 from .asgi import RequestUnit, RequestUnits, Respond, request_unit, retried
+from .settings import WebOptions
 
 try:
     from fastapi import FastAPI
@@ -46,6 +47,7 @@ class Sessions:
 
     def __init__(self, database: Database, **options: Any) -> None:
         self.database = database
+        WebOptions.build(options)  # what is wrong is said here, not at the first request
         self._options = options
 
     def install(self, app: FastAPI) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..database import Database
 from ..errors import ConfigurationError, MissingDriver
 from ..factories import scoped_session, sessionmaker
-from .settings import retried
+from .settings import WebOptions, retried
 from .wsgi import Environ, RequestUnit, RequestUnits, Respond, request_unit
 
 try:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ..session import Session
 
 __all__ = ["Hermetic", "retried"]
+
+_T = TypeVar("_T")
 
 _KEY = "hermetic"
 _ASKS = ("HERMETIC_URL", "SQLALCHEMY_DATABASE_URI")
@@ -45,10 +47,12 @@ class Hermetic:
     :param app: an application, where there is one already.
     :param base: the declarative base of the models, for ``create_all``.
     :param options: the fields of WebOptions and ScopeOptions, of requests.
+    :raises InvalidOption: an option is unknown, or its value outside its limits.
     """
 
     def __init__(self, app: Flask | None = None, *, base: Any = None, **options: Any) -> None:
         self._base = base
+        WebOptions.build(options)  # what is wrong is said here, not where an application is made
         self._options = options
         self.session: scoped_session[Session] = scoped_session(self._made, _context)
         if app is not None:
@@ -137,7 +141,7 @@ class Hermetic:
 
     # ------------------------------------------------------------ Flask-SQLAlchemy's
 
-    def get_or_404(self, entity: Any, ident: Any) -> Any:
+    def get_or_404(self, entity: type[_T], ident: Any) -> _T:
         """The object with a key, in ``db.session``, or a 404."""
         return self.session.get(entity, ident) or abort(404)
 
