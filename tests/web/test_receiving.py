@@ -9,6 +9,7 @@ import httpx
 import pytest
 from fastapi import Depends, Request
 from sqlalchemy import text
+from starlette.middleware.base import BaseHTTPMiddleware
 
 from hermetic import AsyncSession, RetryRequested, ScopeRefused, Session
 from hermetic.integrations.asgi import RequestUnits, request_unit
@@ -135,7 +136,32 @@ async def test_a_request_is_not_run_again_without_its_client(site: Site) -> None
     client = Client(EMPTY)
     async with units_of(site, bare, safe={"GET"}) as units:
         await client.ask(units)
-        assert (runs, client.told, lent(units.database)) == ([0], [], [])
+        assert (runs, client.told, lent(units.database)) == ([0], [499, None], [])
+
+
+@on_aiosqlite
+async def test_middleware_that_waits_for_a_response_hears_of_a_client_that_is_gone(
+    site: Site,
+) -> None:
+    heard: list[int] = []
+
+    async def bare(scope: Any, receive: Any, send: Any) -> None:
+        session = await request_unit(scope).asession()
+        session.add(User(username="ann"))
+        await session.flush()
+        client.gone.set()
+        await asyncio.Event().wait()
+
+    async def look(request: Request, go_on: Any) -> Any:
+        response = await go_on(request)
+        heard.append(response.status_code)
+        return response
+
+    client = Client(EMPTY)
+    async with units_of(site, bare) as units:
+        await client.ask(BaseHTTPMiddleware(units, look))
+        assert (heard, lent(units.database)) == ([499], [])
+    assert await asyncio.to_thread(usernames, site.world) == []
 
 
 @on_sqlite

@@ -173,3 +173,5 @@ BAD_TIMEOUT: Final = Answer(
     (("content-type", "text/plain; charset=utf-8"),),
     b"The header field with the request's timeout must be a number of seconds above 0.",
 )
+# that of a client which did not wait for it, as access logs have it
+GONE: Final = Answer(499, (("content-length", "0"),), b"")

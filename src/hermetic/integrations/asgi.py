@@ -19,7 +19,7 @@ from ..errors import ConfigurationError, PoolTimeout, ScopeRefused
 from ..events import logger
 from ..flow import Flow
 from ..work import Work
-from .answers import BAD_TIMEOUT, Answer, unanswered
+from .answers import BAD_TIMEOUT, GONE, Answer, unanswered
 from .receiving import Message, Receive, Receiving
 from .settings import WebOptions, retried
 from .together import Together, expected
@@ -329,6 +329,7 @@ class RequestUnit:
             await asyncio.sleep(pause)
             if self._options.cancel and self._receiving.client_gone:
                 logger.debug("a request's client was gone; it was not run again")
+                await self._answer_nobody()
                 return
             self._receiving.repeat()
             self._together.repeat(self._work)
@@ -395,6 +396,7 @@ class RequestUnit:
         if self._gone and isinstance(error, asyncio.CancelledError) and self._task is not None:
             self._task.uncancel()
             logger.debug("a request's client was gone; its unit was rolled back")
+            await self._answer_nobody()
             return None
         if self._started or not isinstance(error, Exception):
             raise error
@@ -406,6 +408,12 @@ class RequestUnit:
         if pause is None and not await self._answered(error):
             raise error
         return pause
+
+    async def _answer_nobody(self) -> None:
+        """Have middleware further out come to its end: some takes none for a fault of its own."""
+        if not self._started:
+            with contextlib.suppress(Exception):  # a server may say once more that there is nobody
+                await _send_answer(self._send, GONE)
 
     def _may_repeat(self) -> bool:
         policy = self._policy()
