@@ -27,13 +27,14 @@ SERIES = {
     # a bare postgresql:// of plain SQLAlchemy, which tests compare with, is psycopg2's there
     "sqlalchemy 2.0": ["sqlalchemy>=2.0,<2.1", "psycopg2-binary"],
 }
-# every driver, every boundary of a scope, the factories, and what stands on private parts of others
+# every driver, every boundary of a scope, factories, many rows, and what stands on private parts
 SELECTION = [
     "tests/mission",
     "tests/dropin",
     "tests/behaviour/test_scope_ends.py",
     "tests/behaviour/test_savepoints.py",
     "tests/behaviour/test_hooks.py",
+    "tests/behaviour/test_many_rows.py",
     "tests/fast/test_private.py",
     "tests/fast/test_psycopg_private.py",
     "tests/test_explain.py",
