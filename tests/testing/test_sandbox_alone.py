@@ -68,3 +68,11 @@ def test_one_that_has_waited_long_enough_says_for_what(tmp_path: Path) -> None:
         assert "Sandbox 'late' could not begin: Database 'a.db' has one writer" in refused[0]
         with sandbox(db), db.session() as session:
             assert session.scalar("SELECT 1") == 1
+
+
+def test_outside_of_asyncio_it_says_whose_the_drivers_are(tmp_path: Path) -> None:
+    with Database(f"sqlite:///{tmp_path}/a.db") as db:
+        # as trio runs it: without a loop of asyncio's
+        opening = sandbox(db).__aenter__()
+        with pytest.raises(SandboxError, match="not by trio"):
+            opening.send(None)

@@ -227,7 +227,7 @@ class Sandbox:
     async def __aenter__(self) -> Self:
         self._check_closed()
         self._check_no_scope()
-        self.asynchronous, self._loop = True, asyncio.get_running_loop()
+        self.asynchronous, self._loop = True, self._running_loop()
         self._opened(await greenlet_spawn(self._begun))
         return self
 
@@ -248,6 +248,17 @@ class Sandbox:
             if not sandboxes_of(self.database).give_back(bay):
                 await greenlet_spawn(bay.shut)
         self._tell(bay, problem, error)
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        loop = asyncio._get_running_loop()
+        if loop is None:
+            raise SandboxError(
+                f"Sandbox {self.name!r} was opened by 'async with' outside of asyncio.",
+                sandbox=self.name,
+                hint="The drivers are asyncio's: run the test there, not by trio. With anyio's "
+                "plugin a fixture 'anyio_backend' returns 'asyncio'.",
+            )
+        return loop
 
     # ------------------------------------------------------------ both
 
