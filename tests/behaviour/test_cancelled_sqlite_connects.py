@@ -44,13 +44,14 @@ async def _connecting(db: Database) -> None:
         await session.scalar("SELECT 1")
 
 
+@pytest.mark.parametrize("more", [{}, {"check_same_thread": True}], ids=["plain", "checked"])
 @pytest.mark.parametrize("opened_before", [True, False], ids=["opened", "opening"])
 async def test_a_file_opened_for_a_cancelled_task_is_closed(
-    opened_before: bool, tmp_path: Path
+    opened_before: bool, more: dict[str, bool], tmp_path: Path
 ) -> None:
     thread = Thread()
     url = f"sqlite+aiosqlite:///{tmp_path / 'main.db'}"
-    async with Database(url, connect_args={"factory": thread.factory}) as db:
+    async with Database(url, connect_args={"factory": thread.factory, **more}) as db:
         task = asyncio.create_task(_connecting(db))
         await asyncio.to_thread(thread.entered.wait, 30)
         if opened_before:

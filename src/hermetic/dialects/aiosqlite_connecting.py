@@ -16,9 +16,11 @@ async def connect(database: Any, *, iter_chunk_size: int = 64, **kwargs: Any) ->
 
     opened: list[sqlite3.Connection] = []
     unwanted = False
+    # it is used by its own thread alone, but for the end of one that nobody wants any more
+    given = {**kwargs, "check_same_thread": False}
 
     def connector() -> sqlite3.Connection:
-        file: sqlite3.Connection = sqlite3.connect(database, **kwargs)
+        file: sqlite3.Connection = sqlite3.connect(database, **given)
         opened.append(file)
         # looked at after it was noted, as below the other way round: one of both closes it
         if unwanted:
