@@ -46,7 +46,10 @@ def formatted(error: BaseException) -> str:
 
 
 def errors_in_the_source() -> set[str]:
-    """All that derives from HermeticError, whether its module can be imported here or not."""
+    """All that derives from HermeticError, whether its module can be imported here or not.
+
+    What is private is known by what it derives from.
+    """
     bases: dict[str, set[str]] = {}
     for path in (ROOT / "src").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -56,7 +59,7 @@ def errors_in_the_source() -> set[str]:
     found = {"HermeticError"}
     while more := {name for name, of in bases.items() if of & found} - found:
         found |= more
-    return found
+    return {name for name in found if not name.startswith("_")}
 
 
 def documented() -> dict[str, str]:
@@ -208,6 +211,12 @@ class Paged(hermetic.RetryRequested):
 def test_an_applications_own_error_leads_to_the_nearest_of_hermetics() -> None:
     assert TransferRefused("No.").page == "RolledBack"
     assert formatted(TransferRefused("No.")).endswith(f"{pointer('RolledBack')}\n")
+
+
+def test_a_private_error_leads_to_the_public_one_that_it_is() -> None:
+    private = type("_Refused", (hermetic.ConfigurationError,), {"__module__": "hermetic.some"})
+
+    assert private("No.").page == "ConfigurationError"
 
 
 def test_an_application_may_have_pages_of_its_own() -> None:

@@ -10,9 +10,9 @@ ADDRESS: Final = ""
 
 
 def page_of(cls: type[BaseException]) -> str:
-    """The name of an error's page: of the nearest class that is hermetic's own."""
+    """The name of an error's page: of the nearest class that is hermetic's own, and public."""
     ours = (each for each in cls.__mro__ if each.__module__.partition(".")[0] == __package__)
-    return next(ours).__name__
+    return next(each.__name__ for each in ours if not each.__name__.startswith("_"))
 
 
 def pointer(page: str) -> str:
