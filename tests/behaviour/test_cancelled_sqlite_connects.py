@@ -26,6 +26,7 @@ class Thread:
 
     def factory(self, *args: Any, **kwargs: Any) -> sqlite3.Connection:
         outer = self
+        self.itself = threading.current_thread()
 
         class Told(sqlite3.Connection):
             def close(self) -> None:
@@ -64,3 +65,5 @@ async def test_a_file_opened_for_a_cancelled_task_is_closed(
         thread.go_on.set()
 
         assert await asyncio.to_thread(thread.closed.wait, 30)
+        # it has yet to tell the loop
+        await asyncio.to_thread(thread.itself.join, 30)
