@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Select
+from sqlalchemy import Select, orm
 
 from ..fast.found import executed, scalars
 from ..fast.lean import ASIDE, instance_of, is_clean, may_run, prepared, rows_of
@@ -35,7 +35,7 @@ _UNSEEN = frozenset({"prebuffer_rows"})
 
 def get(session: Any, reads: Reads, entity: Any, ident: Any) -> Any:
     """``session.get(entity, ident)``, or ``ASIDE``."""
-    side = prepared(session)
+    side = _side(session)
     if side is None:
         return ASIDE
     found = sought_by_key(session, side, entity, ident)
@@ -65,7 +65,7 @@ def select(session: Any, reads: Reads, statement: Any, more: Any, result_of: Any
         if entry is not None:
             return result_of(session, kept.shape.entity, kept.shape.metadata, entry.taken())
     bare = _bare(reads, statement, more)
-    side = None if bare is None else prepared(session)
+    side = None if bare is None else _side(session)
     if side is None:
         return ASIDE
     found = sought_by_shape(side, bare)
@@ -139,6 +139,17 @@ def selected_at_once(session: Any, reads: Reads, statement: Any, more: Any, resu
 
 def _object(session: Any, plan: Any, rows: Any) -> Any:
     return instance_of(session.identity_map, session, plan, rows[0], next(runids)) if rows else None
+
+
+def _side(session: Any) -> Side | None:
+    """The side of a session's engine, which has met its server: before that it makes no plans, and
+    what SQLAlchemy reads is kept under another key than what is read by them later.
+    """
+    side: Side | None = prepared(session)
+    if side is not None and session._scope is not None and not side.met():
+        # which nobody is given: the cache may be used after it
+        orm.Session.connection(session)
+    return side
 
 
 def _side_at_once(session: Any, reads: Reads) -> Side | None:
