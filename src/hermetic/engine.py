@@ -89,7 +89,8 @@ class Server:
         # of writers and readers; and how connects to the server, where it is one, take turns
         self._generations = {False: Generation(), True: Generation()}
         self._connects = None if self.family.embedded else Connects()
-        self._anchor = self.family.anchor(url)
+        # what keeps a database that lives in memory, from the first engine on
+        self._anchor: Any = None
         self._admissions: list[Admission] = []
         self._upkeeps: dict[Engine, Upkeep] = {}
         # engines for a few words beside all scopes, through gates of their own
@@ -306,6 +307,8 @@ class Server:
         gate: Gate | None = None,
         role: str | None = None,
     ) -> None:
+        if self._anchor is None:
+            self._anchor = self.family.anchor(self.url)
         pool: Any = engine.pool
         pool.admission = Admission(
             gate or self._gates[reader],
