@@ -9,10 +9,18 @@ import pytest
 from sqlalchemy import Engine, create_engine
 
 from hermetic.fast import loading
+from hermetic.release import NO_FAST_PATHS
 from tests.behaviour.watching import servers_own_limit
 from tests.fast.models import fill
 
 __all__ = ["servers_own_limit"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if NO_FAST_PATHS is not None:
+        for item in items:
+            if Path(__file__).parent in item.path.parents:
+                item.add_marker(pytest.mark.skip(reason=NO_FAST_PATHS))
 
 
 @pytest.fixture(scope="module")

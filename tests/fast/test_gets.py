@@ -14,10 +14,7 @@ from sqlalchemy.exc import NoResultFound, StatementError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from hermetic import Database, scoped_session, sessionmaker
-from hermetic.release import NO_FAST_PATHS
 from tests.servers.process import wait_until
-
-pytestmark = pytest.mark.skipif(NO_FAST_PATHS is not None, reason="there are no fast paths")
 
 
 class Base(DeclarativeBase):

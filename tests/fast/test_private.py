@@ -11,9 +11,6 @@ import sqlalchemy
 
 from hermetic.fast import private, private_flush, unread
 from hermetic.fast.as_read import DIGESTS
-from hermetic.release import NO_FAST_PATHS
-
-pytestmark = pytest.mark.skipif(NO_FAST_PATHS is not None, reason="there are no fast paths")
 
 
 def test_this_release_is_as_it_was_read() -> None:

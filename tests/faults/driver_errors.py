@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import struct
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, Final
 
 import asyncmy.errors
@@ -16,6 +17,8 @@ from sqlalchemy.dialects.postgresql.asyncpg import (
     AsyncAdapt_asyncpg_connection,
     AsyncAdapt_asyncpg_dbapi,
 )
+
+from hermetic.release import IS_2_0
 
 _ASYNCPG_DBAPI: Final[Any] = AsyncAdapt_asyncpg_dbapi(asyncpg)  # type: ignore[no-untyped-call]
 
@@ -76,8 +79,13 @@ def adapted(error: BaseException) -> BaseException:
     """What SQLAlchemy's dialect makes of an error of asyncpg."""
 
     def adapt() -> object:
-        translate: Any = AsyncAdapt_asyncpg_connection._handle_exception_no_connection
-        return translate(_ASYNCPG_DBAPI, error)
+        connection: Any = AsyncAdapt_asyncpg_connection
+        if not IS_2_0:
+            return connection._handle_exception_no_connection(_ASYNCPG_DBAPI, error)
+        # there it is a method of a connection, which this one is as far as is asked for
+        closed = SimpleNamespace(is_closed=lambda: False)
+        made = SimpleNamespace(_connection=closed, dbapi=_ASYNCPG_DBAPI)
+        return connection._handle_exception(made, error)
 
     return raised(adapt)
 

@@ -218,6 +218,7 @@ async def test_coroutine_functions(world: World) -> None:
     @sessions.pass_session
     async def given(session: Any, name: str) -> Any:
         session.add(User(username=name))
+        await session.flush()
         return await session.scalar("SELECT count(*) FROM users")
 
     for name, code in (("ann", 0), ("bob", 2)):
